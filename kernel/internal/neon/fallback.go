@@ -1,0 +1,71 @@
+package neon
+
+import "engram/kernel/internal/purego"
+
+// Built says whether the assembly is in this build. Where it isn't, the functions
+// are those of purego, and package kernel never chooses this set.
+const Built = false
+
+// Width is how many queries a panel holds.
+const Width = purego.Width
+
+// Dot is kernel.Dot.
+func Dot(dst, q, rows []float32, stride int) { purego.Dot(dst, q, rows, stride) }
+
+// DotAt is kernel.DotAt.
+func DotAt(dst, q, rows []float32, stride int, at []uint32) { purego.DotAt(dst, q, rows, stride, at) }
+
+// L2 is kernel.L2.
+func L2(dst, q, rows []float32, stride int) { purego.L2(dst, q, rows, stride) }
+
+// L2At is kernel.L2At.
+func L2At(dst, q, rows []float32, stride int, at []uint32) { purego.L2At(dst, q, rows, stride, at) }
+
+// SumSquares is kernel.SumSquares.
+func SumSquares(dst []float64, rows []float32, stride, d int) {
+	purego.SumSquares(dst, rows, stride, d)
+}
+
+// PanelDot is kernel.PanelDot.
+func PanelDot(dst, panel, rows []float32, stride, n, d int) {
+	purego.PanelDot(dst, panel, rows, stride, n, d)
+}
+
+// PanelL2 is kernel.PanelL2.
+func PanelL2(dst, panel, rows []float32, stride, n, d int) {
+	purego.PanelL2(dst, panel, rows, stride, n, d)
+}
+
+// PanelScale is kernel.PanelScale.
+func PanelScale(scores, rowScale, laneScale []float32, n int) {
+	purego.PanelScale(scores, rowScale, laneScale, n)
+}
+
+// PanelSelect is kernel.PanelSelect.
+func PanelSelect(hits []uint32, scores, threshold []float32, n int) int {
+	return purego.PanelSelect(hits, scores, threshold, n)
+}
+
+// Max is kernel.Max.
+func Max(s []float32) float32 { return purego.Max(s) }
+
+// Exp is kernel.Exp.
+func Exp(p, s []float32, scale, m float64) (sum, sumShift float64) { return purego.Exp(p, s, scale, m) }
+
+// WeightedSum is kernel.WeightedSum.
+func WeightedSum(sum []float64, w, rows []float32, stride int) {
+	purego.WeightedSum(sum, w, rows, stride)
+}
+
+// PanelMax is kernel.PanelMax.
+func PanelMax(max, scores []float32, n int) { purego.PanelMax(max, scores, n) }
+
+// PanelExp is kernel.PanelExp.
+func PanelExp(p, scores []float32, n int, scale float64, m, sum, sumShift []float64) {
+	purego.PanelExp(p, scores, n, scale, m, sum, sumShift)
+}
+
+// PanelWeightedSum is kernel.PanelWeightedSum.
+func PanelWeightedSum(sum []float64, p, rows []float32, stride, n, d int) {
+	purego.PanelWeightedSum(sum, p, rows, stride, n, d)
+}
