@@ -1,0 +1,172 @@
+package storage
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"unsafe"
+
+	"engram/index"
+	"engram/memory"
+)
+
+// A cursor reads a frame's raw data. The first mistake stays in err, and every
+// read after it gives zero; nothing is ever read past the end.
+type cursor struct {
+	b   []byte
+	off int
+	err error
+}
+
+var errShort = errors.New("more data")
+
+func (c *cursor) fail(err error) {
+	if c.err == nil {
+		c.err = err
+	}
+}
+
+func (c *cursor) take(n int) []byte {
+	if c.err != nil || n < 0 || n > len(c.b)-c.off {
+		c.fail(errShort)
+		return nil
+	}
+	b := c.b[c.off : c.off+n]
+	c.off += n
+	return b
+}
+
+func (c *cursor) u8() byte {
+	if b := c.take(1); b != nil {
+		return b[0]
+	}
+	return 0
+}
+
+func (c *cursor) u32() uint32 {
+	if b := c.take(4); b != nil {
+		return le.Uint32(b)
+	}
+	return 0
+}
+
+func (c *cursor) u64() uint64 {
+	if b := c.take(8); b != nil {
+		return le.Uint64(b)
+	}
+	return 0
+}
+
+// uvarint reads a number of at most max.
+func (c *cursor) uvarint(what string, max uint64) uint64 {
+	if c.err != nil {
+		return 0
+	}
+	v, n := binary.Uvarint(c.b[c.off:])
+	if n <= 0 {
+		c.fail(errShort)
+		return 0
+	}
+	c.off += n
+	if v > max {
+		c.fail(fmt.Errorf("%s of at most %d, not %d", what, max, v))
+		return 0
+	}
+	return v
+}
+
+// bytes reads a byte string, which aliases the frame.
+func (c *cursor) bytes() []byte { return c.take(int(c.uvarint("a length", maxRaw))) }
+
+func (c *cursor) string() string { return string(c.bytes()) }
+
+// alias reads a string without copying it.
+func (c *cursor) alias() string {
+	b := c.bytes()
+	return unsafe.String(unsafe.SliceData(b), len(b))
+}
+
+// vector reads n float32s into v, which it returns grown.
+func (c *cursor) vector(v []float32, n int) []float32 {
+	b := c.take(4 * n)
+	v = v[:0]
+	for ; len(b) >= 4; b = b[4:] {
+		v = append(v, math.Float32frombits(le.Uint32(b)))
+	}
+	return v
+}
+
+// maxDimension bounds a vector in a file, whatever limit the server was given.
+const maxDimension = 1 << 20
+
+// chunk reads a chunk's header.
+func (c *cursor) chunk() (h chunkHeader, flags byte, count uint32) {
+	flags = c.u8()
+	if flags&^(chunkFirst|chunkLast) != 0 {
+		c.fail(fmt.Errorf("chunk flags below 4, not %d", flags))
+	}
+	h.name = c.string()
+	h.part = c.uvarint("a part", math.MaxInt64)
+	if (h.part == 0) != (flags&chunkFirst != 0) {
+		c.fail(errors.New("part 0 first, and no other"))
+	}
+	if h.part == 0 && c.err == nil {
+		h.config = c.config(h.name)
+		h.lsn = memory.LSN(c.u64())
+		h.records = c.uvarint("a record count", math.MaxInt64)
+		n := c.uvarint("a count of requests", maxRaw)
+		for i := uint64(0); i < n && c.err == nil; i++ {
+			h.requests = append(h.requests, c.request())
+		}
+	}
+	return h, flags, c.u32()
+}
+
+func (c *cursor) config(name string) memory.Config {
+	cfg := memory.Config{Name: name}
+	cfg.Metric = index.Metric(c.u8())
+	cfg.Dimension = int(c.uvarint("a dimension", maxDimension))
+	cfg.ValueDimension = int(c.uvarint("a value_dimension", maxDimension))
+	cfg.Embedder.Name = c.string()
+	cfg.Embedder.Version = c.string()
+	cfg.Embedder.Dimension = int(c.uvarint("an embedder's dimension", maxDimension))
+	cfg.MaxBytes = int64(c.uvarint("max_bytes", math.MaxInt64))
+	cfg.CreateTime = int64(c.u64())
+	cfg.Created = memory.LSN(c.u64())
+	return cfg
+}
+
+// record reads a record into r, whose strings alias the frame and whose vectors
+// are used again.
+func (c *cursor) record(r *memory.Record, key, value []float32, cfg *memory.Config) (k, v []float32) {
+	flags := c.u8()
+	if flags&^(recordHasValue|recordKeyFromText) != 0 {
+		c.fail(fmt.Errorf("record flags below 4, not %d", flags))
+	}
+	*r = memory.Record{
+		KeyFromText: flags&recordKeyFromText != 0,
+		Created:     memory.LSN(c.u64()),
+		Place:       c.u32(),
+		Version:     memory.LSN(c.u64()),
+		CreateTime:  int64(c.u64()),
+		UpdateTime:  int64(c.u64()),
+		Time:        int64(c.u64()),
+		Importance:  math.Float32frombits(c.u32()),
+		ID:          c.alias(),
+		Text:        c.alias(),
+		Session:     c.alias(),
+		Speaker:     c.alias(),
+		Metadata:    c.bytes(),
+	}
+	if len(r.Metadata) == 0 {
+		r.Metadata = nil
+	}
+	key = c.vector(key, cfg.Dimension)
+	r.Key = key
+	if flags&recordHasValue != 0 {
+		value = c.vector(value, cfg.ValueDimension)
+		r.Value = value
+	}
+	return key, value
+}
