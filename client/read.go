@@ -1,0 +1,250 @@
+package client
+
+import (
+	"context"
+	"iter"
+
+	pb "engram/proto/engram/v1"
+)
+
+// A Query is what is looked for.
+type Query struct {
+	pb *pb.Query
+}
+
+// Text is a query in words, for namespaces with an embedder.
+func Text(s string) Query { return Query{&pb.Query{Text: s}} }
+
+// Vector is a query vector.
+func Vector(v []float32) Query { return Query{&pb.Query{Vector: vector(v)}} }
+
+// Like is the key of a stored record, which is left out of the answer.
+func Like(namespace, id string) Query {
+	return Query{&pb.Query{Record: &pb.RecordName{Namespace: namespace, Id: id}}}
+}
+
+// A ReadOption says how a read is done. Each read's comment names those it takes;
+// it passes over the others.
+type ReadOption func(*reading)
+
+type reading struct {
+	topK       *uint32
+	minScore   *float32
+	scale      *float32
+	topWeights uint32
+	filter     Filter
+	order      Order
+	include    *pb.Include
+	maxBytes   *uint32
+}
+
+func read(options []ReadOption) (*reading, error) {
+	maxBytes := uint32(maxMessage)
+	r := &reading{include: &pb.Include{VectorForm: pb.VectorForm_VECTOR_FORM_F32}, maxBytes: &maxBytes}
+	for _, o := range options {
+		o(r)
+	}
+	return r, r.filter.err
+}
+
+// TopK is how many hits to return. Default 10.
+func TopK(k int) ReadOption { n := uint32(k); return func(r *reading) { r.topK = &n } }
+
+// MinScore leaves out hits of less similarity.
+func MinScore(s float32) ReadOption { return func(r *reading) { r.minScore = &s } }
+
+// Where leaves out records that don't match.
+func Where(f Filter) ReadOption { return func(r *reading) { r.filter = f } }
+
+// Scale is what scores are multiplied by before the softmax. Default: see
+// engram.v1.AttendRequest.scale.
+func Scale(s float32) ReadOption { return func(r *reading) { r.scale = &s } }
+
+// TopWeights names that many of the heaviest records. Default 0.
+func TopWeights(n int) ReadOption { return func(r *reading) { r.topWeights = uint32(n) } }
+
+// WithVectors returns records with their keys, and values where they have one.
+func WithVectors() ReadOption {
+	return func(r *reading) { r.include.Key, r.include.Value = true, true }
+}
+
+// WithoutContent returns records without text and metadata.
+func WithoutContent() ReadOption {
+	no := false
+	return func(r *reading) { r.include.Text, r.include.Metadata = &no, &no }
+}
+
+// A Hit is a record that was found.
+type Hit struct {
+	Namespace  string
+	Record     Record
+	Similarity float32 // by the namespace's metric
+	Score      float32 // what hits are ordered by
+}
+
+// Retrieve returns the records nearest to the query, best first. Options: TopK,
+// MinScore, Where, WithVectors, WithoutContent.
+func (c *Client) Retrieve(ctx context.Context, namespace string, query Query, options ...ReadOption) ([]Hit, error) {
+	all, err := c.RetrieveAll(ctx, []string{namespace}, []Query{query}, options...)
+	if err != nil {
+		return nil, err
+	}
+	return all[0], nil
+}
+
+// RetrieveAll is Retrieve for several queries over several namespaces, which are
+// ranked together. It returns the hits of each query.
+func (c *Client) RetrieveAll(ctx context.Context, namespaces []string, queries []Query, options ...ReadOption) ([][]Hit, error) {
+	r, err := read(options)
+	if err != nil {
+		return nil, err
+	}
+	reply, err := c.memory.Retrieve(ctx, &pb.RetrieveRequest{
+		Namespaces: namespaces, Queries: queryProtos(queries), TopK: r.topK, Filter: r.filter.pb,
+		MinScore: r.minScore, Include: r.include, MaxReplyBytes: r.maxBytes,
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := make([][]Hit, len(reply.GetResults()))
+	for i, result := range reply.GetResults() {
+		for _, h := range result.GetHits() {
+			out[i] = append(out[i], Hit{h.GetNamespace(), record(h.GetRecord()), h.GetSimilarity(), h.GetScore()})
+		}
+	}
+	return out, nil
+}
+
+func queryProtos(queries []Query) []*pb.Query {
+	out := make([]*pb.Query, len(queries))
+	for i, q := range queries {
+		out[i] = q.pb
+	}
+	return out
+}
+
+// An Attention is what one query's attention over a memory gave.
+type Attention struct {
+	Context     []float32 // the weighted sum of values
+	LogSumExp   float64   // ln Σ exp(scale·score)
+	Entropy     float64   // of the weights, in nats
+	Attended    uint64    // how many records
+	TopWeights  []Weight  // heaviest first
+	RowsScanned uint64    // of the whole call
+}
+
+// A Weight is the attention that one record got.
+type Weight struct {
+	Namespace string
+	Record    Record
+	Weight    float64 // in [0, 1]
+	Score     float32 // before scaling
+}
+
+// Attend returns softmax(q·Kᵀ·scale)·V over the namespace. Options: Scale, Where,
+// TopWeights, WithVectors, WithoutContent.
+func (c *Client) Attend(ctx context.Context, namespace string, query Query, options ...ReadOption) (*Attention, error) {
+	all, err := c.AttendAll(ctx, []string{namespace}, []Query{query}, options...)
+	if err != nil {
+		return nil, err
+	}
+	return &all[0], nil
+}
+
+// AttendAll is Attend for several queries over several namespaces, which stand in
+// one softmax. It returns the attention of each query.
+func (c *Client) AttendAll(ctx context.Context, namespaces []string, queries []Query, options ...ReadOption) ([]Attention, error) {
+	r, err := read(options)
+	if err != nil {
+		return nil, err
+	}
+	reply, err := c.memory.Attend(ctx, &pb.AttendRequest{
+		Namespaces: namespaces, Queries: queryProtos(queries), Scale: r.scale, Filter: r.filter.pb,
+		TopWeights: r.topWeights, Include: r.include, MaxReplyBytes: r.maxBytes,
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Attention, len(reply.GetResults()))
+	for i, a := range reply.GetResults() {
+		head := a.GetHeads()[0]
+		out[i] = Attention{
+			Context: floats(a.GetContext()), LogSumExp: head.GetLogSumExp(), Entropy: head.GetEntropy(),
+			Attended: head.GetAttended(), RowsScanned: reply.GetSearch().GetRowsScanned(),
+		}
+		for _, w := range head.GetTopWeights() {
+			out[i].TopWeights = append(out[i].TopWeights, Weight{w.GetNamespace(), record(w.GetRecord()), w.GetWeight(), w.GetScore()})
+		}
+	}
+	return out, nil
+}
+
+// Get returns the records that exist, in the order asked for, and the ids of those
+// that don't. Options: WithVectors, WithoutContent.
+func (c *Client) Get(ctx context.Context, namespace string, ids []string, options ...ReadOption) (found []Record, missing []string, err error) {
+	r, err := read(options)
+	if err != nil {
+		return nil, nil, err
+	}
+	reply, err := c.memory.Get(ctx, &pb.GetRequest{Namespace: namespace, Ids: ids, Include: r.include, MaxReplyBytes: r.maxBytes})
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, p := range reply.GetRecords() {
+		found = append(found, record(p))
+	}
+	return found, reply.GetMissing(), nil
+}
+
+// An Order is the order of a List.
+type Order = pb.ListOrder
+
+// The orders of a List.
+const (
+	ByCreation     = pb.ListOrder_LIST_ORDER_CREATED
+	ByCreationDesc = pb.ListOrder_LIST_ORDER_CREATED_DESC
+	ByTime         = pb.ListOrder_LIST_ORDER_TIME
+	ByTimeDesc     = pb.ListOrder_LIST_ORDER_TIME_DESC
+)
+
+// In orders a List. Default ByCreation.
+func In(o Order) ReadOption { return func(r *reading) { r.order = o } }
+
+// List goes through the records of a namespace, fetching page after page. Options:
+// In, Where, WithVectors, WithoutContent.
+func (c *Client) List(ctx context.Context, namespace string, options ...ReadOption) iter.Seq2[Record, error] {
+	return func(yield func(Record, error) bool) {
+		r, err := read(options)
+		if err != nil {
+			yield(Record{}, err)
+			return
+		}
+		page := uint32(1000)
+		request := &pb.ListRequest{Namespace: namespace, Filter: r.filter.pb, Order: r.order, PageSize: &page, Include: r.include, MaxReplyBytes: r.maxBytes}
+		for {
+			reply, err := c.memory.List(ctx, request)
+			if err != nil {
+				yield(Record{}, err)
+				return
+			}
+			for _, p := range reply.GetRecords() {
+				if !yield(record(p), nil) {
+					return
+				}
+			}
+			if request.PageToken = reply.GetNextPageToken(); request.PageToken == "" {
+				return
+			}
+		}
+	}
+}
+
+// Count counts records. Options: Where.
+func (c *Client) Count(ctx context.Context, namespace string, options ...ReadOption) (int, error) {
+	r, err := read(options)
+	if err != nil {
+		return 0, err
+	}
+	reply, err := c.memory.Count(ctx, &pb.CountRequest{Namespace: namespace, Filter: r.filter.pb})
+	return int(reply.GetCount()), err
+}
