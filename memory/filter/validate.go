@@ -31,7 +31,8 @@ func (f *Filter) Validate(limits Limits) []Violation {
 	v := validation{limits: limits}
 	v.filter(f, "filter", 1)
 	if v.nodes > limits.Nodes {
-		v.add("filter", "has %d nodes; at most %d are allowed", v.nodes, limits.Nodes)
+		reason := fmt.Sprintf("has %d nodes or more; at most %d are allowed", v.nodes, limits.Nodes)
+		v.found = append(v.found, Violation{"filter", reason})
 	}
 	return v.found
 }
@@ -42,16 +43,17 @@ type validation struct {
 	found  []Violation
 }
 
+// add notes a violation, unless there are too many nodes already to look into each.
 func (v *validation) add(path, format string, args ...any) {
+	if v.nodes > v.limits.Nodes {
+		return
+	}
 	v.found = append(v.found, Violation{path, fmt.Sprintf(format, args...)})
 }
 
-// filter checks the node at a path. Nodes beyond the limit are counted but not looked
-// into, and nothing below the deepest level is visited, so the cost is bounded.
+// filter checks the node at a path. Nothing below the deepest level is visited.
 func (v *validation) filter(f *Filter, path string, depth int) {
-	if v.nodes++; v.nodes > v.limits.Nodes && depth > v.limits.Depth {
-		return
-	}
+	v.nodes++
 	if depth > v.limits.Depth {
 		v.add(path, "is nested %d deep; at most %d is allowed", depth, v.limits.Depth)
 		return
