@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"math"
 	"slices"
 	"strings"
 )
@@ -79,7 +80,8 @@ func (r *Fields) scalar(field Field) (s Scalar, ok bool) {
 	case FieldUpdateTime:
 		return Time(r.UpdateTime), true
 	default:
-		return Number(float64(r.Importance)), true
+		n := float64(r.Importance)
+		return Number(n), !math.IsNaN(n)
 	}
 }
 
