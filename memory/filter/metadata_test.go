@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"engram/internal/slab"
+
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 	"pgregory.net/rapid"
@@ -118,6 +120,7 @@ func FuzzMetadata(f *testing.F) {
 			filters = append(filters, valid(f, &Filter{Cond: &c}))
 		}
 	}
+	pool := slab.NewPool(poolBytes)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r := record{Fields: Fields{Metadata: b}}
 		decoded, err := DecodeMetadata(b)
@@ -128,7 +131,11 @@ func FuzzMetadata(f *testing.F) {
 			r.metadata = decoded
 		}
 		rows := records{r}
-		x := build(t, rows, 1, nil)
+		x, err := Build(pool, rows, 1, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer x.Free()
 		for _, f := range filters {
 			got := f.Match(&r.Fields)
 			mask := []uint64{1}
