@@ -120,10 +120,11 @@ l0:
 // SCORE is the loop over rows. OP takes the loaded 16 into four registers' lanes.
 #define SCORE(OP) \
 row:                                 \
+	CBNZ   R6, named             \
 	MOVD   R2, R15               \
 	ADD    R5, R2                \
-	CBZ    R6, found             \
-	SUB    R5, R2                \
+	B      found                 \
+named:                               \
 	MOVWU.P 4(R6), R13           \
 	MADD   R13, R2, R5, R15      \
 found:                               \

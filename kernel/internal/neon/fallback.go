@@ -1,3 +1,5 @@
+//go:build !arm64 || purego
+
 package neon
 
 import "engram/kernel/internal/purego"
