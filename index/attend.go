@@ -1,0 +1,354 @@
+package index
+
+import (
+	"context"
+	"math"
+	"sync"
+
+	"engram/kernel"
+)
+
+// AttendOptions say how Attend weighs and what it names.
+type AttendOptions struct {
+	Scale      float64 // of scores, before the softmax; at least 0
+	TopWeights int     // how many of the heaviest rows to name
+	Workers    int     // at most; 0: GOMAXPROCS
+}
+
+// A Weight is the attention that one row got.
+type Weight struct {
+	Part   int
+	Row    uint32
+	Score  float32 // before scaling
+	Weight float64
+}
+
+// An Attention is the answer to one query.
+type Attention struct {
+	Context   []float32 // ValueDim
+	LogSumExp float64   // ln Σ exp(scale·score); −Inf for none
+	Entropy   float64   // −Σ w ln w, in nats
+	Attended  uint64    // eligible rows
+	Top       []Weight  // heaviest first, of equals the older
+}
+
+// Attend returns for each query softmax(q·Kᵀ·scale)·V over the eligible rows, in
+// one pass over keys and values with a running maximum (Milakov & Gimelshein,
+// Online normalizer calculation for softmax, 2018; Rabe & Staats 2021), so that
+// nothing of the size of the memory is kept. Parts of the pass merge by their
+// log-sum-exps.
+//
+// Given the float32 scores, ‖context − exact‖ ≤ 4e-6·Σ wᵢ‖vᵢ‖ and the log-sum-exp
+// is within 1e-6. The scores of a single query are canonical; those of several may
+// be panels' (kernel.PanelDot, kernel.PanelL2), within their bounds.
+func Attend(ctx context.Context, shape Shape, parts []Part, queries [][]float32, opt AttendOptions) ([]Attention, Stats, error) {
+	stride := pad(shape.Dim) + pad(shape.ValueDim)
+	list := blocks(parts, min(blockRows(stride), attendRows))
+	rows := 0
+	for i := range parts {
+		rows += parts[i].Rows
+	}
+	n := workers(opt.Workers, len(list), int64(rows)*int64(stride)*int64(len(queries)))
+	a := newAttend(shape, parts, queries, opt, n)
+	defer a.release()
+	if err := walk(ctx, list, n, a.block); err != nil {
+		return nil, Stats{}, err
+	}
+	out := make([]Attention, len(queries))
+	var stats Stats
+	for q := range queries {
+		out[q] = a.result(q)
+		stats.RowsScanned += int64(out[q].Attended)
+	}
+	return out, stats, nil
+}
+
+// attendRows bounds a block of Attend: what PanelWeightedSum adds up before it
+// goes over to float64, at best.
+const attendRows = 512
+
+// An attend is one call of Attend.
+type attend struct {
+	shape   Shape
+	parts   []Part
+	queries [][]float32
+	opt     AttendOptions
+	inverse []float32 // of the queries' norms; zeros up to whole panels
+	panels  [][]float32
+	passes  []*pass
+}
+
+// A pass is one worker's running softmaxes, one a query (a lane), with room for
+// whole panels; and its scratch.
+type pass struct {
+	lanes    int
+	max      []float64 // of scale·score; −Inf at first
+	sum      []float64 // Σ exp(scale·score − max)
+	shift    []float64 // Σ exp(scale·score − max)·(scale·score − max)
+	context  []float64 // lanes × ValueDim: Σ exp(…)·value
+	attended uint64
+	tops     []top
+
+	scores []float32
+	at     []uint32
+	hits   []uint32
+	peak   []float32
+	limits []float32
+}
+
+var passes = sync.Pool{New: func() any { return new(pass) }}
+
+func newAttend(shape Shape, parts []Part, queries [][]float32, opt AttendOptions, n int) *attend {
+	a := &attend{shape: shape, parts: parts, queries: queries, opt: opt, passes: make([]*pass, n)}
+	w := kernel.PanelWidth()
+	a.inverse = make([]float32, len(queries)+w)
+	for q, v := range queries {
+		a.inverse[q] = float32(1 / Norm(v))
+	}
+	lanes := len(queries)
+	if len(queries) >= panelQueries {
+		a.panels = pack(queries, shape.Dim)
+		lanes = len(a.panels) * w
+	}
+	for i := range a.passes {
+		p := passes.Get().(*pass)
+		p.reset(lanes, len(queries), shape.ValueDim, opt.TopWeights)
+		a.passes[i] = p
+	}
+	return a
+}
+
+func (p *pass) reset(lanes, queries, valueDim, topWeights int) {
+	p.lanes, p.attended = lanes, 0
+	p.max, p.sum, p.shift = sized(p.max, lanes), sized(p.sum, lanes), sized(p.shift, lanes)
+	p.context = sized(p.context, lanes*valueDim)
+	for j := range lanes {
+		p.max[j] = math.Inf(-1)
+	}
+	clear(p.sum)
+	clear(p.shift)
+	clear(p.context)
+	p.tops = sized(p.tops, queries)
+	for q := range p.tops {
+		p.tops[q].reset(topWeights, float32(math.Inf(-1)))
+	}
+}
+
+func (a *attend) release() {
+	for _, p := range a.passes {
+		passes.Put(p)
+	}
+}
+
+func (a *attend) block(worker int, b block) {
+	p, part := a.passes[worker], &a.parts[b.part]
+	n := part.eligible(b.from, b.to)
+	if n == 0 {
+		return
+	}
+	p.attended += uint64(n)
+	switch {
+	case n < (b.to-b.from)/sparse:
+		p.at = part.at(p.at[:0], b.from, b.to)
+		for q := range a.queries {
+			a.gather(p, q, b)
+		}
+	case a.panels != nil:
+		for i := range a.panels {
+			a.panel(p, i, b)
+		}
+	default:
+		for q := range a.queries {
+			a.single(p, q, b)
+		}
+	}
+}
+
+// single attends to a whole block for one query.
+func (a *attend) single(p *pass, q int, b block) {
+	part, n := &a.parts[b.part], b.to-b.from
+	p.scores = sized(p.scores, n)
+	rows, stride := part.Segment.keyBlock(b.from, b.to), pad(a.shape.Dim)
+	if a.shape.Metric == L2 {
+		kernel.L2(p.scores, a.queries[q], rows, stride)
+	} else {
+		kernel.Dot(p.scores, a.queries[q], rows, stride)
+	}
+	if a.shape.Metric == Cosine {
+		cosine(p.scores, part.Segment.inverseNorms(b.from, b.to), a.inverse[q])
+	}
+	if part.Mask != nil {
+		for i := range p.scores {
+			if !part.has(b.from + i) {
+				p.scores[i] = float32(math.Inf(-1))
+			}
+		}
+	}
+	t := &p.tops[q]
+	if t.k > 0 {
+		limit := t.threshold()
+		for i, s := range p.scores {
+			if s >= limit && part.has(b.from+i) {
+				t.offer(a.parts, Hit{b.part, uint32(b.from + i), s})
+				limit = t.threshold()
+			}
+		}
+	}
+	p.raise(q, a.opt.Scale*float64(kernel.Max(p.scores)), a.shape.ValueDim)
+	sum, shift := kernel.Exp(p.scores, p.scores, a.opt.Scale, p.max[q])
+	p.sum[q] += sum
+	p.shift[q] += shift
+	values, valueStride := part.Segment.valueBlock(b.from, b.to)
+	kernel.WeightedSum(p.lane(q, a.shape.ValueDim), p.scores, values, valueStride)
+}
+
+// gather attends to the rows p.at, counted from the block's first, for one query.
+func (a *attend) gather(p *pass, q int, b block) {
+	part := &a.parts[b.part]
+	p.scores = sized(p.scores, len(p.at))
+	rows, stride := part.Segment.keyBlock(b.from, b.to), pad(a.shape.Dim)
+	if a.shape.Metric == L2 {
+		kernel.L2At(p.scores, a.queries[q], rows, stride, p.at)
+	} else {
+		kernel.DotAt(p.scores, a.queries[q], rows, stride, p.at)
+	}
+	if a.shape.Metric == Cosine {
+		inverse := part.Segment.inverseNorms(b.from, b.to)
+		for i, dot := range p.scores {
+			p.scores[i] = float32(float32(dot*inverse[p.at[i]]) * a.inverse[q])
+		}
+	}
+	t := &p.tops[q]
+	for i, s := range p.scores {
+		if s >= t.threshold() {
+			t.offer(a.parts, Hit{b.part, uint32(b.from) + p.at[i], s})
+		}
+	}
+	p.raise(q, a.opt.Scale*float64(kernel.Max(p.scores)), a.shape.ValueDim)
+	sum, shift := kernel.Exp(p.scores, p.scores, a.opt.Scale, p.max[q])
+	p.sum[q] += sum
+	p.shift[q] += shift
+	context := p.lane(q, a.shape.ValueDim)
+	for i, row := range p.at {
+		value := part.Segment.Value(b.from + int(row))
+		kernel.WeightedSum(context, p.scores[i:i+1], value, len(value))
+	}
+}
+
+// panel attends to a whole block for one panel of queries.
+func (a *attend) panel(p *pass, i int, b block) {
+	part, n, w := &a.parts[b.part], b.to-b.from, kernel.PanelWidth()
+	first := i * w
+	p.scores = sized(p.scores, n*w)
+	scores := p.scores
+	rows, stride := part.Segment.keyBlock(b.from, b.to), pad(a.shape.Dim)
+	if a.shape.Metric == L2 {
+		kernel.PanelL2(scores, a.panels[i], rows, stride, n, a.shape.Dim)
+	} else {
+		kernel.PanelDot(scores, a.panels[i], rows, stride, n, a.shape.Dim)
+	}
+	if a.shape.Metric == Cosine {
+		kernel.PanelScale(scores, part.Segment.inverseNorms(b.from, b.to), a.inverse[first:first+w], n)
+	}
+	if part.Mask != nil {
+		for r := range n {
+			if !part.has(b.from + r) {
+				for j := range w {
+					scores[r*w+j] = float32(math.Inf(-1))
+				}
+			}
+		}
+	}
+	if a.opt.TopWeights > 0 {
+		a.panelTop(p, first, b, scores)
+	}
+	p.peak = sized(p.peak, w)
+	for j := range p.peak {
+		p.peak[j] = float32(math.Inf(-1))
+	}
+	kernel.PanelMax(p.peak, scores, n)
+	for j, peak := range p.peak {
+		p.raise(first+j, a.opt.Scale*float64(peak), a.shape.ValueDim)
+	}
+	kernel.PanelExp(scores, scores, n, a.opt.Scale, p.max[first:first+w], p.sum[first:first+w], p.shift[first:first+w])
+	values, valueStride := part.Segment.valueBlock(b.from, b.to)
+	d := a.shape.ValueDim
+	kernel.PanelWeightedSum(p.context[first*d:(first+w)*d], scores, values, valueStride, n, d)
+}
+
+// panelTop offers the panel's scores to the heaviest rows so far.
+func (a *attend) panelTop(p *pass, first int, b block, scores []float32) {
+	w, n := kernel.PanelWidth(), b.to-b.from
+	p.limits = sized(p.limits, w)
+	for j := range w {
+		p.limits[j] = float32(math.Inf(1))
+		if first+j < len(a.queries) {
+			p.limits[j] = p.tops[first+j].threshold()
+		}
+	}
+	p.hits = sized(p.hits, n*w)
+	part := &a.parts[b.part]
+	for _, h := range p.hits[:kernel.PanelSelect(p.hits, scores, p.limits, n)] {
+		row, lane := int(h)/w, int(h)%w
+		if t := &p.tops[first+lane]; scores[h] >= t.threshold() && part.has(b.from+row) {
+			t.offer(a.parts, Hit{b.part, uint32(b.from + row), scores[h]})
+		}
+	}
+}
+
+func (p *pass) lane(q, valueDim int) []float64 { return p.context[q*valueDim : (q+1)*valueDim] }
+
+// raise makes the maximum of a lane at least m, and what was summed relative to it.
+func (p *pass) raise(q int, m float64, valueDim int) {
+	old := p.max[q]
+	if m <= old {
+		return
+	}
+	p.max[q] = m
+	if p.sum[q] == 0 {
+		return
+	}
+	f := math.Exp(old - m)
+	p.shift[q] = f * (p.shift[q] + (old-m)*p.sum[q])
+	p.sum[q] *= f
+	context := p.lane(q, valueDim)
+	for i := range context {
+		context[i] *= f
+	}
+}
+
+// result merges the passes' softmaxes of one query.
+func (a *attend) result(q int) Attention {
+	d := a.shape.ValueDim
+	to := a.passes[0]
+	r := Attention{Context: make([]float32, d), LogSumExp: math.Inf(-1), Attended: to.attended}
+	tops := []*top{&to.tops[q]}
+	for _, from := range a.passes[1:] {
+		r.Attended += from.attended
+		tops = append(tops, &from.tops[q])
+		if from.sum[q] == 0 {
+			continue
+		}
+		to.raise(q, from.max[q], d)
+		from.raise(q, to.max[q], d)
+		to.sum[q] += from.sum[q]
+		to.shift[q] += from.shift[q]
+		context := to.lane(q, d)
+		for i, x := range from.lane(q, d) {
+			context[i] += x
+		}
+	}
+	sum := to.sum[q]
+	if r.Attended == 0 {
+		return r
+	}
+	for i, x := range to.lane(q, d) {
+		r.Context[i] = float32(x / sum)
+	}
+	r.LogSumExp = to.max[q] + math.Log(sum)
+	r.Entropy = max(0, math.Log(sum)-to.shift[q]/sum)
+	for _, h := range merge(a.parts, a.opt.TopWeights, tops) {
+		r.Top = append(r.Top, Weight{h.Part, h.Row, h.Score, math.Exp(a.opt.Scale*float64(h.Score) - r.LogSumExp)})
+	}
+	return r
+}

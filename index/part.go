@@ -1,0 +1,114 @@
+package index
+
+import (
+	"context"
+	"math/bits"
+	"runtime"
+	"sync"
+	"sync/atomic"
+)
+
+// A Part is what one read sees of one segment.
+type Part struct {
+	Segment *Segment
+	Rows    int      // those published to the reader
+	Mask    []uint64 // bit r of word r/64: row r is eligible; nil: all are; bits from Rows on are ignored
+
+	// Age tells which of two records is the older: the smaller LSN of creation,
+	// then the smaller place. It is asked only where scores are equal.
+	Age func(row uint32) (lsn uint64, place uint32)
+}
+
+// eligible counts the rows of [from, to) that may be read; from is a multiple of 64.
+func (p *Part) eligible(from, to int) int {
+	if p.Mask == nil {
+		return to - from
+	}
+	n := 0
+	for w := from / 64; w*64 < to; w++ {
+		n += bits.OnesCount64(p.word(w, to))
+	}
+	return n
+}
+
+// word is a word of the mask, without the bits from row to on.
+func (p *Part) word(w, to int) uint64 {
+	m := p.Mask[w]
+	if left := to - w*64; left < 64 {
+		m &= 1<<left - 1
+	}
+	return m
+}
+
+// at appends the eligible rows of [from, to), counted from from.
+func (p *Part) at(dst []uint32, from, to int) []uint32 {
+	for w := from / 64; w*64 < to; w++ {
+		for m := p.word(w, to); m != 0; m &= m - 1 {
+			dst = append(dst, uint32(w*64+bits.TrailingZeros64(m)-from))
+		}
+	}
+	return dst
+}
+
+func (p *Part) has(row int) bool { return p.Mask == nil || p.Mask[row/64]>>(row%64)&1 != 0 }
+
+// Stats says how a read was done.
+type Stats struct {
+	RowsScanned int64 // rows scored, summed over queries
+}
+
+// A block is a run of rows of one part, from a multiple of 64 on.
+type block struct{ part, from, to int }
+
+// blockBytes is the size of a block of vectors: half of a second-level cache.
+const blockBytes = 256 << 10
+
+// blockRows is how many rows of a stride make a block.
+func blockRows(stride int) int { return max(64, blockBytes/(4*max(stride, 1))&^63) }
+
+func blocks(parts []Part, rows int) []block {
+	n := 0
+	for i := range parts {
+		n += (parts[i].Rows + rows - 1) / rows
+	}
+	out := make([]block, 0, n)
+	for i := range parts {
+		for from := 0; from < parts[i].Rows; from += rows {
+			out = append(out, block{i, from, min(from+rows, parts[i].Rows)})
+		}
+	}
+	return out
+}
+
+// workUnit is the multiply-adds that are worth another goroutine.
+const workUnit = 1 << 20
+
+// workers is how many goroutines a read is worth; asked 0 stands for GOMAXPROCS.
+func workers(asked, blocks int, work int64) int {
+	if asked <= 0 {
+		asked = runtime.GOMAXPROCS(0)
+	}
+	return int(max(1, min(int64(asked), int64(blocks), 1+work/workUnit)))
+}
+
+// walk gives every block to one of n workers, which take them in order; each
+// worker has its own number. It ends early, within a block, when ctx ends.
+func walk(ctx context.Context, list []block, n int, do func(worker int, b block)) error {
+	var next atomic.Int64
+	work := func(worker int) {
+		for {
+			i := int(next.Add(1)) - 1
+			if i >= len(list) || ctx.Err() != nil {
+				return
+			}
+			do(worker, list[i])
+		}
+	}
+	var wg sync.WaitGroup
+	for w := 1; w < n; w++ {
+		wg.Go(func() { work(w) })
+	}
+	work(0)
+	wg.Wait()
+	return ctx.Err()
+}

@@ -1,0 +1,318 @@
+package index
+
+import (
+	"context"
+	"math"
+	"sync"
+
+	"engram/kernel"
+)
+
+// SearchOptions say what Search returns.
+type SearchOptions struct {
+	K        int
+	MinScore float32 // −Inf: any
+	Workers  int     // at most; 0: GOMAXPROCS
+}
+
+// panelQueries is the number of queries from which on panels pay.
+const panelQueries = 4
+
+// panelRows is how many rows a panel scores at a time; the scores stay in the
+// first-level cache.
+const panelRows = 128
+
+// sparse is the share of eligible rows, as a divisor, below which they are
+// gathered rather than scored with the rest.
+const sparse = 4
+
+// Search returns for each query the K best eligible rows, by score and then by
+// age. Scores are canonical: the same bits for any number of workers, any batch
+// and any instruction set. A query has Dim components, and under Cosine a norm
+// above zero.
+func Search(ctx context.Context, shape Shape, parts []Part, queries [][]float32, opt SearchOptions) ([][]Hit, Stats, error) {
+	stride := pad(shape.Dim)
+	list := blocks(parts, blockRows(stride))
+	rows := 0
+	for i := range parts {
+		rows += parts[i].Rows
+	}
+	n := workers(opt.Workers, len(list), int64(rows)*int64(stride)*int64(len(queries)))
+	s := newSearch(shape, parts, queries, opt, n)
+	defer s.release()
+	err := walk(ctx, list, n, s.block)
+	if err != nil {
+		return nil, Stats{}, err
+	}
+	out := make([][]Hit, len(queries))
+	tops := make([]*top, n)
+	for q := range queries {
+		for w := range n {
+			tops[w] = &s.scans[w].tops[q]
+		}
+		out[q] = merge(parts, opt.K, tops)
+	}
+	var stats Stats
+	for w := range n {
+		stats.RowsScanned += s.scans[w].scanned
+	}
+	return out, stats, nil
+}
+
+// A search is one call of Search.
+type search struct {
+	shape   Shape
+	parts   []Part
+	queries [][]float32
+	inverse []float32 // of the queries' norms; zeros up to whole panels
+	norms   []float64 // of the queries
+	panels  [][]float32
+	scans   []*scan
+}
+
+// A scan is one worker's: its best hits so far, and its scratch.
+type scan struct {
+	tops    []top
+	scores  []float32
+	at      []uint32
+	hits    []uint32
+	lanes   [][]uint32
+	limits  []float32
+	norms   []float64
+	scanned int64
+}
+
+var scans = sync.Pool{New: func() any { return new(scan) }}
+
+func newSearch(shape Shape, parts []Part, queries [][]float32, opt SearchOptions, n int) *search {
+	s := &search{shape: shape, parts: parts, queries: queries, scans: make([]*scan, n)}
+	for w := range s.scans {
+		c := scans.Get().(*scan)
+		c.scanned = 0
+		c.tops = sized(c.tops, len(queries))
+		for q := range c.tops {
+			c.tops[q].reset(opt.K, opt.MinScore)
+		}
+		s.scans[w] = c
+	}
+	s.inverse, s.norms = make([]float32, len(queries)+kernel.PanelWidth()), make([]float64, len(queries))
+	for q, v := range queries {
+		s.norms[q] = Norm(v)
+		s.inverse[q] = float32(1 / s.norms[q])
+	}
+	if len(queries) >= panelQueries {
+		s.panels = pack(queries, shape.Dim)
+	}
+	return s
+}
+
+// pack packs queries into panels.
+func pack(queries [][]float32, dim int) [][]float32 {
+	w := kernel.PanelWidth()
+	panels := make([][]float32, 0, (len(queries)+w-1)/w)
+	for q := 0; q < len(queries); q += w {
+		p := make([]float32, kernel.PackedLen(dim))
+		kernel.Pack(p, queries[q:min(q+w, len(queries))], dim)
+		panels = append(panels, p)
+	}
+	return panels
+}
+
+func (s *search) release() {
+	for _, c := range s.scans {
+		scans.Put(c)
+	}
+}
+
+// sized returns v with length n, its elements kept where they were.
+func sized[T any](v []T, n int) []T {
+	if cap(v) < n {
+		w := make([]T, n)
+		copy(w, v[:cap(v)])
+		return w
+	}
+	return v[:n]
+}
+
+func (s *search) block(worker int, b block) {
+	c, p := s.scans[worker], &s.parts[b.part]
+	n := p.eligible(b.from, b.to)
+	if n == 0 {
+		return
+	}
+	c.scanned += int64(n) * int64(len(s.queries))
+	switch {
+	case n < (b.to-b.from)/sparse:
+		c.at = p.at(c.at[:0], b.from, b.to)
+		for q := range s.queries {
+			s.gather(c, q, b, c.at)
+		}
+	case s.panels != nil:
+		s.panelBlock(c, b)
+	default:
+		for q := range s.queries {
+			s.single(c, q, b)
+		}
+	}
+}
+
+// single scores a whole block for one query.
+func (s *search) single(c *scan, q int, b block) {
+	p := &s.parts[b.part]
+	n := b.to - b.from
+	c.scores = sized(c.scores, n)
+	rows, stride := p.Segment.keyBlock(b.from, b.to), pad(s.shape.Dim)
+	if s.shape.Metric == L2 {
+		kernel.L2(c.scores, s.queries[q], rows, stride)
+	} else {
+		kernel.Dot(c.scores, s.queries[q], rows, stride)
+	}
+	if s.shape.Metric == Cosine {
+		cosine(c.scores, p.Segment.inverseNorms(b.from, b.to), s.inverse[q])
+	}
+	t := &c.tops[q]
+	limit := t.threshold()
+	for i, score := range c.scores {
+		if score >= limit && p.has(b.from+i) {
+			t.offer(s.parts, Hit{b.part, uint32(b.from + i), score})
+			limit = t.threshold()
+		}
+	}
+}
+
+// cosine turns inner products into cosines, rounding after each product.
+func cosine(scores, inverse []float32, q float32) {
+	inverse = inverse[:len(scores)]
+	for i, dot := range scores {
+		scores[i] = float32(float32(dot*inverse[i]) * q)
+	}
+}
+
+// gather scores the rows at, counted from the block's first, for one query.
+func (s *search) gather(c *scan, q int, b block, at []uint32) {
+	p := &s.parts[b.part]
+	c.scores = sized(c.scores, len(at))
+	scores := c.scores[:len(at)]
+	rows, stride := p.Segment.keyBlock(b.from, b.to), pad(s.shape.Dim)
+	if s.shape.Metric == L2 {
+		kernel.L2At(scores, s.queries[q], rows, stride, at)
+	} else {
+		kernel.DotAt(scores, s.queries[q], rows, stride, at)
+	}
+	if s.shape.Metric == Cosine {
+		inverse := p.Segment.inverseNorms(b.from, b.to)
+		for i, dot := range scores {
+			scores[i] = float32(float32(dot*inverse[at[i]]) * s.inverse[q])
+		}
+	}
+	t := &c.tops[q]
+	for i, score := range scores {
+		if score >= t.threshold() {
+			t.offer(s.parts, Hit{b.part, uint32(b.from) + at[i], score})
+		}
+	}
+}
+
+// panelBlock lets panels nominate the rows of a block, and scores those that they
+// nominate canonically.
+func (s *search) panelBlock(c *scan, b block) {
+	p := &s.parts[b.part]
+	stride, w := pad(s.shape.Dim), kernel.PanelWidth()
+	c.limits = sized(c.limits, w)
+	c.lanes = sized(c.lanes, w)
+	c.hits = sized(c.hits, panelRows*w)
+	buf := sized(c.scores, panelRows*w+panelRows) // and room for gather's
+	c.scores = buf
+	for from := b.from; from < b.to; from += panelRows {
+		sub := block{b.part, from, min(from+panelRows, b.to)}
+		n := sub.to - sub.from
+		rows := p.Segment.keyBlock(sub.from, sub.to)
+		longest := s.longest(c, p, sub)
+		for i, panel := range s.panels {
+			first := i * w
+			scores := buf[:n*w]
+			lanes := min(w, len(s.queries)-first)
+			for j := range w {
+				c.limits[j] = float32(math.Inf(1))
+				c.lanes[j] = c.lanes[j][:0]
+				if j < lanes {
+					c.limits[j] = s.nominated(c.tops[first+j].threshold(), first+j, longest)
+				}
+			}
+			if s.shape.Metric == L2 {
+				kernel.PanelL2(scores, panel, rows, stride, n, s.shape.Dim)
+			} else {
+				kernel.PanelDot(scores, panel, rows, stride, n, s.shape.Dim)
+			}
+			if s.shape.Metric == Cosine {
+				kernel.PanelScale(scores, p.Segment.inverseNorms(sub.from, sub.to), s.inverse[first:first+w], n)
+			}
+			for _, h := range c.hits[:kernel.PanelSelect(c.hits, scores, c.limits, n)] {
+				if row, lane := int(h)/w, int(h)%w; p.has(sub.from + row) {
+					c.lanes[lane] = append(c.lanes[lane], uint32(row))
+				}
+			}
+			for j := range lanes {
+				if len(c.lanes[j]) > 0 {
+					s.gather(c, first+j, sub, c.lanes[j])
+				}
+			}
+			c.scores = buf
+		}
+	}
+}
+
+// longest is the greatest norm of a row of the block, which bounds the errors of
+// inner products.
+func (s *search) longest(c *scan, p *Part, b block) float64 {
+	if s.shape.Metric != Dot {
+		return 0
+	}
+	c.norms = sized(c.norms, b.to-b.from)
+	kernel.SumSquares(c.norms, p.Segment.keyBlock(b.from, b.to), pad(s.shape.Dim), s.shape.Dim)
+	most := 0.0
+	for _, sq := range c.norms {
+		most = max(most, sq)
+	}
+	return math.Sqrt(most)
+}
+
+// unit is the rounding error of float32, 2⁻²⁴, and tiny its smallest number above
+// zero.
+const (
+	unit = 1.0 / (1 << 24)
+	tiny = math.SmallestNonzeroFloat32
+)
+
+// gamma bounds the relative error of n roundings (Higham, Accuracy and Stability
+// of Numerical Algorithms, 2002, lemma 3.1).
+func gamma(n int) float64 { return float64(n) * unit / (1 - float64(n)*unit) }
+
+// nominated is the panel's score from which on a row's canonical score may reach
+// limit: limit less the errors that both can have.
+func (s *search) nominated(limit float32, q int, longest float64) float32 {
+	l := float64(limit)
+	if math.IsInf(l, 0) {
+		return limit
+	}
+	d := s.shape.Dim
+	e := gamma(d) + gamma(d/64+8)
+	under := float64(2*d+80) * tiny
+	switch s.shape.Metric {
+	case Dot:
+		e = e*s.norms[q]*longest*(1+1e-6) + under
+	case Cosine:
+		// The products with two inverse norms, each itself rounded, add a few
+		// roundings; keys of small norm magnify what underflows.
+		e = (e+gamma(12))*(1+1e-6) + underCosine(under, s.norms[q])
+	case L2:
+		e = (gamma(d+4)+gamma(d/64+12))*math.Abs(l)*(1+1e-6) + under
+	}
+	return math.Nextafter32(float32(l-e), float32(math.Inf(-1)))
+}
+
+// leastNorm is the least norm of a key under Cosine.
+const leastNorm = 1e-18
+
+// underCosine bounds what underflow of an inner product can do to a cosine.
+func underCosine(under, norm float64) float64 { return under / (leastNorm * norm) }
