@@ -1,0 +1,146 @@
+package embed
+
+import (
+	"bytes"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/clipperhouse/uax29/v2/words"
+	"golang.org/x/text/cases"
+	"golang.org/x/text/unicode/norm"
+)
+
+// appendFolded appends text to dst as it is compared: valid UTF-8, NFKC, full
+// case folding, and one apostrophe for the typographic ones.
+func appendFolded(dst []byte, text string) []byte {
+	start := len(dst)
+	for i := 0; i < len(text); i++ {
+		c := text[i]
+		if c >= utf8.RuneSelf {
+			return appendFoldedUnicode(dst[:start], text)
+		}
+		if 'A' <= c && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		dst = append(dst, c)
+	}
+	return dst
+}
+
+func appendFoldedUnicode(dst []byte, text string) []byte {
+	b := bytes.ToValidUTF8([]byte(text), []byte("\uFFFD"))
+	b = cases.Fold().Bytes(norm.NFKC.Bytes(b))
+	// Folding can leave the normal form: U+0345 folds to a letter, for one.
+	b = norm.NFKC.Bytes(b)
+	for len(b) > 0 {
+		r, n := utf8.DecodeRune(b)
+		if r == '\u2019' || r == '\u02BC' {
+			dst = append(dst, '\'')
+		} else {
+			dst = append(dst, b[:n]...)
+		}
+		b = b[n:]
+	}
+	return dst
+}
+
+// eachWord calls f with each word of a folded text, by the boundaries of
+// Unicode Standard Annex 29. English contractions and possessives lose their
+// tail ("Armstrong's", "we'll"), numbers their separators of thousands.
+func eachWord(folded []byte, f func(word []byte)) {
+	tokens := words.FromBytes(folded)
+	for tokens.Next() {
+		w := tokens.Value()
+		if !hasLetterOrNumber(w) {
+			continue
+		}
+		if w[0] <= '9' && bytes.IndexByte(w, ',') >= 0 {
+			w = bytes.ReplaceAll(w, []byte{','}, nil)
+		}
+		f(cutContraction(w))
+	}
+}
+
+func hasLetterOrNumber(w []byte) bool {
+	for len(w) > 0 {
+		r, n := utf8.DecodeRune(w)
+		if unicode.IsLetter(r) || unicode.IsNumber(r) {
+			return true
+		}
+		w = w[n:]
+	}
+	return false
+}
+
+func cutContraction(w []byte) []byte {
+	i := bytes.LastIndexByte(w, '\'')
+	if i <= 0 {
+		return w
+	}
+	switch string(w[i+1:]) {
+	case "", "s", "ll", "re", "ve", "d", "m":
+		return w[:i]
+	case "t": // "didn't" is "did", "can't" is "ca": both function words
+		if i > 1 && w[i-1] == 'n' {
+			return w[:i-1]
+		}
+	}
+	return w
+}
+
+// appendStem appends the word without the commonest English endings. It is
+// rougher than Porter's, as character n-grams catch what it misses; words with
+// anything but a–z in them stay as they are.
+func appendStem(dst, w []byte) []byte {
+	start := len(dst)
+	dst = append(dst, w...)
+	for _, c := range w {
+		if c < 'a' || c > 'z' {
+			return dst
+		}
+	}
+	s := dst[start:]
+	ends := func(suffix string, longer int) bool {
+		return len(s) > longer && bytes.HasSuffix(s, []byte(suffix))
+	}
+	cutVerb := func(ending int) {
+		root := s[:len(s)-ending]
+		if !bytes.ContainsAny(root, "aeiouy") {
+			return
+		}
+		s = root
+		// "stopped" is "stop", but "called" is "call".
+		if n := len(s); n > 2 && s[n-1] == s[n-2] && bytes.IndexByte([]byte("lsz"), s[n-1]) < 0 {
+			s = s[:n-1]
+		}
+	}
+	if len(s) <= 3 {
+		return dst
+	}
+	switch {
+	case ends("ies", 4):
+		s = append(s[:len(s)-3], 'y')
+	case ends("sses", 4):
+		s = s[:len(s)-2]
+	case ends("ss", 0), ends("us", 0), ends("is", 0):
+	case ends("s", 0):
+		s = s[:len(s)-1]
+	}
+	switch {
+	case ends("ing", 5):
+		cutVerb(3)
+	case ends("ied", 4):
+		s = append(s[:len(s)-3], 'y')
+	case ends("ed", 4):
+		cutVerb(2)
+	case ends("ly", 5):
+		s = s[:len(s)-2]
+	}
+	if ends("e", 3) {
+		s = s[:len(s)-1]
+	}
+	if ends("y", 3) {
+		s[len(s)-1] = 'i'
+	}
+	return dst[:start+len(s)]
+}
