@@ -1,3 +1,5 @@
+//go:build !amd64 || purego
+
 package avx2
 
 import "engram/kernel/internal/purego"

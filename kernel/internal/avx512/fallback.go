@@ -1,3 +1,5 @@
+//go:build !amd64 || purego
+
 package avx512
 
 import "engram/kernel/internal/purego"

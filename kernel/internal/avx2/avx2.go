@@ -1,0 +1,147 @@
+//go:build amd64 && !purego
+
+// Package avx2 is the kernel in AVX2 and FMA, as package purego describes it.
+//
+// Its assembly is generated. What stands here splits an operation into the runs
+// of whole vectors and tiles that the assembly takes.
+package avx2
+
+import "math"
+
+// Built says whether the assembly is in this build.
+const Built = true
+
+const (
+	// Width is how many queries a panel holds: two vectors.
+	Width = 2 * vector
+	// vector is how many float32s a vector register holds.
+	vector = 8
+	// depth is how many components of a panel stay in the level 1 cache while
+	// all rows of a block meet them: 16 KiB.
+	depth = 4096 / Width
+	// group and super are how many rows a weighted sum adds up in float32, and
+	// how many in both its levels of float32, before it goes on in float64.
+	group, super = 32, 512
+)
+
+// PanelDot is kernel.PanelDot.
+func PanelDot(dst, panel, rows []float32, stride, n, d int) {
+	for k := 0; k < d; k += depth {
+		wide, done := min(depth, d-k), 0
+		if tiles := n / 6; tiles > 0 {
+			panelDot6(&dst[0], &panel[k*Width], &rows[k], stride, tiles, wide, k > 0)
+			done = tiles * 6
+		}
+		if tiles := (n - done) / 2; tiles > 0 {
+			panelDot2(&dst[done*Width], &panel[k*Width], &rows[done*stride+k], stride, tiles, wide, k > 0)
+			done += tiles * 2
+		}
+		if done < n {
+			panelDot1(&dst[done*Width], &panel[k*Width], &rows[done*stride+k], stride, n-done, wide, k > 0)
+		}
+	}
+}
+
+// PanelL2 is kernel.PanelL2.
+func PanelL2(dst, panel, rows []float32, stride, n, d int) {
+	for k := 0; k < d; k += depth {
+		wide, done := min(depth, d-k), 0
+		if tiles := n / 6; tiles > 0 {
+			panelL2x6(&dst[0], &panel[k*Width], &rows[k], stride, tiles, wide, k > 0)
+			done = tiles * 6
+		}
+		if tiles := (n - done) / 2; tiles > 0 {
+			panelL2x2(&dst[done*Width], &panel[k*Width], &rows[done*stride+k], stride, tiles, wide, k > 0)
+			done += tiles * 2
+		}
+		if done < n {
+			panelL2x1(&dst[done*Width], &panel[k*Width], &rows[done*stride+k], stride, n-done, wide, k > 0)
+		}
+	}
+}
+
+// Max is kernel.Max.
+func Max(s []float32) float32 {
+	m := float32(math.Inf(-1))
+	if whole := len(s) &^ (vector - 1); whole > 0 {
+		m = greatest(&s[0], whole)
+		s = s[whole:]
+	}
+	for _, x := range s {
+		m = max(m, x)
+	}
+	return m
+}
+
+// Exp is kernel.Exp.
+func Exp(p, s []float32, scale, m float64) (sum, sumShift float64) {
+	whole := len(s) &^ (vector - 1)
+	if whole > 0 {
+		sum, sumShift = exp(&p[0], &s[0], whole, scale, m)
+	}
+	if whole < len(s) {
+		// The rest goes beside scores that count for nothing.
+		var rest [vector]float32
+		for i := copy(rest[:], s[whole:]); i < vector; i++ {
+			rest[i] = float32(math.Inf(-1))
+		}
+		a, b := exp(&rest[0], &rest[0], vector, scale, m)
+		copy(p[whole:], rest[:])
+		sum += a
+		sumShift += b
+	}
+	return sum, sumShift
+}
+
+// WeightedSum is kernel.WeightedSum.
+func WeightedSum(sum []float64, w, rows []float32, stride int) {
+	d := len(sum)
+	for i := 0; i < len(w); i += group {
+		n := min(group, len(w)-i)
+		tiles := d / 64
+		if tiles > 0 {
+			weightedSum(&sum[0], &w[i], &rows[i*stride], stride, n, tiles)
+		}
+		for k := tiles * 64; k < d; k += vector {
+			var tail [vector]float32
+			columns := min(vector, d-k)
+			weightedTail(&tail[0], &w[i], &rows[i*stride+k], stride, n, columns)
+			for c, x := range tail[:columns] {
+				sum[k+c] += float64(x)
+			}
+		}
+	}
+}
+
+// PanelWeightedSum is kernel.PanelWeightedSum.
+func PanelWeightedSum(sum []float64, p, rows []float32, stride, n, d int) {
+	for i := 0; i < n; i += super {
+		m := min(super, n-i)
+		for k := 0; k < d; {
+			var level2 [Width * 3 * vector]float32
+			// Two tiles of two vectors are better than one of three and one of one.
+			switch vectors := (d - k) / vector; {
+			case vectors >= 5 || vectors == 3:
+				panelSum3(&level2[0], &p[i*Width], &rows[i*stride+k], stride, m)
+				panelWiden(&sum[k], d, &level2[0], 3)
+				k += 3 * vector
+			case vectors >= 2:
+				panelSum2(&level2[0], &p[i*Width], &rows[i*stride+k], stride, m)
+				panelWiden(&sum[k], d, &level2[0], 2)
+				k += 2 * vector
+			case vectors == 1:
+				panelSum1(&level2[0], &p[i*Width], &rows[i*stride+k], stride, m)
+				panelWiden(&sum[k], d, &level2[0], 1)
+				k += vector
+			default:
+				panelSumTail(&level2[0], &p[i*Width], &rows[i*stride+k], stride, m, d-k)
+				for j := range Width {
+					for c, x := range level2[j*vector:][:d-k] {
+						sum[j*d+k+c] += float64(x)
+					}
+				}
+				k = d
+			}
+		}
+	}
+}
