@@ -26,7 +26,8 @@ func Build(pool *slab.Pool, src Source, n int, live []uint64) (*Index, error) {
 	if n < 1 || n > MaxRows {
 		return nil, fmt.Errorf("indexing %d rows: a segment has 1 to %d", n, MaxRows)
 	}
-	b := &builder{src: src, n: n, live: live, scratch: make([]uint64, MaxRows/64), complete: true}
+	b := &builder{src: src, n: n, live: live, complete: true}
+	b.scratch, b.out = make([]uint64, MaxRows/64), make([]byte, 0, 32*n)
 	b.count()
 	b.choose()
 	b.collect()
@@ -82,6 +83,7 @@ type pathNode struct {
 // values are what stands at a chosen path.
 type values struct {
 	there          []uint16
+	room           int // for entries, known from counting
 	texts          texts
 	numbers, bools []entry
 	textArrays     bool
@@ -102,6 +104,8 @@ func (b *builder) rows(yield func(row uint16, f *Fields)) {
 
 // count takes in the fields and counts the paths.
 func (b *builder) count() {
+	b.time, b.createTime, b.importances = make([]entry, 0, b.n), make([]entry, 0, b.n), make([]entry, 0, b.n)
+	b.session.entries, b.speaker.entries = make([]entry, 0, b.n), make([]entry, 0, b.n)
 	b.rows(func(row uint16, f *Fields) {
 		b.time = append(b.time, entry{Time(f.Time).sortable(), row})
 		b.createTime = append(b.createTime, entry{Time(f.CreateTime).sortable(), row})
@@ -122,8 +126,7 @@ func (b *builder) countPaths(node *pathNode, data []byte, depth int) {
 	at := 0
 	for o := (object{rest: data}); o.next(); {
 		child, i := node.child(o.key, at)
-		at = i
-		if child == nil {
+		if at = i; child == nil {
 			if len(b.nodes) == maxCandidates || depth > maxIndexedKeys {
 				b.complete = false
 				continue
@@ -132,6 +135,7 @@ func (b *builder) countPaths(node *pathNode, data []byte, depth int) {
 			node.children = slices.Insert(node.children, i, child)
 			b.nodes = append(b.nodes, child)
 		}
+		at++
 		child.rows++
 		switch v := parseValue(o.value); v.kind {
 		case valueStruct:
@@ -177,7 +181,7 @@ func (b *builder) choose() {
 			continue
 		}
 		room -= node.entries
-		node.values = new(values)
+		node.values = &values{there: make([]uint16, 0, node.rows), room: node.entries}
 		b.chosen = append(b.chosen, node)
 	}
 }
@@ -194,10 +198,10 @@ func collectPaths(node *pathNode, data []byte, row uint16) {
 	at := 0
 	for o := (object{rest: data}); o.next(); {
 		child, i := node.child(o.key, at)
-		at = i
-		if child == nil {
+		if at = i; child == nil {
 			continue
 		}
+		at++
 		v := parseValue(o.value)
 		if v.kind == valueStruct && len(child.children) > 0 {
 			collectPaths(child, v.data, row)
@@ -231,14 +235,25 @@ func (p *values) addScalar(v value, row uint16, element bool) {
 	}
 	switch s.Kind {
 	case KindString:
+		reserve(&p.texts.entries, p.room)
 		p.texts.add(s.S, row)
 		p.textArrays = p.textArrays || element
 	case KindNumber:
+		reserve(&p.numbers, p.room)
 		p.numbers = append(p.numbers, entry{s.sortable(), row})
 		p.numberArrays = p.numberArrays || element
 	case KindBool:
+		reserve(&p.bools, p.room)
 		p.bools = append(p.bools, entry{s.sortable(), row})
 		p.boolArrays = p.boolArrays || element
+	}
+}
+
+// reserve makes room for the entries of a path when the first of a kind comes: most
+// paths hold one kind only.
+func reserve(entries *[]entry, room int) {
+	if *entries == nil {
+		*entries = make([]entry, 0, room)
 	}
 }
 
@@ -356,13 +371,7 @@ func (b *builder) texts(c column, t *texts) {
 
 // numbers writes a column of sortable values.
 func (b *builder) numbers(c column, entries []entry) {
-	slices.SortFunc(entries, func(a, b entry) int {
-		if a.key != b.key {
-			return cmp.Compare(a.key, b.key)
-		}
-		return cmp.Compare(a.row, b.row)
-	})
-	entries = slices.Compact(entries)
+	entries = slices.Compact(sortByKey(entries))
 	keys := make([]uint64, 0, len(entries))
 	for i, e := range entries {
 		if i == 0 || e.key != entries[i-1].key {
@@ -373,11 +382,43 @@ func (b *builder) numbers(c column, entries []entry) {
 	b.postings(c, entries)
 }
 
+// sortByKey sorts entries, whose rows ascend, by (key, row): a stable radix sort, byte by
+// byte from the last, that passes over bytes in which no two keys differ.
+func sortByKey(entries []entry) []entry {
+	if slices.IsSortedFunc(entries, func(a, b entry) int { return cmp.Compare(a.key, b.key) }) {
+		return entries
+	}
+	var differ uint64
+	for _, e := range entries {
+		differ |= e.key ^ entries[0].key
+	}
+	other := make([]entry, len(entries))
+	for shift := 0; shift < 64; shift += 8 {
+		if differ>>shift&0xff == 0 {
+			continue
+		}
+		var next [257]int
+		for _, e := range entries {
+			next[e.key>>shift&0xff+1]++
+		}
+		for i := range 256 {
+			next[i+1] += next[i]
+		}
+		for _, e := range entries {
+			digit := e.key >> shift & 0xff
+			other[next[digit]] = e
+			next[digit]++
+		}
+		entries, other = other, entries
+	}
+	return entries
+}
+
 // postings writes the rows of a column from its entries, ascending by (key, row).
 func (b *builder) postings(c column, entries []entry) {
 	posted := make([]uint16, 0, len(entries))
 	starts := make([]uint32, 0, len(entries)+1)
-	var bitmaps []bitmap
+	bitmaps := make([]bitmap, 0, len(entries)/minDense+1)
 	before := uint32(0)
 	for i := 0; i < len(entries); {
 		from := len(posted)
