@@ -3,6 +3,8 @@
 package kernel
 
 import (
+	"os"
+	"strconv"
 	"sync"
 	"unsafe"
 
@@ -10,6 +12,21 @@ import (
 )
 
 const slotBytes = 4 << 20
+
+// slack is how many bytes lie between the end of a slice and the page that can't
+// be touched: none, unless ENGRAM_KERNEL_SLACK says so, for an emulator that
+// loads a masked vector whole where a processor doesn't (QEMU 7.2 with AVX2).
+var slack = func() int {
+	v := os.Getenv("ENGRAM_KERNEL_SLACK")
+	if v == "" {
+		return 0
+	}
+	n, err := strconv.Atoi(v)
+	if err != nil || n < 0 || n%8 != 0 {
+		panic("ENGRAM_KERNEL_SLACK=" + v + ": a multiple of 8 bytes is wanted")
+	}
+	return n
+}()
 
 // slots are mappings between two pages that can't be touched, so an access past
 // either end of a slice placed there faults. Each argument of a call has its own.
@@ -37,7 +54,7 @@ func place[T any](slot, n int, end bool) []T {
 	bytes := n * int(unsafe.Sizeof(zero))
 	b := slots()[slot]
 	if end {
-		b = b[slotBytes-bytes:]
+		b = b[slotBytes-slack-bytes:]
 	}
 	if n == 0 {
 		return []T{}

@@ -3,7 +3,6 @@ package main
 import (
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
-	. "github.com/mmcloughlin/avo/reg"
 )
 
 // fmas is how many independent multiply-adds a turn of the peak loop holds: more
@@ -45,5 +44,3 @@ func (s set) roofline() {
 	VZEROUPPER()
 	RET()
 }
-
-var _ Register
