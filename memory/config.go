@@ -1,0 +1,37 @@
+package memory
+
+import (
+	"unique"
+
+	"engram/index"
+)
+
+// Config is what a namespace was made with. Only MaxBytes can change.
+type Config struct {
+	Name                      string
+	Metric                    index.Metric
+	Dimension, ValueDimension int
+	Embedder                  EmbedderID // zero: none
+	// MaxBytes bounds the namespace's slabs; 0: the server's budget alone does.
+	MaxBytes   int64
+	CreateTime int64 // Unix nanoseconds
+	Created    LSN   // of the mutation that made it
+}
+
+// settings is what many namespaces have in common. They share one copy, which
+// keeps small namespaces small.
+type settings struct {
+	metric   index.Metric
+	dim      int
+	valueDim int
+	embedder EmbedderID
+	maxBytes int64
+}
+
+func (c *Config) settings() unique.Handle[settings] {
+	return unique.Make(settings{c.Metric, c.Dimension, c.ValueDimension, c.Embedder, c.MaxBytes})
+}
+
+func (s settings) shape() index.Shape {
+	return index.Shape{Metric: s.metric, Dim: s.dim, ValueDim: s.valueDim}
+}
