@@ -1,0 +1,258 @@
+package server
+
+import (
+	"context"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/tap"
+	"google.golang.org/protobuf/proto"
+)
+
+// A deadline cuts a call whose client doesn't send: the tap puts one on every stream's
+// context, the only place from which gRPC's reading of a message can be ended.
+type deadline struct {
+	context.Context
+	cancel context.CancelFunc
+	timer  *time.Timer
+	passed atomic.Bool
+}
+
+type deadlineKey struct{}
+
+// tap is gRPC's tap handle.
+func (s *Server) tap(ctx context.Context, _ *tap.Info) (context.Context, error) {
+	if s.inflight.used.Load() > s.inflight.limit-window {
+		s.inflight.refused.Add(1)
+		return nil, s.status(ctx, &busyError{need: window, limit: s.inflight.limit, wait: s.inflight.wait})
+	}
+	d := new(deadline)
+	d.Context, d.cancel = context.WithCancel(ctx)
+	d.timer = time.AfterFunc(s.limits.ReceiveTimeout, d.pass)
+	return d, nil
+}
+
+func (d *deadline) pass() {
+	d.passed.Store(true)
+	d.cancel()
+}
+
+func (d *deadline) Err() error {
+	if d.passed.Load() {
+		return context.DeadlineExceeded
+	}
+	return d.Context.Err()
+}
+
+func (d *deadline) Value(key any) any {
+	if key == (deadlineKey{}) {
+		return d
+	}
+	return d.Context.Value(key)
+}
+
+// exchange is one call: its context, its request and its reply.
+type exchange struct {
+	context.Context
+	s        *Server
+	m        *method
+	deadline *deadline // nil on the admin port
+	in       inbound
+	out      outbound
+	received int // bytes of all its requests
+	sent     int
+}
+
+type exchangeKey struct{}
+
+func (x *exchange) Value(key any) any {
+	if key == (exchangeKey{}) {
+		return x
+	}
+	return x.Context.Value(key)
+}
+
+// reserveReply holds the bytes that a reply will take, before it is built.
+func reserveReply(ctx context.Context, n int) error {
+	x := ctx.Value(exchangeKey{}).(*exchange)
+	if n < chargedReply || x.out.held > 0 {
+		return nil
+	}
+	if err := x.s.inflight.acquire(ctx, int64(n)); err != nil {
+		return err
+	}
+	x.out.held = int64(n)
+	return nil
+}
+
+// registrar registers services with every method wrapped.
+type registrar struct {
+	*grpc.Server
+	s *Server
+}
+
+func (r registrar) RegisterService(desc *grpc.ServiceDesc, impl any) {
+	wrapped := *desc
+	wrapped.Methods, wrapped.Streams = nil, nil
+	for _, md := range desc.Methods {
+		m := r.s.metrics.method(desc.ServiceName, md.MethodName, "unary")
+		wrapped.Streams = append(wrapped.Streams, grpc.StreamDesc{
+			StreamName: md.MethodName,
+			Handler: func(impl any, ss grpc.ServerStream) error {
+				return r.s.serve(ss, m, func(x *exchange) error {
+					reply, err := md.Handler(impl, x, func(req any) error { return x.receive(ss, req) }, nil)
+					if err != nil {
+						return err
+					}
+					return x.send(ss, reply)
+				})
+			},
+		})
+	}
+	for _, sd := range desc.Streams {
+		kind := "server_stream"
+		if sd.ClientStreams {
+			kind = "client_stream"
+			if sd.ServerStreams {
+				kind = "bidi_stream"
+			}
+		}
+		m := r.s.metrics.method(desc.ServiceName, sd.StreamName, kind)
+		handler := sd.Handler
+		sd.Handler = func(impl any, ss grpc.ServerStream) error {
+			return r.s.serve(ss, m, func(x *exchange) error {
+				return handler(impl, &stream{ServerStream: ss, x: x, client: sd.ClientStreams})
+			})
+		}
+		wrapped.Streams = append(wrapped.Streams, sd)
+	}
+	r.Server.RegisterService(&wrapped, impl)
+}
+
+// serve is what every call has around its handler.
+func (s *Server) serve(ss grpc.ServerStream, m *method, handle func(*exchange) error) (err error) {
+	x := &exchange{Context: ss.Context(), s: s, m: m}
+	x.in = inbound{f: s.inflight, limit: int64(s.limits.MessageBytes)}
+	x.out.f = s.inflight
+	x.deadline, _ = x.Context.Value(deadlineKey{}).(*deadline)
+	start := s.clock.Now()
+	m.started.Inc()
+	defer func() {
+		if p := recover(); p != nil {
+			s.metrics.panics.Inc()
+			s.log.Error("panic in a handler", "method", m.name, "panic", p, "stack", string(debug.Stack()))
+			err = status.Error(codes.Internal, "internal error")
+		}
+		if x.deadline != nil {
+			x.deadline.timer.Stop()
+		}
+		s.inflight.release(x.in.held)
+		s.inflight.release(x.out.held)
+		if err != nil {
+			err = s.status(x, err)
+		}
+		s.finished(x, err, s.clock.Now().Sub(start))
+	}()
+	if err := s.admit(x); err != nil {
+		return err
+	}
+	return handle(x)
+}
+
+// admit refuses a call before any of its request is read.
+func (s *Server) admit(x *exchange) error {
+	if len(s.tokens) > 0 && !x.m.public {
+		if !s.authorized(metadata.ValueFromIncomingContext(x.Context, "authorization")) {
+			return status.Error(codes.Unauthenticated, "this server wants credentials: send metadata authorization: Bearer TOKEN")
+		}
+	}
+	if !x.m.always && !s.ready.Load() {
+		return withDetails(codes.Unavailable, "the server is restoring its memory and isn't ready yet", retryIn(time.Second))
+	}
+	return x.in.hold(window)
+}
+
+// receive reads the one request of a call.
+func (x *exchange) receive(ss grpc.ServerStream, req any) error {
+	// The window is part of the message limit.
+	if !x.s.inflight.try(x.in.limit - x.in.held) {
+		if err := x.s.inflight.acquire(x, x.in.limit-x.in.held); err != nil {
+			return err
+		}
+	}
+	x.in.held = x.in.limit
+	x.in.msg = req.(proto.Message)
+	if err := ss.RecvMsg(&x.in); err != nil {
+		return err
+	}
+	if x.deadline != nil {
+		x.deadline.timer.Stop()
+	}
+	x.received += x.in.wire
+	return x.in.err
+}
+
+// send writes the one reply of a call.
+func (x *exchange) send(ss grpc.ServerStream, reply any) error {
+	x.out.msg = reply.(proto.Message)
+	err := ss.SendMsg(&x.out)
+	x.sent += x.out.wire
+	return err
+}
+
+// stream is a call that streams, as its handler sees it.
+type stream struct {
+	grpc.ServerStream
+	x      *exchange
+	client bool // the client streams
+}
+
+func (st *stream) Context() context.Context { return st.x }
+
+// RecvMsg gives up what was held for the request before: the handler is done with it.
+func (st *stream) RecvMsg(req any) error {
+	x := st.x
+	if !st.client {
+		return x.receive(st.ServerStream, req)
+	}
+	if err := x.in.hold(0); err != nil {
+		return err
+	}
+	f, limit := x.s.inflight, x.in.limit
+	if err := f.acquireStream(x, limit); err != nil {
+		return err
+	}
+	x.in.held = limit
+	defer f.streams.Release(limit)
+	if x.deadline != nil {
+		x.deadline.timer.Reset(x.s.limits.StreamIdle)
+		defer x.deadline.timer.Stop()
+	}
+	x.in.msg, x.in.err = req.(proto.Message), nil
+	if err := st.ServerStream.RecvMsg(&x.in); err != nil {
+		return err
+	}
+	x.received += x.in.wire
+	x.m.received.Inc()
+	return x.in.err
+}
+
+func (st *stream) SendMsg(reply any) error {
+	x := st.x
+	x.out.msg = reply.(proto.Message)
+	if n := proto.Size(x.out.msg); n >= chargedReply && x.out.held == 0 {
+		if err := x.s.inflight.acquirePatiently(x, int64(n)); err != nil {
+			return err
+		}
+		x.out.held = int64(n)
+	}
+	err := st.ServerStream.SendMsg(&x.out)
+	x.sent += x.out.wire
+	x.m.sent.Inc()
+	return err
+}

@@ -1,0 +1,144 @@
+package server
+
+import (
+	"fmt"
+	"runtime"
+	"sync/atomic"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+)
+
+// chargedReply is the size from which replies are charged until they are on the wire.
+// Smaller ones fit the window that each call is charged for.
+const chargedReply = 4 << 10
+
+// inbound is a request on its way into msg. The codec charges its budget for the true
+// size, and leaves errors here: what it returns itself, gRPC would send as Internal.
+type inbound struct {
+	msg   proto.Message
+	wire  int   // bytes of the request
+	held  int64 // what the call holds of the budget for it
+	limit int64 // the message limit
+	f     *inflight
+	err   error
+}
+
+// hold changes what the call holds of the budget.
+func (in *inbound) hold(n int64) error {
+	switch more := n - in.held; {
+	case more > 0 && !in.f.try(more):
+		in.f.refused.Add(1)
+		return &busyError{need: n, limit: in.f.limit, wait: in.f.wait}
+	case more < 0:
+		in.f.release(-more)
+	}
+	in.held = n
+	return nil
+}
+
+// outbound is a reply on its way out.
+type outbound struct {
+	msg  proto.Message
+	wire int   // bytes of the reply
+	held int64 // what is held of the budget for it: passes to the buffer
+	f    *inflight
+}
+
+// codec is gRPC's codec for protobuf on the server's side, taking inbound and outbound.
+type codec struct{}
+
+func (codec) Name() string { return "proto" }
+
+func (codec) Marshal(v any) (mem.BufferSlice, error) {
+	out, ok := v.(*outbound)
+	if !ok {
+		return nil, fmt.Errorf("reply is a %T", v)
+	}
+	out.wire = proto.Size(out.msg)
+	options := proto.MarshalOptions{UseCachedSize: true}
+	if mem.IsBelowBufferPoolingThreshold(out.wire) {
+		b, err := options.Marshal(out.msg)
+		if err != nil {
+			return nil, err
+		}
+		return mem.BufferSlice{mem.SliceBuffer(b)}, nil
+	}
+	pool := mem.DefaultBufferPool()
+	buf := pool.Get(out.wire)
+	if _, err := options.MarshalAppend((*buf)[:0], out.msg); err != nil {
+		pool.Put(buf)
+		return nil, err
+	}
+	if out.held > 0 {
+		pool = newReplyPool(pool, out.f, out.held)
+		out.held = 0
+	}
+	return mem.BufferSlice{mem.NewBuffer(buf, pool)}, nil
+}
+
+func (codec) Unmarshal(data mem.BufferSlice, v any) error {
+	in, ok := v.(*inbound)
+	if !ok {
+		return fmt.Errorf("request is a %T", v)
+	}
+	in.wire = data.Len()
+	buf := data.MaterializeToBuffer(mem.DefaultBufferPool())
+	defer buf.Free()
+	b := buf.ReadOnlyData()
+	plan := planOf(in.msg.ProtoReflect().Descriptor())
+	decoded, err := plan.weigh(b)
+	switch {
+	case err != nil:
+		in.err = status.Errorf(codes.InvalidArgument, "the request is not a valid %s: %v", plan.name, err)
+	case decoded > 4*in.limit:
+		in.err = status.Errorf(codes.ResourceExhausted, "the request, %d bytes, would take %d bytes of memory; at most %d are allowed", in.wire, decoded, 4*in.limit)
+	default:
+		// While it is decoded, the request is there three times: as it came, in one
+		// piece, and as a message.
+		if in.err = in.hold(2*int64(in.wire) + decoded); in.err != nil {
+			return nil
+		}
+		if err := proto.Unmarshal(b, in.msg); err != nil {
+			in.err = plan.undecodable(b)
+			return nil
+		}
+		in.err = in.hold(decoded)
+	}
+	return nil
+}
+
+// replyPool gives one buffer back to its pool, and then what was held for it to the
+// budget. gRPC frees a buffer when it is written, but drops those still queued when a
+// connection breaks: for them the collector does it.
+type replyPool struct {
+	mem.BufferPool
+	held    *heldReply
+	cleanup runtime.Cleanup
+}
+
+type heldReply struct {
+	f    *inflight
+	n    int64
+	done atomic.Bool
+}
+
+func (h *heldReply) release() {
+	if h.done.CompareAndSwap(false, true) {
+		h.f.release(h.n)
+	}
+}
+
+func newReplyPool(pool mem.BufferPool, f *inflight, n int64) *replyPool {
+	p := &replyPool{BufferPool: pool, held: &heldReply{f: f, n: n}}
+	p.cleanup = runtime.AddCleanup(p, (*heldReply).release, p.held)
+	return p
+}
+
+func (p *replyPool) Put(b *[]byte) {
+	p.BufferPool.Put(b)
+	p.cleanup.Stop()
+	p.held.release()
+}

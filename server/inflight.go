@@ -1,0 +1,106 @@
+package server
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+)
+
+// window is what a client may send on a stream before its call reads: HTTP/2's
+// flow-control window. Once gRPC has read a message's length it lets the rest of that
+// message come too.
+const window = 64 << 10
+
+// inflight is the budget of bytes that requests and replies take between the socket and
+// the DB. A call holds its window from its first moment; the message limit while its
+// request is being read, because how long a request is shows only inside gRPC; the true
+// size of the request, decoded, until it is answered; and its reply until that is written
+// to the socket.
+//
+// Calls wait in line, briefly, for the message limit and for the reply. So thousands of
+// small calls at once share the budget, though it covers the message limit only a few
+// dozen times.
+type inflight struct {
+	limit int64
+	wait  time.Duration
+	sem   *semaphore.Weighted
+	// streams bounds what client streams hold, so that idle ones never starve the rest.
+	streams *semaphore.Weighted
+	used    atomic.Int64
+	refused atomic.Int64
+}
+
+func newInflight(limit int64, wait time.Duration) *inflight {
+	return &inflight{
+		limit:   limit,
+		wait:    wait,
+		sem:     semaphore.NewWeighted(limit),
+		streams: semaphore.NewWeighted(limit / 2),
+	}
+}
+
+// try takes n bytes if they are free now.
+func (f *inflight) try(n int64) bool {
+	if !f.sem.TryAcquire(n) {
+		return false
+	}
+	f.used.Add(n)
+	return true
+}
+
+// acquire takes n bytes, waiting in line for at most f.wait or as long as ctx lasts.
+func (f *inflight) acquire(ctx context.Context, n int64) error {
+	if f.try(n) {
+		return nil
+	}
+	wait, cancel := context.WithTimeout(ctx, f.wait)
+	defer cancel()
+	return f.queue(ctx, wait, f.sem, n)
+}
+
+// acquirePatiently is acquire without a bound but ctx's.
+func (f *inflight) acquirePatiently(ctx context.Context, n int64) error {
+	if f.try(n) {
+		return nil
+	}
+	return f.queue(ctx, ctx, f.sem, n)
+}
+
+// acquireStream takes n bytes for the next message of a client's stream.
+func (f *inflight) acquireStream(ctx context.Context, n int64) error {
+	if !f.streams.TryAcquire(n) {
+		wait, cancel := context.WithTimeout(ctx, f.wait)
+		defer cancel()
+		if err := f.queue(ctx, wait, f.streams, n); err != nil {
+			return err
+		}
+	}
+	if err := f.acquire(ctx, n); err != nil {
+		f.streams.Release(n)
+		return err
+	}
+	return nil
+}
+
+func (f *inflight) queue(ctx, wait context.Context, sem *semaphore.Weighted, n int64) error {
+	if err := sem.Acquire(wait, n); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		f.refused.Add(1)
+		return &busyError{need: n, limit: f.limit, wait: f.wait}
+	}
+	if sem == f.sem {
+		f.used.Add(n)
+	}
+	return nil
+}
+
+func (f *inflight) release(n int64) {
+	if n > 0 {
+		f.used.Add(-n)
+		f.sem.Release(n)
+	}
+}

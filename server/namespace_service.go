@@ -1,0 +1,234 @@
+package server
+
+import (
+	"context"
+	"math"
+	"strings"
+
+	"engram/index"
+	"engram/memory"
+	engramv1 "engram/proto/engram/v1"
+)
+
+// namespaceService serves NamespaceService.
+type namespaceService struct {
+	engramv1.UnimplementedNamespaceServiceServer
+	s *Server
+}
+
+var metricOf = map[engramv1.Metric]index.Metric{
+	engramv1.Metric_METRIC_UNSPECIFIED: index.Cosine,
+	engramv1.Metric_METRIC_COSINE:      index.Cosine,
+	engramv1.Metric_METRIC_DOT:         index.Dot,
+	engramv1.Metric_METRIC_L2:          index.L2,
+}
+
+var metricProto = map[index.Metric]engramv1.Metric{
+	index.Cosine: engramv1.Metric_METRIC_COSINE,
+	index.Dot:    engramv1.Metric_METRIC_DOT,
+	index.L2:     engramv1.Metric_METRIC_L2,
+}
+
+// namespaceConfig converts a namespace to make.
+func (s *Server) namespaceConfig(v *violations, field string, p *engramv1.Namespace) memory.Config {
+	s.namespaceName(v, field+".name", p.GetName())
+	metric, ok := metricOf[p.GetMetric()]
+	if !ok {
+		v.add(field+".metric", "is %d, which is no metric", p.GetMetric())
+	}
+	c := memory.Config{Name: p.GetName(), Metric: metric, Dimension: int(p.GetDimension()), ValueDimension: int(p.GetValueDimension())}
+	if c.Dimension > s.records.Dimension {
+		v.add(field+".dimension", "is %d; at most %d is allowed", c.Dimension, s.records.Dimension)
+	}
+	if c.ValueDimension > s.records.Dimension {
+		v.add(field+".value_dimension", "is %d; at most %d is allowed", c.ValueDimension, s.records.Dimension)
+	}
+	c.MaxBytes = maxBytes(v, field, p.GetMaxBytes())
+	return c
+}
+
+func maxBytes(v *violations, field string, n uint64) int64 {
+	if n > math.MaxInt64 {
+		v.add(field+".max_bytes", "is %d; at most %d is allowed", n, int64(math.MaxInt64))
+	}
+	return int64(n)
+}
+
+func (n *namespaceService) Create(ctx context.Context, req *engramv1.NamespaceServiceCreateRequest) (*engramv1.NamespaceServiceCreateResponse, error) {
+	s := n.s
+	var v violations
+	p := req.Namespace
+	c := s.namespaceConfig(&v, "namespace", p)
+	name := p.GetEmbedder().GetName()
+	own := s.embedderID()
+	wanted := name != "" || c.Dimension == 0 && s.embedder != nil
+	switch {
+	case wanted && name != "" && name != own.Name:
+	case wanted && c.Dimension == 0:
+		c.Dimension = own.Dimension
+	case wanted && c.Dimension != own.Dimension:
+		v.add("namespace.dimension", "is %d; embedder %q makes vectors of %d components", c.Dimension, own.Name, own.Dimension)
+	case c.Dimension == 0:
+		v.add("namespace.dimension", "is unset; give it, as the server has no embedder to take it from")
+	}
+	if err := v.err(); err != nil {
+		return nil, err
+	}
+	if wanted {
+		if name != "" && name != own.Name {
+			has := "has none"
+			if own.Name != "" {
+				has = "has \"" + own.Name + "\""
+			}
+			return nil, precondition("namespaces/"+c.Name, "embedder %q is not this server's, which %s", name, has)
+		}
+		c.Embedder = own
+	}
+	if c.ValueDimension == 0 {
+		c.ValueDimension = c.Dimension
+	}
+	if _, err := s.db.CreateNamespace(ctx, &memory.CreateNamespace{Config: c}); err != nil {
+		return nil, err
+	}
+	out, err := s.namespace(c.Name)
+	if err != nil {
+		return nil, err
+	}
+	return &engramv1.NamespaceServiceCreateResponse{Namespace: out}, nil
+}
+
+func (n *namespaceService) Get(_ context.Context, req *engramv1.NamespaceServiceGetRequest) (*engramv1.NamespaceServiceGetResponse, error) {
+	var v violations
+	n.s.namespaceName(&v, "name", req.Name)
+	if err := v.err(); err != nil {
+		return nil, err
+	}
+	out, err := n.s.namespace(req.Name)
+	if err != nil {
+		return nil, err
+	}
+	return &engramv1.NamespaceServiceGetResponse{Namespace: out}, nil
+}
+
+func (n *namespaceService) List(_ context.Context, req *engramv1.NamespaceServiceListRequest) (*engramv1.NamespaceServiceListResponse, error) {
+	s := n.s
+	var v violations
+	size := s.pageSize(&v, req.PageSize)
+	if len(req.Prefix) > s.records.NameBytes {
+		v.add("prefix", "is %d bytes; at most %d are allowed", len(req.Prefix), s.records.NameBytes)
+	}
+	scope := [][]byte{[]byte("namespaces"), []byte(req.Prefix)}
+	after := justBefore(req.Prefix)
+	if req.PageToken != "" {
+		position, ok := parsePageToken(req.PageToken, scope...)
+		if !ok {
+			v.add("page_token", "is not the token of a page of this listing; prefix must stay the same")
+		}
+		after = string(position)
+	}
+	if err := v.err(); err != nil {
+		return nil, err
+	}
+	out := new(engramv1.NamespaceServiceListResponse)
+	page := s.db.Namespaces(after, size+1)
+	for i, c := range page {
+		if !strings.HasPrefix(c.Name, req.Prefix) { // names come in order, so the rest hasn't it either
+			break
+		}
+		if i == size {
+			out.NextPageToken = pageToken([]byte(page[i-1].Name), scope...)
+			break
+		}
+		if p, err := s.namespace(c.Name); err == nil { // else it was just deleted
+			out.Namespaces = append(out.Namespaces, p)
+		}
+	}
+	return out, nil
+}
+
+// justBefore gives a string that sorts after every name before the prefix, and before the
+// prefix itself. Names are UTF-8, so none has the byte 0xff.
+func justBefore(prefix string) string {
+	if prefix == "" {
+		return ""
+	}
+	b := []byte(prefix)
+	last := len(b) - 1
+	if b[last] == 0 {
+		return string(b[:last])
+	}
+	b[last]--
+	return string(append(b, 0xff))
+}
+
+func (n *namespaceService) Update(ctx context.Context, req *engramv1.NamespaceServiceUpdateRequest) (*engramv1.NamespaceServiceUpdateResponse, error) {
+	s := n.s
+	var v violations
+	s.namespaceName(&v, "namespace.name", req.Namespace.GetName())
+	c := &memory.UpdateNamespace{Name: req.Namespace.GetName()}
+	if len(req.UpdateMask.GetPaths()) == 0 {
+		v.add("update_mask", "is empty; name the fields that change")
+	}
+	for i, path := range req.UpdateMask.GetPaths() {
+		switch path {
+		case "max_bytes":
+			n := maxBytes(&v, "namespace", req.Namespace.GetMaxBytes())
+			c.MaxBytes = &n
+		case "metric", "dimension", "value_dimension", "embedder", "name":
+			v.add(at("update_mask.paths", i), "is %q, which is fixed when a namespace is made", path)
+		default:
+			v.add(at("update_mask.paths", i), "is %q; a mask may name max_bytes", path)
+		}
+	}
+	if err := v.err(); err != nil {
+		return nil, err
+	}
+	if err := s.db.UpdateNamespace(ctx, c); err != nil {
+		return nil, err
+	}
+	out, err := s.namespace(c.Name)
+	if err != nil {
+		return nil, err
+	}
+	return &engramv1.NamespaceServiceUpdateResponse{Namespace: out}, nil
+}
+
+func (n *namespaceService) Delete(ctx context.Context, req *engramv1.NamespaceServiceDeleteRequest) (*engramv1.NamespaceServiceDeleteResponse, error) {
+	var v violations
+	n.s.namespaceName(&v, "name", req.Name)
+	if err := v.err(); err != nil {
+		return nil, err
+	}
+	res, err := n.s.db.DeleteNamespace(ctx, &memory.DeleteNamespace{Name: req.Name})
+	if err != nil {
+		return nil, err
+	}
+	return &engramv1.NamespaceServiceDeleteResponse{DeletedRecords: uint64(res.Deleted), Lsn: uint64(res.LSN)}, nil
+}
+
+// namespace describes a namespace as it is.
+func (s *Server) namespace(name string) (*engramv1.Namespace, error) {
+	view, err := s.db.View(name)
+	if err != nil {
+		return nil, err
+	}
+	defer view.Release()
+	return namespaceProto(view), nil
+}
+
+func namespaceProto(view *memory.View) *engramv1.Namespace {
+	c := view.Config()
+	out := &engramv1.Namespace{
+		Name: c.Name, Metric: metricProto[c.Metric], Dimension: uint32(c.Dimension), ValueDimension: uint32(c.ValueDimension),
+		MaxBytes: uint64(c.MaxBytes), CreateTime: timestamp(c.CreateTime),
+		RecordCount: uint64(view.Count()), Lsn: uint64(view.LSN()),
+	}
+	if c.Embedder.Name != "" {
+		out.Embedder = embedderProto(c.Embedder)
+	}
+	return out
+}
+
+func embedderProto(id memory.EmbedderID) *engramv1.Embedder {
+	return &engramv1.Embedder{Name: id.Name, Version: id.Version, Dimension: uint32(id.Dimension)}
+}

@@ -1,0 +1,130 @@
+package server
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"engram/memory"
+	"engram/memory/filter"
+	engramv1 "engram/proto/engram/v1"
+)
+
+// at names an element of a repeated field.
+func at(field string, i int) string { return field + "[" + strconv.Itoa(i) + "]" }
+
+// nanoseconds gives the Unix time of t, false if that doesn't fit 64 bits.
+func nanoseconds(t time.Time) (int64, bool) {
+	first, last := time.Unix(0, math.MinInt64), time.Unix(0, math.MaxInt64)
+	return t.UnixNano(), !t.Before(first) && !t.After(last)
+}
+
+// put converts a record to store, noting everything about its form that is wrong.
+func (s *Server) put(v *violations, field string, p *engramv1.Record) memory.Put {
+	if p == nil {
+		v.add(field, "is empty")
+		return memory.Put{}
+	}
+	out := memory.Put{Record: memory.Record{
+		ID: p.Id, Text: p.Text, Session: p.GetSession(), Speaker: p.GetSpeaker(), Importance: p.GetImportance(),
+	}, HasImportance: p.Importance != nil}
+	if p.Key != nil {
+		out.Key = components(v, field+".key", p.Key)
+	}
+	if p.Value != nil {
+		if out.Value = components(v, field+".value", p.Value); len(out.Value) == 0 {
+			out.Value = nil
+		}
+	}
+	if p.Metadata != nil {
+		if bad := filter.CheckMetadata(p.Metadata, s.records.MetadataBytes); len(bad) > 0 {
+			b := bad[0]
+			if len(bad) > 1 {
+				b.Reason = fmt.Sprintf("%s (and %d more like it)", b.Reason, len(bad)-1)
+			}
+			v.add(field+"."+b.Path, "%s", b.Reason)
+		} else if b, err := filter.EncodeMetadata(p.Metadata); err != nil {
+			v.add(field+".metadata", "can't be encoded")
+		} else {
+			out.Metadata = b
+		}
+	}
+	if p.Time != nil {
+		if err := p.Time.CheckValid(); err != nil {
+			v.add(field+".time", "is not a valid time: seconds %d, nanos %d", p.Time.Seconds, p.Time.Nanos)
+		} else if ns, ok := nanoseconds(p.Time.AsTime()); !ok {
+			v.add(field+".time", "is %s; times are from the years 1678 to 2261", p.Time.AsTime().Format(time.RFC3339))
+		} else {
+			out.Time, out.HasTime = ns, true
+		}
+	}
+	if p.IfVersion != nil {
+		lsn := memory.LSN(*p.IfVersion)
+		out.IfVersion = &lsn
+	}
+	return out
+}
+
+// include is what a reply carries of each record.
+type include struct {
+	memory.Include
+	form engramv1.VectorForm
+}
+
+// included reads a request's include.
+func included(v *violations, p *engramv1.Include) include {
+	out := include{form: p.GetVectorForm()}
+	if p == nil || p.Text == nil || *p.Text {
+		out.Include |= memory.IncludeText
+	}
+	if p == nil || p.Metadata == nil || *p.Metadata {
+		out.Include |= memory.IncludeMetadata
+	}
+	if p.GetKey() {
+		out.Include |= memory.IncludeKey
+	}
+	if p.GetValue() {
+		out.Include |= memory.IncludeValue
+	}
+	if _, ok := engramv1.VectorForm_name[int32(out.form)]; !ok {
+		v.add("include.vector_form", "is %d, which is no form of a vector", out.form)
+	}
+	return out
+}
+
+// recordProto writes a record. It aliases r, whose bytes must be copies.
+func recordProto(r *memory.Record, inc include) *engramv1.Record {
+	out := &engramv1.Record{
+		Id: r.ID, Text: r.Text, Version: uint64(r.Version), Importance: &r.Importance,
+		Time: timestamp(r.Time), CreateTime: timestamp(r.CreateTime), UpdateTime: timestamp(r.UpdateTime),
+		Key: vectorProto(r.Key, inc.form), Value: vectorProto(r.Value, inc.form),
+	}
+	if r.Session != "" {
+		out.Session = &r.Session
+	}
+	if r.Speaker != "" {
+		out.Speaker = &r.Speaker
+	}
+	if len(r.Metadata) > 0 {
+		// It is kept as it goes on the wire: as bytes of a field that this message
+		// happens not to know, it is neither decoded nor encoded.
+		b := make([]byte, 0, len(r.Metadata)+6)
+		b = protowire.AppendTag(b, metadataField, protowire.BytesType)
+		out.ProtoReflect().SetUnknown(protowire.AppendBytes(b, r.Metadata))
+	}
+	return out
+}
+
+var metadataField = (*engramv1.Record)(nil).ProtoReflect().Descriptor().Fields().ByName("metadata").Number()
+
+// recordOverhead is more than the fields of a record that every reply carries take, its
+// id, session and speaker aside, with what frames it.
+const recordOverhead = 128
+
+func timestamp(ns int64) *timestamppb.Timestamp {
+	return timestamppb.New(time.Unix(0, ns))
+}

@@ -1,0 +1,102 @@
+package server
+
+import (
+	"context"
+	"math"
+
+	"engram/memory"
+	engramv1 "engram/proto/engram/v1"
+)
+
+// defaultTopK is top_k where a request leaves it out.
+const defaultTopK = 10
+
+func (m *memoryService) Retrieve(ctx context.Context, req *engramv1.RetrieveRequest) (*engramv1.RetrieveResponse, error) {
+	s := m.s
+	var v violations
+	vs, err := s.openViews(&v, req.Namespaces)
+	defer vs.release()
+	vs.sameShape(&v, false)
+	queries, queryErr := s.queries(ctx, &v, vs, req.Queries)
+	opt := memory.RetrieveOptions{
+		K:        s.topK(&v, "top_k", req.TopK, defaultTopK, 1, len(req.Queries)),
+		Filter:   s.filterOf(&v, req.Filter),
+		MinScore: float32(math.Inf(-1)),
+	}
+	if req.MinScore != nil {
+		opt.MinScore = *req.MinScore
+		if f := float64(opt.MinScore); math.IsNaN(f) || math.IsInf(f, 0) {
+			v.add("min_score", "is %v; it must be finite", f)
+		}
+	}
+	inc := included(&v, req.Include)
+	limit := s.replyLimit(&v, req.MaxReplyBytes)
+	if err := firstError(v.err(), err, queryErr, vs.madeBy(req.Embedder)); err != nil {
+		return nil, err
+	}
+
+	hits, stats, err := s.db.Retrieve(ctx, vs, queries, opt)
+	if err != nil {
+		return nil, err
+	}
+	s.metrics.rowsRetrieved.Add(float64(stats.RowsScanned))
+	cost := 64
+	for _, v := range vs {
+		cost += len(v.Config().Name) + 16
+	}
+	for _, of := range hits {
+		cost += 8
+		for _, h := range of {
+			view := vs[h.View]
+			cost += recordOverhead + len(view.Config().Name) + view.Size(h.Ref, inc.Include)
+		}
+	}
+	if cost > limit {
+		return nil, tooLarge(cost, limit, "lower top_k, send fewer queries, or ask for less by include")
+	}
+	if err := reserveReply(ctx, cost); err != nil {
+		return nil, err
+	}
+	out := &engramv1.RetrieveResponse{
+		Results:    make([]*engramv1.QueryResult, len(hits)),
+		Namespaces: vs.lsns(),
+		Search:     &engramv1.SearchStats{RowsScanned: uint64(stats.RowsScanned), Exact: true},
+	}
+	for i, of := range hits {
+		result := &engramv1.QueryResult{Hits: make([]*engramv1.Hit, len(of))}
+		for j, h := range of {
+			view := vs[h.View]
+			r := view.At(h.Ref, inc.Include)
+			result.Hits[j] = &engramv1.Hit{
+				Namespace: view.Config().Name, Record: recordProto(&r, inc),
+				Similarity: h.Score, Score: h.Score,
+			}
+		}
+		out.Results[i] = result
+	}
+	return out, nil
+}
+
+// topK checks how many records are wanted for each query.
+func (s *Server) topK(v *violations, field string, given *uint32, otherwise, least, queries int) int {
+	k := otherwise
+	if given != nil {
+		k = int(*given)
+	}
+	switch {
+	case k < least || k > s.limits.TopK:
+		v.add(field, "is %d; give %d to %d", k, least, s.limits.TopK)
+	case k*queries > s.limits.QueriesTimesK:
+		v.add(field, "is %d, which times %d queries is %d; at most %d are allowed", k, queries, k*queries, s.limits.QueriesTimesK)
+	}
+	return k
+}
+
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
