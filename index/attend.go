@@ -43,15 +43,11 @@ type Attention struct {
 // be panels' (kernel.PanelDot, kernel.PanelL2), within their bounds.
 func Attend(ctx context.Context, shape Shape, parts []Part, queries [][]float32, opt AttendOptions) ([]Attention, Stats, error) {
 	stride := pad(shape.Dim) + pad(shape.ValueDim)
-	list := blocks(parts, min(blockRows(stride), attendRows))
-	rows := 0
-	for i := range parts {
-		rows += parts[i].Rows
-	}
-	n := workers(opt.Workers, len(list), int64(rows)*int64(stride)*int64(len(queries)))
+	rows := min(blockRows(stride), attendRows)
+	n := workers(opt.Workers, parts, rows, stride*len(queries))
 	a := newAttend(shape, parts, queries, opt, n)
 	defer a.release()
-	if err := walk(ctx, list, n, a.block); err != nil {
+	if err := walk(ctx, parts, rows, n, a.block); err != nil {
 		return nil, Stats{}, err
 	}
 	out := make([]Attention, len(queries))

@@ -66,42 +66,55 @@ const blockBytes = 256 << 10
 // blockRows is how many rows of a stride make a block.
 func blockRows(stride int) int { return max(64, blockBytes/(4*max(stride, 1))&^63) }
 
-func blocks(parts []Part, rows int) []block {
-	n := 0
+// blocks counts the blocks of at most rows rows.
+func blocks(parts []Part, rows int) (n int) {
 	for i := range parts {
 		n += (parts[i].Rows + rows - 1) / rows
 	}
-	out := make([]block, 0, n)
-	for i := range parts {
-		for from := 0; from < parts[i].Rows; from += rows {
-			out = append(out, block{i, from, min(from+rows, parts[i].Rows)})
+	return n
+}
+
+// blockAt is the i-th block of at most rows rows; ok is false past the last. It
+// looks through the parts, which are few, so that no list of blocks is made: what a
+// read allocates doesn't grow with the rows.
+func blockAt(parts []Part, rows, i int) (b block, ok bool) {
+	for p := range parts {
+		n := (parts[p].Rows + rows - 1) / rows
+		if i < n {
+			return block{p, i * rows, min((i+1)*rows, parts[p].Rows)}, true
 		}
+		i -= n
 	}
-	return out
+	return block{}, false
 }
 
 // workUnit is the multiply-adds that are worth another goroutine.
 const workUnit = 1 << 20
 
-// workers is how many goroutines a read is worth; asked 0 stands for GOMAXPROCS.
-func workers(asked, blocks int, work int64) int {
+// workers is how many goroutines are worth a read of blocks of rows, in which each
+// row takes work multiply-adds; asked 0 stands for GOMAXPROCS.
+func workers(asked int, parts []Part, rows, work int) int {
 	if asked <= 0 {
 		asked = runtime.GOMAXPROCS(0)
 	}
-	return int(max(1, min(int64(asked), int64(blocks), 1+work/workUnit)))
+	total := int64(0)
+	for i := range parts {
+		total += int64(parts[i].Rows) * int64(work)
+	}
+	return int(max(1, min(int64(asked), int64(blocks(parts, rows)), 1+total/workUnit)))
 }
 
-// walk gives every block to one of n workers, which take them in order; each
+// walk gives every block of at most rows rows to one of n workers, which take them in order; each
 // worker has its own number. It ends early, within a block, when ctx ends.
-func walk(ctx context.Context, list []block, n int, do func(worker int, b block)) error {
+func walk(ctx context.Context, parts []Part, rows, n int, do func(worker int, b block)) error {
 	var next atomic.Int64
 	work := func(worker int) {
 		for {
-			i := int(next.Add(1)) - 1
-			if i >= len(list) || ctx.Err() != nil {
+			b, ok := blockAt(parts, rows, int(next.Add(1))-1)
+			if !ok || ctx.Err() != nil {
 				return
 			}
-			do(worker, list[i])
+			do(worker, b)
 		}
 	}
 	var wg sync.WaitGroup

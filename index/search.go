@@ -32,15 +32,11 @@ const sparse = 4
 // above zero.
 func Search(ctx context.Context, shape Shape, parts []Part, queries [][]float32, opt SearchOptions) ([][]Hit, Stats, error) {
 	stride := pad(shape.Dim)
-	list := blocks(parts, blockRows(stride))
-	rows := 0
-	for i := range parts {
-		rows += parts[i].Rows
-	}
-	n := workers(opt.Workers, len(list), int64(rows)*int64(stride)*int64(len(queries)))
+	rows := blockRows(stride)
+	n := workers(opt.Workers, parts, rows, stride*len(queries))
 	s := newSearch(shape, parts, queries, opt, n)
 	defer s.release()
-	err := walk(ctx, list, n, s.block)
+	err := walk(ctx, parts, rows, n, s.block)
 	if err != nil {
 		return nil, Stats{}, err
 	}

@@ -13,14 +13,15 @@ type Hit struct {
 	Score float32
 }
 
-// order ranks hits: higher scores first, among equals the older record.
+// order ranks hits: higher scores first, among equals the older record, and so that
+// no two are equal, the order of parts and rows last.
 func order(parts []Part, a, b Hit) int {
 	if a.Score != b.Score {
 		return cmp.Compare(b.Score, a.Score)
 	}
 	la, pa := parts[a.Part].Age(a.Row)
 	lb, pb := parts[b.Part].Age(b.Row)
-	return cmp.Or(cmp.Compare(la, lb), cmp.Compare(pa, pb))
+	return cmp.Or(cmp.Compare(la, lb), cmp.Compare(pa, pb), cmp.Compare(a.Part, b.Part), cmp.Compare(a.Row, b.Row))
 }
 
 // A top keeps the k best hits it was offered, as a heap with the worst at its root.
