@@ -30,12 +30,12 @@ func TestSearch(t *testing.T) {
 		for kind, make := range kinds {
 			t.Run(name+"/"+kind, func(t *testing.T) {
 				r := rand.New(rand.NewPCG(1, 2))
-				for _, masked := range []int{0, 1, 2, 20, 1 << 30} {
+				for _, masked := range []int{0, 2, 20, 1 << 30} {
 					shape := Shape{metric, 37, 37}
 					f := newFixture(t, r, shape, make, false, masked, 700, 0, 1, 64, 129)
-					for _, n := range []int{1, 3, 4, 9, 70} {
+					for _, n := range []int{1, 4, 50} {
 						queries := f.queries(r, make, n)
-						for _, k := range []int{1, 10, 2000} {
+						for _, k := range []int{10, 2000} {
 							f.checkSearch(t, queries, SearchOptions{K: k, MinScore: never, Workers: 1 + n%3})
 						}
 					}
@@ -124,8 +124,8 @@ func TestSearchSameBits(t *testing.T) {
 			}
 			alone = append(alone, hits[0])
 		}
-		for _, batch := range []int{1, 2, 5, 16, 33, 65} {
-			for _, opt.Workers = range []int{1, 2, 3, 8} {
+		for _, batch := range []int{2, 5, 33, 65} {
+			for _, opt.Workers = range []int{1, 2, 5} {
 				for from := 0; from < len(queries); from += batch {
 					to := min(from+batch, len(queries))
 					got, _, err := Search(context.Background(), f.shape, f.parts, queries[from:to], opt)
