@@ -24,7 +24,8 @@ const (
 // how many were acknowledged; those stay whatever happens to the rest. acked, if
 // it isn't nil, is told that number after each batch.
 //
-// An error that the sequence gives ends the load after the records before it.
+// An error that the sequence gives ends the load after the records before it. The
+// sequence is read by another goroutine, which has ended when Load returns.
 func (c *Client) Load(ctx context.Context, namespace string, records iter.Seq2[Record, error], acked func(n int)) (int, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -44,6 +45,8 @@ func (c *Client) Load(ctx context.Context, namespace string, records iter.Seq2[R
 			return n, <-sent
 		}
 		if err != nil {
+			cancel()
+			<-sent // the sequence is no longer read when Load returns
 			return n, err
 		}
 		n += len(reply.GetResults())
