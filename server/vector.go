@@ -21,7 +21,7 @@ func components(v *violations, field string, p *engramv1.Vector) []float32 {
 		v.add(field, "has both values and f32; set one")
 		return nil
 	case len(p.F32)%4 != 0:
-		v.add(field+".f32", "is %d bytes, not a multiple of four", len(p.F32))
+		v.add(field, "has f32 of %d bytes, not a multiple of four", len(p.F32))
 		return nil
 	}
 	return floats(p.F32)
