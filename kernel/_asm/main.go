@@ -62,6 +62,7 @@ func main() {
 	s.exp()
 	s.panelExp()
 	s.weightedSum()
+	s.widen()
 	s.weightedTail()
 	for vectors := 3; vectors >= 1; vectors-- {
 		s.panelWeightedSum(vectors, false)

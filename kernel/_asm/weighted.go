@@ -11,61 +11,94 @@ import (
 // group is how many rows are added up in float32 before they go a level up.
 const group = 32
 
-// widen adds the vector of float32s in register i to the float64s at m.
-func (s set) widen(i int, m Register, disp int, tmp [2]VecPhysical) {
-	if s.wide {
-		VEXTRACTF64X4(Imm(1), s.v(i), Y31)
-		VCVTPS2PD(lowY(i), tmp[0])
-		VCVTPS2PD(Y31, tmp[1])
-	} else {
-		VEXTRACTF128(Imm(1), s.v(i), X15)
-		VCVTPS2PD(lowX(i), tmp[0])
-		VCVTPS2PD(X15, tmp[1])
+// weightedSum goes down the rows four at a time, each along its whole length, so
+// memory is read in order; the sums wait in the cache.
+func (s set) weightedSum() {
+	const rows = 4
+	TEXT("weightedSum", NOSPLIT, "func(sum *float32, w, rows *float32, stride, quads, vectors, ahead int)")
+	Doc(fmt.Sprintf("weightedSum adds the weighted sum of 4·quads rows to sum, for %d·vectors components, and prefetches what lies ahead bytes on.", s.floats))
+	Pragma("noescape")
+	sum, w, first := load(Param("sum")), load(Param("w")), load(Param("rows"))
+	stride, quads, vectors := load(Param("stride")), load(Param("quads")), load(Param("vectors"))
+	ahead, later := load(Param("ahead")), GP64()
+	SHLQ(Imm(2), stride)
+	at3, out, r, k := GP64(), GP64(), GP64(), GP64()
+	LEAQ(Mem{Base: stride, Index: stride, Scale: 2}, at3)
+	row := func(r Register, i, disp int) Mem {
+		m := Mem{Base: r, Disp: disp}
+		switch i {
+		case 1, 2:
+			m.Index, m.Scale = stride, uint8(i)
+		case 3:
+			m.Index, m.Scale = at3, 1
+		}
+		return m
 	}
-	for h, t := range tmp {
-		VADDPD(at(m, disp+h*s.bytes()), t, t)
-		VMOVUPD(t, at(m, disp+h*s.bytes()))
+	Label("quad")
+	for i := range rows {
+		VBROADCASTSS(at(w, 4*i), s.v(i))
 	}
+	MOVQ(sum, out)
+	MOVQ(first, r)
+	LEAQ(Mem{Base: first, Index: ahead, Scale: 1}, later)
+	MOVQ(vectors, k)
+	// Two vectors a turn, and what is left.
+	SUBQ(Imm(2), k)
+	JL(LabelRef("one"))
+	Label("two")
+	for v := range 2 {
+		VMOVUPS(at(out, v*s.bytes()), s.v(4+v))
+	}
+	for i := range rows {
+		for v := range 2 {
+			VFMADD231PS(row(r, i, v*s.bytes()), s.v(i), s.v(4+v))
+		}
+		PREFETCHT0(row(later, i, 0))
+		if s.wide {
+			PREFETCHT0(row(later, i, 64))
+		}
+	}
+	for v := range 2 {
+		VMOVUPS(s.v(4+v), at(out, v*s.bytes()))
+	}
+	ADDQ(U32(uint32(2*s.bytes())), out)
+	ADDQ(U32(uint32(2*s.bytes())), r)
+	ADDQ(U32(uint32(2*s.bytes())), later)
+	SUBQ(Imm(2), k)
+	JGE(LabelRef("two"))
+	Label("one")
+	ADDQ(Imm(2), k)
+	JZ(LabelRef("next"))
+	VMOVUPS(at(out, 0), s.v(4))
+	for i := range rows {
+		VFMADD231PS(row(r, i, 0), s.v(i), s.v(4))
+	}
+	VMOVUPS(s.v(4), at(out, 0))
+	Label("next")
+	ADDQ(Imm(4*rows), w)
+	LEAQ(Mem{Base: first, Index: stride, Scale: rows}, first)
+	DECQ(quads)
+	JNZ(LabelRef("quad"))
+	VZEROUPPER()
+	RET()
 }
 
-// weightedSum takes 64 columns at a time down the rows of a group.
-func (s set) weightedSum() {
-	TEXT("weightedSum", NOSPLIT, "func(sum *float64, w, rows *float32, stride, n, tiles int)")
-	Doc("weightedSum adds the weighted sum of n ≤ 32 rows to sum, for 64·tiles components.")
+// widen is the step from float32 to float64 of one query.
+func (s set) widen() {
+	TEXT("widen", NOSPLIT, "func(sum *float64, part *float32, vectors int)")
+	Doc(fmt.Sprintf("widen adds %d·vectors float32s to sum.", s.floats))
 	Pragma("noescape")
-	sum, w, rows := load(Param("sum")), load(Param("w")), load(Param("rows"))
-	stride, n, tiles := load(Param("stride")), load(Param("n")), load(Param("tiles"))
-	SHLQ(Imm(2), stride)
-	vectors := 64 / s.floats
-	ahead := GP64() // the same place in the next group
-	IMUL3Q(Imm(group), stride, ahead)
-	a, r, k := GP64(), GP64(), GP64()
-	Label("tile")
-	MOVQ(w, a)
-	MOVQ(rows, r)
-	MOVQ(n, k)
-	for i := range vectors {
-		s.zero(s.v(i))
+	sum, part, vectors := load(Param("sum")), load(Param("part")), load(Param("vectors"))
+	Label("vector")
+	for h := range 2 {
+		VCVTPS2PD(at(part, h*s.bytes()/2), s.v(h))
+		VADDPD(at(sum, h*s.bytes()), s.v(h), s.v(h))
+		VMOVUPD(s.v(h), at(sum, h*s.bytes()))
 	}
-	Label("row")
-	VBROADCASTSS(at(a, 0), s.v(vectors))
-	for i := range vectors {
-		VFMADD231PS(at(r, i*s.bytes()), s.v(vectors), s.v(i))
-	}
-	for line := range 4 {
-		PREFETCHT0(Mem{Base: r, Index: ahead, Scale: 1, Disp: 64 * line})
-	}
-	ADDQ(Imm(4), a)
-	ADDQ(stride, r)
-	DECQ(k)
-	JNZ(LabelRef("row"))
-	for i := range vectors {
-		s.widen(i, sum, i*s.floats*8, [2]VecPhysical{s.v(vectors + 1), s.v(vectors + 2)})
-	}
-	ADDQ(U32(256), rows)
-	ADDQ(U32(512), sum)
-	DECQ(tiles)
-	JNZ(LabelRef("tile"))
+	ADDQ(Imm(uint64(s.bytes())), part)
+	ADDQ(U32(uint32(2*s.bytes())), sum)
+	DECQ(vectors)
+	JNZ(LabelRef("vector"))
 	VZEROUPPER()
 	RET()
 }

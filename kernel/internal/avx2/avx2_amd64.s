@@ -2203,109 +2203,90 @@ row:
 	VZEROUPPER
 	RET
 
-// func weightedSum(sum *float64, w *float32, rows *float32, stride int, n int, tiles int)
+// func weightedSum(sum *float32, w *float32, rows *float32, stride int, quads int, vectors int, ahead int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·weightedSum(SB), NOSPLIT, $0-48
-	MOVQ   sum+0(FP), AX
-	MOVQ   w+8(FP), CX
-	MOVQ   rows+16(FP), DX
-	MOVQ   stride+24(FP), BX
-	MOVQ   n+32(FP), SI
-	MOVQ   tiles+40(FP), DI
-	SHLQ   $0x02, BX
-	IMUL3Q $0x20, BX, R8
+TEXT ·weightedSum(SB), NOSPLIT, $0-56
+	MOVQ sum+0(FP), AX
+	MOVQ w+8(FP), CX
+	MOVQ rows+16(FP), DX
+	MOVQ stride+24(FP), BX
+	MOVQ quads+32(FP), SI
+	MOVQ vectors+40(FP), DI
+	MOVQ ahead+48(FP), R8
+	SHLQ $0x02, BX
+	LEAQ (BX)(BX*2), R10
 
-tile:
-	MOVQ   CX, R9
-	MOVQ   DX, R10
-	MOVQ   SI, R11
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
+quad:
+	VBROADCASTSS (CX), Y0
+	VBROADCASTSS 4(CX), Y1
+	VBROADCASTSS 8(CX), Y2
+	VBROADCASTSS 12(CX), Y3
+	MOVQ         AX, R11
+	MOVQ         DX, R12
+	LEAQ         (DX)(R8*1), R9
+	MOVQ         DI, R13
+	SUBQ         $0x02, R13
+	JL           one
 
-row:
-	VBROADCASTSS (R9), Y8
-	VFMADD231PS  (R10), Y8, Y0
-	VFMADD231PS  32(R10), Y8, Y1
-	VFMADD231PS  64(R10), Y8, Y2
-	VFMADD231PS  96(R10), Y8, Y3
-	VFMADD231PS  128(R10), Y8, Y4
-	VFMADD231PS  160(R10), Y8, Y5
-	VFMADD231PS  192(R10), Y8, Y6
-	VFMADD231PS  224(R10), Y8, Y7
-	PREFETCHT0   (R10)(R8*1)
-	PREFETCHT0   64(R10)(R8*1)
-	PREFETCHT0   128(R10)(R8*1)
-	PREFETCHT0   192(R10)(R8*1)
-	ADDQ         $0x04, R9
-	ADDQ         BX, R10
-	DECQ         R11
-	JNZ          row
-	VEXTRACTF128 $0x01, Y0, X15
-	VCVTPS2PD    X0, Y9
-	VCVTPS2PD    X15, Y10
-	VADDPD       (AX), Y9, Y9
-	VMOVUPD      Y9, (AX)
-	VADDPD       32(AX), Y10, Y10
-	VMOVUPD      Y10, 32(AX)
-	VEXTRACTF128 $0x01, Y1, X15
-	VCVTPS2PD    X1, Y9
-	VCVTPS2PD    X15, Y10
-	VADDPD       64(AX), Y9, Y9
-	VMOVUPD      Y9, 64(AX)
-	VADDPD       96(AX), Y10, Y10
-	VMOVUPD      Y10, 96(AX)
-	VEXTRACTF128 $0x01, Y2, X15
-	VCVTPS2PD    X2, Y9
-	VCVTPS2PD    X15, Y10
-	VADDPD       128(AX), Y9, Y9
-	VMOVUPD      Y9, 128(AX)
-	VADDPD       160(AX), Y10, Y10
-	VMOVUPD      Y10, 160(AX)
-	VEXTRACTF128 $0x01, Y3, X15
-	VCVTPS2PD    X3, Y9
-	VCVTPS2PD    X15, Y10
-	VADDPD       192(AX), Y9, Y9
-	VMOVUPD      Y9, 192(AX)
-	VADDPD       224(AX), Y10, Y10
-	VMOVUPD      Y10, 224(AX)
-	VEXTRACTF128 $0x01, Y4, X15
-	VCVTPS2PD    X4, Y9
-	VCVTPS2PD    X15, Y10
-	VADDPD       256(AX), Y9, Y9
-	VMOVUPD      Y9, 256(AX)
-	VADDPD       288(AX), Y10, Y10
-	VMOVUPD      Y10, 288(AX)
-	VEXTRACTF128 $0x01, Y5, X15
-	VCVTPS2PD    X5, Y9
-	VCVTPS2PD    X15, Y10
-	VADDPD       320(AX), Y9, Y9
-	VMOVUPD      Y9, 320(AX)
-	VADDPD       352(AX), Y10, Y10
-	VMOVUPD      Y10, 352(AX)
-	VEXTRACTF128 $0x01, Y6, X15
-	VCVTPS2PD    X6, Y9
-	VCVTPS2PD    X15, Y10
-	VADDPD       384(AX), Y9, Y9
-	VMOVUPD      Y9, 384(AX)
-	VADDPD       416(AX), Y10, Y10
-	VMOVUPD      Y10, 416(AX)
-	VEXTRACTF128 $0x01, Y7, X15
-	VCVTPS2PD    X7, Y9
-	VCVTPS2PD    X15, Y10
-	VADDPD       448(AX), Y9, Y9
-	VMOVUPD      Y9, 448(AX)
-	VADDPD       480(AX), Y10, Y10
-	VMOVUPD      Y10, 480(AX)
-	ADDQ         $0x00000100, DX
-	ADDQ         $0x00000200, AX
-	DECQ         DI
-	JNZ          tile
+two:
+	VMOVUPS     (R11), Y4
+	VMOVUPS     32(R11), Y5
+	VFMADD231PS (R12), Y0, Y4
+	VFMADD231PS 32(R12), Y0, Y5
+	PREFETCHT0  (R9)
+	VFMADD231PS (R12)(BX*1), Y1, Y4
+	VFMADD231PS 32(R12)(BX*1), Y1, Y5
+	PREFETCHT0  (R9)(BX*1)
+	VFMADD231PS (R12)(BX*2), Y2, Y4
+	VFMADD231PS 32(R12)(BX*2), Y2, Y5
+	PREFETCHT0  (R9)(BX*2)
+	VFMADD231PS (R12)(R10*1), Y3, Y4
+	VFMADD231PS 32(R12)(R10*1), Y3, Y5
+	PREFETCHT0  (R9)(R10*1)
+	VMOVUPS     Y4, (R11)
+	VMOVUPS     Y5, 32(R11)
+	ADDQ        $0x00000040, R11
+	ADDQ        $0x00000040, R12
+	ADDQ        $0x00000040, R9
+	SUBQ        $0x02, R13
+	JGE         two
+
+one:
+	ADDQ        $0x02, R13
+	JZ          next
+	VMOVUPS     (R11), Y4
+	VFMADD231PS (R12), Y0, Y4
+	VFMADD231PS (R12)(BX*1), Y1, Y4
+	VFMADD231PS (R12)(BX*2), Y2, Y4
+	VFMADD231PS (R12)(R10*1), Y3, Y4
+	VMOVUPS     Y4, (R11)
+
+next:
+	ADDQ $0x10, CX
+	LEAQ (DX)(BX*4), DX
+	DECQ SI
+	JNZ  quad
+	VZEROUPPER
+	RET
+
+// func widen(sum *float64, part *float32, vectors int)
+// Requires: AVX
+TEXT ·widen(SB), NOSPLIT, $0-24
+	MOVQ sum+0(FP), AX
+	MOVQ part+8(FP), CX
+	MOVQ vectors+16(FP), DX
+
+vector:
+	VCVTPS2PD (CX), Y0
+	VADDPD    (AX), Y0, Y0
+	VMOVUPD   Y0, (AX)
+	VCVTPS2PD 16(CX), Y1
+	VADDPD    32(AX), Y1, Y1
+	VMOVUPD   Y1, 32(AX)
+	ADDQ      $0x20, CX
+	ADDQ      $0x00000040, AX
+	DECQ      DX
+	JNZ       vector
 	VZEROUPPER
 	RET
 

@@ -89,10 +89,15 @@ func exp(p *float32, s *float32, n int, scale float64, m float64) (sum float64, 
 //go:noescape
 func PanelExp(p []float32, scores []float32, n int, scale float64, m []float64, sum []float64, sumShift []float64)
 
-// weightedSum adds the weighted sum of n ≤ 32 rows to sum, for 64·tiles components.
+// weightedSum adds the weighted sum of 4·quads rows to sum, for 8·vectors components, and prefetches what lies ahead bytes on.
 //
 //go:noescape
-func weightedSum(sum *float64, w *float32, rows *float32, stride int, n int, tiles int)
+func weightedSum(sum *float32, w *float32, rows *float32, stride int, quads int, vectors int, ahead int)
+
+// widen adds 8·vectors float32s to sum.
+//
+//go:noescape
+func widen(sum *float64, part *float32, vectors int)
 
 // weightedTail sets 8 float32s to the weighted sum of the first columns of n ≤ 32 rows, zero beyond.
 //

@@ -22,6 +22,8 @@ const (
 	// group and super are how many rows a weighted sum adds up in float32, and
 	// how many in both its levels of float32, before it goes on in float64.
 	group, super = 32, 512
+	// chunk is how many components of a weighted sum are under way at a time.
+	chunk = 256
 )
 
 // PanelDot is kernel.PanelDot.
@@ -96,19 +98,32 @@ func Exp(p, s []float32, scale, m float64) (sum, sumShift float64) {
 // WeightedSum is kernel.WeightedSum.
 func WeightedSum(sum []float64, w, rows []float32, stride int) {
 	d := len(sum)
+	// Whole fours of rows, about 16 KiB.
+	ahead := max(1, 1024/stride) * 4 * stride * 4
 	for i := 0; i < len(w); i += group {
 		n := min(group, len(w)-i)
-		tiles := d / 64
-		if tiles > 0 {
-			weightedSum(&sum[0], &w[i], &rows[i*stride], stride, n, tiles)
-		}
-		for k := tiles * 64; k < d; k += vector {
-			var tail [vector]float32
-			columns := min(vector, d-k)
-			weightedTail(&tail[0], &w[i], &rows[i*stride+k], stride, n, columns)
-			for c, x := range tail[:columns] {
-				sum[k+c] += float64(x)
+		quads := n / 4
+		for k := 0; k < d; {
+			var part [chunk]float32
+			vectors := min(chunk, d-k) / vector
+			if vectors == 0 {
+				columns := d - k
+				weightedTail(&part[0], &w[i], &rows[i*stride+k], stride, n, columns)
+				for c, x := range part[:columns] {
+					sum[k+c] += float64(x)
+				}
+				break
 			}
+			if quads > 0 {
+				weightedSum(&part[0], &w[i], &rows[i*stride+k], stride, quads, vectors, ahead)
+			}
+			// A row that is left goes with three that weigh nothing, itself.
+			for r := i + quads*4; r < i+n; r++ {
+				alone := [4]float32{w[r]}
+				weightedSum(&part[0], &alone[0], &rows[r*stride+k], 0, 1, vectors, 0)
+			}
+			widen(&sum[k], &part[0], vectors)
+			k += vectors * vector
 		}
 	}
 }

@@ -2379,73 +2379,94 @@ row:
 	VZEROUPPER
 	RET
 
-// func weightedSum(sum *float64, w *float32, rows *float32, stride int, n int, tiles int)
+// func weightedSum(sum *float32, w *float32, rows *float32, stride int, quads int, vectors int, ahead int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·weightedSum(SB), NOSPLIT, $0-48
-	MOVQ   sum+0(FP), AX
-	MOVQ   w+8(FP), CX
-	MOVQ   rows+16(FP), DX
-	MOVQ   stride+24(FP), BX
-	MOVQ   n+32(FP), SI
-	MOVQ   tiles+40(FP), DI
-	SHLQ   $0x02, BX
-	IMUL3Q $0x20, BX, R8
+TEXT ·weightedSum(SB), NOSPLIT, $0-56
+	MOVQ sum+0(FP), AX
+	MOVQ w+8(FP), CX
+	MOVQ rows+16(FP), DX
+	MOVQ stride+24(FP), BX
+	MOVQ quads+32(FP), SI
+	MOVQ vectors+40(FP), DI
+	MOVQ ahead+48(FP), R8
+	SHLQ $0x02, BX
+	LEAQ (BX)(BX*2), R10
 
-tile:
-	MOVQ   CX, R9
-	MOVQ   DX, R10
-	MOVQ   SI, R11
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
+quad:
+	VBROADCASTSS (CX), Z0
+	VBROADCASTSS 4(CX), Z1
+	VBROADCASTSS 8(CX), Z2
+	VBROADCASTSS 12(CX), Z3
+	MOVQ         AX, R11
+	MOVQ         DX, R12
+	LEAQ         (DX)(R8*1), R9
+	MOVQ         DI, R13
+	SUBQ         $0x02, R13
+	JL           one
 
-row:
-	VBROADCASTSS  (R9), Z4
-	VFMADD231PS   (R10), Z4, Z0
-	VFMADD231PS   64(R10), Z4, Z1
-	VFMADD231PS   128(R10), Z4, Z2
-	VFMADD231PS   192(R10), Z4, Z3
-	PREFETCHT0    (R10)(R8*1)
-	PREFETCHT0    64(R10)(R8*1)
-	PREFETCHT0    128(R10)(R8*1)
-	PREFETCHT0    192(R10)(R8*1)
-	ADDQ          $0x04, R9
-	ADDQ          BX, R10
-	DECQ          R11
-	JNZ           row
-	VEXTRACTF64X4 $0x01, Z0, Y31
-	VCVTPS2PD     Y0, Z5
-	VCVTPS2PD     Y31, Z6
-	VADDPD        (AX), Z5, Z5
-	VMOVUPD       Z5, (AX)
-	VADDPD        64(AX), Z6, Z6
-	VMOVUPD       Z6, 64(AX)
-	VEXTRACTF64X4 $0x01, Z1, Y31
-	VCVTPS2PD     Y1, Z5
-	VCVTPS2PD     Y31, Z6
-	VADDPD        128(AX), Z5, Z5
-	VMOVUPD       Z5, 128(AX)
-	VADDPD        192(AX), Z6, Z6
-	VMOVUPD       Z6, 192(AX)
-	VEXTRACTF64X4 $0x01, Z2, Y31
-	VCVTPS2PD     Y2, Z5
-	VCVTPS2PD     Y31, Z6
-	VADDPD        256(AX), Z5, Z5
-	VMOVUPD       Z5, 256(AX)
-	VADDPD        320(AX), Z6, Z6
-	VMOVUPD       Z6, 320(AX)
-	VEXTRACTF64X4 $0x01, Z3, Y31
-	VCVTPS2PD     Y3, Z5
-	VCVTPS2PD     Y31, Z6
-	VADDPD        384(AX), Z5, Z5
-	VMOVUPD       Z5, 384(AX)
-	VADDPD        448(AX), Z6, Z6
-	VMOVUPD       Z6, 448(AX)
-	ADDQ          $0x00000100, DX
-	ADDQ          $0x00000200, AX
-	DECQ          DI
-	JNZ           tile
+two:
+	VMOVUPS     (R11), Z4
+	VMOVUPS     64(R11), Z5
+	VFMADD231PS (R12), Z0, Z4
+	VFMADD231PS 64(R12), Z0, Z5
+	PREFETCHT0  (R9)
+	PREFETCHT0  64(R9)
+	VFMADD231PS (R12)(BX*1), Z1, Z4
+	VFMADD231PS 64(R12)(BX*1), Z1, Z5
+	PREFETCHT0  (R9)(BX*1)
+	PREFETCHT0  64(R9)(BX*1)
+	VFMADD231PS (R12)(BX*2), Z2, Z4
+	VFMADD231PS 64(R12)(BX*2), Z2, Z5
+	PREFETCHT0  (R9)(BX*2)
+	PREFETCHT0  64(R9)(BX*2)
+	VFMADD231PS (R12)(R10*1), Z3, Z4
+	VFMADD231PS 64(R12)(R10*1), Z3, Z5
+	PREFETCHT0  (R9)(R10*1)
+	PREFETCHT0  64(R9)(R10*1)
+	VMOVUPS     Z4, (R11)
+	VMOVUPS     Z5, 64(R11)
+	ADDQ        $0x00000080, R11
+	ADDQ        $0x00000080, R12
+	ADDQ        $0x00000080, R9
+	SUBQ        $0x02, R13
+	JGE         two
+
+one:
+	ADDQ        $0x02, R13
+	JZ          next
+	VMOVUPS     (R11), Z4
+	VFMADD231PS (R12), Z0, Z4
+	VFMADD231PS (R12)(BX*1), Z1, Z4
+	VFMADD231PS (R12)(BX*2), Z2, Z4
+	VFMADD231PS (R12)(R10*1), Z3, Z4
+	VMOVUPS     Z4, (R11)
+
+next:
+	ADDQ $0x10, CX
+	LEAQ (DX)(BX*4), DX
+	DECQ SI
+	JNZ  quad
+	VZEROUPPER
+	RET
+
+// func widen(sum *float64, part *float32, vectors int)
+// Requires: AVX, AVX512F
+TEXT ·widen(SB), NOSPLIT, $0-24
+	MOVQ sum+0(FP), AX
+	MOVQ part+8(FP), CX
+	MOVQ vectors+16(FP), DX
+
+vector:
+	VCVTPS2PD (CX), Z0
+	VADDPD    (AX), Z0, Z0
+	VMOVUPD   Z0, (AX)
+	VCVTPS2PD 32(CX), Z1
+	VADDPD    64(AX), Z1, Z1
+	VMOVUPD   Z1, 64(AX)
+	ADDQ      $0x40, CX
+	ADDQ      $0x00000080, AX
+	DECQ      DX
+	JNZ       vector
 	VZEROUPPER
 	RET
 
