@@ -71,6 +71,10 @@ func (s *Server) store(ctx context.Context, req *engramv1.StoreRequest) (*memory
 	for _, i := range without {
 		c.Records[i].KeyFromText = true
 	}
+	if len(without) > 0 && s.embedder != nil {
+		id := s.embedderID()
+		c.Embedder = &id
+	}
 	if err := v.with(s.db.CheckStore(c)); err != nil {
 		return nil, err
 	}
@@ -89,8 +93,6 @@ func (s *Server) store(ctx context.Context, req *engramv1.StoreRequest) (*memory
 		for j, i := range without {
 			c.Records[i].Key = vectors[j]
 		}
-		id := s.embedderID()
-		c.Embedder = &id
 	}
 	return s.db.Store(ctx, c)
 }
