@@ -1,0 +1,102 @@
+package memory
+
+// version is a record as a change leaves it, ready to be appended. Its payload
+// and vectors may alias slabs, and are good until the draft changes.
+type version struct {
+	row
+	payload
+	key, value []float32
+	old        Ref
+	exists     bool
+}
+
+// merge gives the version that a change makes of the draft's record.
+func (d *draft) merge(c *Change, lsn LSN, now int64) version {
+	hash := hashID(c.ID)
+	v := version{payload: payloadOf(&c.Record), key: c.Key, value: c.Value}
+	v.row = row{
+		created: uint64(c.Created), version: uint64(lsn), createTime: c.CreateTime, updateTime: now,
+		time: c.Time, hash: hash, place: c.Place, importance: c.Importance,
+	}
+	fromText := c.KeyFromText
+	v.old, v.exists = d.find(hash, c.ID)
+	if v.exists && c.Mask != MaskAll {
+		s := &d.segments[v.old.segment]
+		w := &s.rows[v.old.row]
+		p, _ := readPayload(s.at(w))
+		if c.Mask&MaskKey == 0 {
+			v.key, fromText = s.key(v.old.row), w.has(flagKeyText)
+		}
+		if c.Mask&MaskValue == 0 {
+			v.value = s.value(v.old.row)
+		}
+		if c.Mask&MaskText == 0 {
+			v.text = p.text
+		}
+		if c.Mask&MaskMetadata == 0 {
+			v.metadata = p.metadata
+		}
+		if c.Mask&MaskSession == 0 {
+			v.session = p.session
+		}
+		if c.Mask&MaskSpeaker == 0 {
+			v.speaker = p.speaker
+		}
+		if c.Mask&MaskTime == 0 {
+			v.row.time = w.time
+		}
+		if c.Mask&MaskImportance == 0 {
+			v.importance = w.importance
+		}
+	}
+	if v.value != nil {
+		v.row.payload |= flagValue
+	}
+	if fromText {
+		v.row.payload |= flagKeyText
+	}
+	return v
+}
+
+// reserveFor makes room for a mutation's changes.
+func (d *draft) reserveFor(m *Mutation) error {
+	sizes := make([]int, len(m.Changes))
+	values := false
+	for i := range m.Changes {
+		v := d.merge(&m.Changes[i], m.LSN, m.Time)
+		sizes[i] = v.payload.size()
+		values = values || v.value != nil
+	}
+	return d.reserve(sizes, values, len(sizes))
+}
+
+// apply makes a mutation's changes, for which there is room.
+func (d *draft) apply(m *Mutation) {
+	d.lsn = m.LSN
+	d.changed = true
+	if m.Drop {
+		d.dropped = true
+		return
+	}
+	if m.MaxBytes != nil {
+		d.setMaxBytes(*m.MaxBytes)
+	}
+	for _, id := range m.Deletes {
+		if ref, ok := d.Find(id); ok {
+			d.kill(ref)
+			d.count--
+		}
+	}
+	for i := range m.Changes {
+		v := d.merge(&m.Changes[i], m.LSN, m.Time)
+		d.push(v.row, v.payload, v.key, v.value)
+		if v.exists {
+			d.kill(v.old)
+			d.count--
+		}
+	}
+	d.sweep()
+	if m.Request != nil {
+		d.requests = d.requests.with(*m.Request, &d.db.limits)
+	}
+}

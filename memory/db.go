@@ -1,0 +1,177 @@
+package memory
+
+import (
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/google/uuid"
+	"github.com/tidwall/btree"
+
+	"engram/internal/slab"
+)
+
+// Options say what a DB works with.
+type Options struct {
+	Pool   *slab.Pool    // required: where everything that is stored lies
+	Clock  Clock         // default SystemClock()
+	Limits Limits        // default DefaultLimits()
+	Log    *slog.Logger  // default: nothing is logged
+	NewID  func() string // ids of records that come without; default: UUIDv7
+
+	// Workers bounds the goroutines of one read; 0: as many as processors.
+	Workers int
+}
+
+// A DB is a set of namespaces.
+type DB struct {
+	pool    *slab.Pool
+	clock   Clock
+	limits  Limits
+	log     *slog.Logger
+	newID   func() string
+	workers int
+
+	byName  sync.Map // name → *Namespace
+	sorted  atomic.Pointer[btree.BTreeG[*Namespace]]
+	lsn     atomic.Uint64
+	records atomic.Int64
+
+	calls       chan *call
+	closing     sync.RWMutex // held, shared, while a call is handed over
+	closed      bool
+	stopped     chan struct{}
+	committer   *committer
+	maintenance *maintenance
+}
+
+// New makes an empty DB, of epoch 1, and starts its committer.
+func New(opt Options) *DB {
+	db := &DB{
+		pool: opt.Pool, clock: opt.Clock, limits: opt.Limits, log: opt.Log, newID: opt.NewID, workers: opt.Workers,
+		calls: make(chan *call, maxGroup), stopped: make(chan struct{}),
+	}
+	if db.clock == nil {
+		db.clock = SystemClock()
+	}
+	if db.limits == (Limits{}) {
+		db.limits = DefaultLimits()
+	}
+	if db.log == nil {
+		db.log = slog.New(slog.DiscardHandler)
+	}
+	if db.newID == nil {
+		db.newID = func() string { return uuid.Must(uuid.NewV7()).String() }
+	}
+	first := MakeLSN(1, 0)
+	db.lsn.Store(uint64(first))
+	db.committer = &committer{
+		db: db, lsn: first, drafts: make(map[string]*draft),
+		names: btree.NewBTreeGOptions(
+			func(a, b *Namespace) bool { return a.name < b.name }, btree.Options{NoLocks: true, Degree: 32}),
+	}
+	db.sorted.Store(db.committer.names.Copy())
+	db.maintenance = newMaintenance(db)
+	go db.committer.run()
+	return db
+}
+
+// Close waits for the writes under way, refuses further ones and frees what no
+// view holds. Views that are still held stay good.
+func (db *DB) Close() error {
+	db.closing.Lock()
+	if db.closed {
+		db.closing.Unlock()
+		return ErrClosed
+	}
+	db.closed = true
+	db.closing.Unlock()
+	db.maintenance.stop()
+	close(db.calls)
+	<-db.stopped
+	for _, ns := range db.sorted.Load().Items() {
+		last := ns.view.Load()
+		empty := &View{ns: ns, settings: last.settings, lsn: last.lsn}
+		empty.refs.Store(1)
+		ns.view.Store(empty)
+		last.Release()
+	}
+	return nil
+}
+
+// Pool is what everything stored is charged to.
+func (db *DB) Pool() *slab.Pool { return db.pool }
+
+// LSN is the last committed mutation's.
+func (db *DB) LSN() LSN { return LSN(db.lsn.Load()) }
+
+// Stats counts what the whole DB holds.
+type Stats struct {
+	Namespaces int
+	Records    int64
+}
+
+// Stats is cheap.
+func (db *DB) Stats() Stats {
+	return Stats{Namespaces: db.sorted.Load().Len(), Records: db.records.Load()}
+}
+
+func (db *DB) lookup(name string) *Namespace {
+	if ns, ok := db.byName.Load(name); ok {
+		return ns.(*Namespace)
+	}
+	return nil
+}
+
+// Namespace finds a namespace; *NotFound if there is none of that name.
+func (db *DB) Namespace(name string) (*Namespace, error) {
+	if ns := db.lookup(name); ns != nil {
+		return ns, nil
+	}
+	return nil, noNamespace(strings.Clone(name))
+}
+
+// View acquires the current view of a namespace, which the caller releases.
+func (db *DB) View(name string) (*View, error) {
+	ns, err := db.Namespace(name)
+	if err != nil {
+		return nil, err
+	}
+	return ns.View(), nil
+}
+
+// Namespaces gives up to n namespaces whose names come after one, in the order of
+// the names' bytes.
+func (db *DB) Namespaces(after string, n int) []Config {
+	var out []Config
+	db.ascend(after, func(ns *Namespace) bool {
+		if len(out) == n {
+			return false
+		}
+		out = append(out, ns.Config())
+		return true
+	})
+	return out
+}
+
+func (db *DB) ascend(after string, yield func(*Namespace) bool) {
+	tree := db.sorted.Load()
+	tree.Ascend(&Namespace{name: after}, func(ns *Namespace) bool {
+		return ns.name == after || yield(ns)
+	})
+}
+
+// Views yields a view of every namespace, in the order of names, each acquired
+// when it is reached and released after. Namespaces that come meanwhile are left
+// out, and those that go too.
+func (db *DB) Views(yield func(*View) bool) {
+	db.sorted.Load().Scan(func(ns *Namespace) bool {
+		if db.lookup(ns.name) != ns {
+			return true
+		}
+		v := ns.View()
+		defer v.Release()
+		return yield(v)
+	})
+}

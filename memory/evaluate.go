@@ -1,0 +1,351 @@
+package memory
+
+import (
+	"context"
+	"slices"
+
+	"engram/memory/filter"
+)
+
+// The functions of this file decide, in the committer's goroutine and against the
+// pending state, what a write does, make room for it, and commit it. Until they
+// commit they change nothing that can be told.
+
+// Store writes records: see Store the type.
+func (db *DB) Store(ctx context.Context, s *Store) (*StoreResult, error) {
+	if found := db.CheckStore(s); len(found) > 0 {
+		return nil, &Invalid{found}
+	}
+	var out *StoreResult
+	err := db.commit(ctx, func(c *committer) (err error) {
+		out, err = c.store(s)
+		return err
+	})
+	return out, err
+}
+
+func (c *committer) store(s *Store) (*StoreResult, error) {
+	m := c.begin(s.Namespace)
+	d := c.draft(s.Namespace)
+	if d == nil {
+		now := newSettings(s.Records, s.Embedder)
+		m.Create = &Config{
+			Name: s.Namespace, Metric: now.metric, Dimension: now.dim, ValueDimension: now.valueDim,
+			Embedder: now.embedder, CreateTime: m.Time, Created: m.LSN,
+		}
+		d = c.db.newDraft(m.Create)
+	}
+	out, err := c.storeIn(d, m, s)
+	if err != nil && m.Create != nil {
+		d.discard()
+	}
+	return out, err
+}
+
+func (c *committer) storeIn(d *draft, m *Mutation, s *Store) (*StoreResult, error) {
+	if r, err := d.requests.recall(s.RequestID, s.Digest, m.Time, &c.db.limits); r != nil || err != nil {
+		if err != nil {
+			return nil, err
+		}
+		return r.answer(s.Records), nil
+	}
+	if err := d.accepts(s.Records, MaskAll, s.Embedder); err != nil {
+		return nil, err
+	}
+	out := &StoreResult{LSN: m.LSN, Results: make([]RecordResult, len(s.Records))}
+	m.Changes = make([]Change, len(s.Records))
+	var generated []string
+	for i := range s.Records {
+		p := &s.Records[i]
+		id := p.ID
+		var old Ref
+		exists := false
+		if id == "" {
+			id = c.db.newID()
+			generated = append(generated, id)
+		} else {
+			old, exists = d.Find(id)
+		}
+		if err := d.holds(p, id, old, exists); err != nil {
+			return nil, err
+		}
+		if exists && s.Mode == Insert {
+			return nil, &Exists{kindRecord, s.Namespace, id}
+		}
+		if !exists && s.Mode == ModeUpdate {
+			return nil, &NotFound{kindRecord, s.Namespace, id}
+		}
+		m.Changes[i] = d.change(p, id, MaskAll, m, uint32(i), old, exists)
+		out.Results[i] = RecordResult{ID: id, Version: m.LSN, Created: !exists}
+	}
+	if err := d.reserveFor(m); err != nil {
+		return nil, err
+	}
+	m.Request = remember(s.RequestID, s.Digest, m, out.Results, generated)
+	c.commit(m, d)
+	return out, nil
+}
+
+// accepts checks what can only be told here: that the namespace is of the shape
+// that the request was checked against, and of its embedder.
+func (d *draft) accepts(puts []Put, mask Mask, by *EmbedderID) error {
+	s := d.settings.Value()
+	if by != nil && *by != s.embedder {
+		if s.embedder == (EmbedderID{}) {
+			return precondition("namespace %q has no embedder: give each record a key", d.ns.name)
+		}
+		return precondition("namespace %q uses embedder %q version %q, and the keys are made of text by %q version %q",
+			d.ns.name, s.embedder.Name, s.embedder.Version, by.Name, by.Version)
+	}
+	for i := range puts {
+		p := &puts[i]
+		if mask&MaskKey != 0 && len(p.Key) != s.dim ||
+			mask&MaskValue != 0 && (p.Value != nil && len(p.Value) != s.valueDim || p.Value == nil && s.valueDim != s.dim) ||
+			p.TextKey != nil && len(p.TextKey) != s.dim {
+			// Another request made the namespace since, or this is a text without a key.
+			c := checker{limits: &d.db.limits}
+			c.puts(puts, mask, s, false, false)
+			return c.err()
+		}
+	}
+	return nil
+}
+
+// holds checks a record's condition.
+func (d *draft) holds(p *Put, id string, old Ref, exists bool) error {
+	if p.IfVersion == nil {
+		return nil
+	}
+	version := LSN(0)
+	if exists {
+		version = LSN(d.segments[old.segment].rows[old.row].version)
+	}
+	if version != *p.IfVersion {
+		return &Conflict{ID: id, IfVersion: *p.IfVersion, Version: version}
+	}
+	return nil
+}
+
+// change decides what a put does.
+func (d *draft) change(p *Put, id string, mask Mask, m *Mutation, place uint32, old Ref, exists bool) Change {
+	ch := Change{Record: p.Record, Mask: mask}
+	ch.ID, ch.Version, ch.UpdateTime = id, m.LSN, m.Time
+	ch.Created, ch.CreateTime, ch.Place = m.LSN, m.Time, place
+	if exists {
+		w := &d.segments[old.segment].rows[old.row]
+		ch.Created, ch.CreateTime, ch.Place = LSN(w.created), w.createTime, w.place
+	}
+	if !p.HasTime {
+		ch.Time = ch.CreateTime
+	}
+	if !p.HasImportance {
+		ch.Importance = defaultImportance
+	}
+	return ch
+}
+
+// remember makes the result of a request; nil if it has no id.
+func remember(id string, digest [32]byte, m *Mutation, results []RecordResult, generated []string) *RequestResult {
+	if id == "" {
+		return nil
+	}
+	r := &RequestResult{ID: id, Digest: digest, Time: m.Time, LSN: m.LSN, Generated: generated, Deleted: uint64(len(m.Deletes))}
+	for i := range results {
+		if results[i].Created {
+			if r.Created == nil {
+				r.Created = make([]byte, (len(results)+7)/8)
+			}
+			r.Created[i/8] |= 1 << (i % 8)
+		}
+	}
+	return r
+}
+
+// Update changes records: see Update the type.
+func (db *DB) Update(ctx context.Context, u *Update) (*StoreResult, error) {
+	if found := db.CheckUpdate(u); len(found) > 0 {
+		return nil, &Invalid{found}
+	}
+	var out *StoreResult
+	err := db.commit(ctx, func(c *committer) (err error) {
+		out, err = c.update(u)
+		return err
+	})
+	return out, err
+}
+
+func (c *committer) update(u *Update) (*StoreResult, error) {
+	m := c.begin(u.Namespace)
+	d := c.draft(u.Namespace)
+	if d == nil {
+		return nil, noNamespace(u.Namespace)
+	}
+	if r, err := d.requests.recall(u.RequestID, u.Digest, m.Time, &c.db.limits); r != nil || err != nil {
+		if err != nil {
+			return nil, err
+		}
+		return r.answer(u.Records), nil
+	}
+	if err := d.accepts(u.Records, u.Mask, u.Embedder); err != nil {
+		return nil, err
+	}
+	out := &StoreResult{LSN: m.LSN, Results: make([]RecordResult, len(u.Records))}
+	m.Changes = make([]Change, len(u.Records))
+	for i := range u.Records {
+		p := &u.Records[i]
+		old, exists := d.Find(p.ID)
+		if err := d.holds(p, p.ID, old, exists); err != nil {
+			return nil, err
+		}
+		if !exists {
+			return nil, &NotFound{kindRecord, u.Namespace, p.ID}
+		}
+		mask := u.Mask
+		if u.Mask&MaskText != 0 && u.Mask&MaskKey == 0 && d.segments[old.segment].rows[old.row].has(flagKeyText) {
+			if p.TextKey == nil {
+				return nil, precondition("record %q has a key made of its text: its new text needs an embedding, or a key", p.ID)
+			}
+			mask |= MaskKey
+		}
+		ch := d.change(p, p.ID, mask, m, uint32(i), old, true)
+		if mask != u.Mask {
+			ch.Key, ch.KeyFromText = p.TextKey, true
+		}
+		m.Changes[i] = ch
+		out.Results[i] = RecordResult{ID: p.ID, Version: m.LSN}
+	}
+	if err := d.reserveFor(m); err != nil {
+		return nil, err
+	}
+	m.Request = remember(u.RequestID, u.Digest, m, out.Results, nil)
+	c.commit(m, d)
+	return out, nil
+}
+
+// Delete deletes records: see Delete the type.
+func (db *DB) Delete(ctx context.Context, del *Delete) (*DeleteResult, error) {
+	c := checker{limits: &db.limits}
+	c.name("namespace", del.Namespace)
+	c.requestID(del.RequestID)
+	if (len(del.IDs) == 0) == (del.Filter == nil) {
+		c.add("ids", "are beside a filter, or missing as well: give one of them")
+	}
+	if err := c.err(); err != nil {
+		return nil, err
+	}
+	var out *DeleteResult
+	err := db.commit(ctx, func(c *committer) (err error) {
+		out, err = c.delete(del)
+		return err
+	})
+	return out, err
+}
+
+func (c *committer) delete(del *Delete) (*DeleteResult, error) {
+	m := c.begin(del.Namespace)
+	d := c.draft(del.Namespace)
+	if d == nil {
+		return nil, noNamespace(del.Namespace)
+	}
+	if r, err := d.requests.recall(del.RequestID, del.Digest, m.Time, &c.db.limits); r != nil || err != nil {
+		if err != nil {
+			return nil, err
+		}
+		return &DeleteResult{Deleted: int(r.Deleted), LSN: r.LSN}, nil
+	}
+	if del.Filter != nil {
+		m.Deletes = d.idsWhere(del.Filter)
+	} else {
+		m.Deletes = d.present(del.IDs)
+	}
+	if len(m.Deletes) == 0 && del.RequestID == "" {
+		return &DeleteResult{LSN: d.lsn}, nil
+	}
+	m.Request = remember(del.RequestID, del.Digest, m, nil, nil)
+	c.commit(m, d)
+	return &DeleteResult{Deleted: len(m.Deletes), LSN: m.LSN}, nil
+}
+
+// present gives those ids that exist, each once.
+func (d *draft) present(ids []string) []string {
+	var out []string
+	seen := make(map[string]bool, len(ids))
+	for _, id := range ids {
+		if _, ok := d.Find(id); ok && !seen[id] {
+			seen[id] = true
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+// idsWhere gives the ids of the records that match.
+func (d *draft) idsWhere(f *filter.Filter) []string {
+	m := takeMasks()
+	defer m.put()
+	var out []string
+	for i := range d.segments {
+		s := &d.segments[i]
+		mask := m.of(s, f)
+		out = slices.Grow(out, popcount(mask, int(s.n)))
+		each(mask, int(s.n), func(r uint32) {
+			out = append(out, string([]byte(readID(s.at(&s.rows[r])))))
+		})
+	}
+	return out
+}
+
+// CreateNamespace makes a namespace, or says *Exists.
+func (db *DB) CreateNamespace(ctx context.Context, req *CreateNamespace) (Config, error) {
+	cfg := req.Config
+	if err := db.checkConfig(&cfg); err != nil {
+		return Config{}, err
+	}
+	err := db.commit(ctx, func(c *committer) error {
+		m := c.begin(cfg.Name)
+		if c.draft(cfg.Name) != nil {
+			return &Exists{kindNamespace, cfg.Name, cfg.Name}
+		}
+		cfg.CreateTime, cfg.Created = m.Time, m.LSN
+		m.Create = &cfg
+		c.commit(m, db.newDraft(&cfg))
+		return nil
+	})
+	return cfg, err
+}
+
+// UpdateNamespace changes a namespace's bound. One below what the namespace takes
+// refuses writes that need more memory until enough is deleted.
+func (db *DB) UpdateNamespace(ctx context.Context, u *UpdateNamespace) error {
+	if u.MaxBytes != nil && *u.MaxBytes < 0 {
+		return invalid("namespace.max_bytes", "is %d; it can't be negative", *u.MaxBytes)
+	}
+	return db.commit(ctx, func(c *committer) error {
+		m := c.begin(u.Name)
+		d := c.draft(u.Name)
+		if d == nil {
+			return noNamespace(u.Name)
+		}
+		if m.MaxBytes = u.MaxBytes; m.MaxBytes != nil {
+			c.commit(m, d)
+		}
+		return nil
+	})
+}
+
+// DeleteNamespace deletes a namespace and says how many records went with it.
+func (db *DB) DeleteNamespace(ctx context.Context, del *DeleteNamespace) (*DeleteResult, error) {
+	var out *DeleteResult
+	err := db.commit(ctx, func(c *committer) error {
+		m := c.begin(del.Name)
+		d := c.draft(del.Name)
+		if d == nil {
+			return noNamespace(del.Name)
+		}
+		m.Drop = true
+		out = &DeleteResult{Deleted: d.count, LSN: m.LSN}
+		c.commit(m, d)
+		return nil
+	})
+	return out, err
+}

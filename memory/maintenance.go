@@ -1,0 +1,275 @@
+package memory
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"engram/internal/slab"
+	"engram/memory/filter"
+)
+
+// A secondary index is worth building once indexRows rows are without, and as many
+// as are indexed already: so a row is indexed a bounded number of times.
+const indexRows = 1000
+
+// compactRows is how many dead rows make compacting worth while, beside their
+// share of over a quarter.
+const compactRows = 64
+
+// maintenance is what goes on behind the writes: one goroutine that compacts
+// segments with many dead rows, builds secondary indexes, and notes the bounds of
+// segments that are complete. It works on views, and hands what it made to the
+// committer, which puts it in the place of what was there if that still is.
+type maintenance struct {
+	db     *DB
+	mu     sync.Mutex
+	queued map[*Namespace]bool
+	queue  []*Namespace
+	wake   chan struct{} // of one: there is something in the queue
+	ctx    context.Context
+	cancel context.CancelFunc
+	ended  chan struct{}
+}
+
+func newMaintenance(db *DB) *maintenance {
+	m := &maintenance{db: db, queued: make(map[*Namespace]bool), wake: make(chan struct{}, 1), ended: make(chan struct{})}
+	m.ctx, m.cancel = context.WithCancel(context.Background())
+	go m.run()
+	return m
+}
+
+func (m *maintenance) stop() {
+	m.cancel()
+	<-m.ended
+}
+
+// look queues a namespace if there is work on it. It is quick: the committer calls
+// it for every view it publishes.
+func (m *maintenance) look(v *View) {
+	if v.job() == nil {
+		return
+	}
+	m.mu.Lock()
+	if !m.queued[v.ns] {
+		m.queued[v.ns] = true
+		m.queue = append(m.queue, v.ns)
+	}
+	m.mu.Unlock()
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (m *maintenance) next() *Namespace {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.queue) == 0 {
+		return nil
+	}
+	ns := m.queue[0]
+	m.queue[0] = nil
+	m.queue = m.queue[1:]
+	delete(m.queued, ns)
+	return ns
+}
+
+func (m *maintenance) run() {
+	defer close(m.ended)
+	for {
+		select {
+		case <-m.ctx.Done():
+			return
+		case <-m.wake:
+		}
+		for ns := m.next(); ns != nil && m.ctx.Err() == nil; ns = m.next() {
+			m.serve(ns)
+		}
+	}
+}
+
+// serve does what there is to do on a namespace's current view.
+func (m *maintenance) serve(ns *Namespace) {
+	v := ns.View()
+	defer v.Release()
+	job := v.job()
+	if job == nil {
+		return
+	}
+	if err := job(m, v); err != nil && !errors.Is(err, slab.ErrBudget) && m.ctx.Err() == nil {
+		m.db.log.Error("maintenance failed", "namespace", ns.name, "error", err)
+	}
+	m.db.maintenance.look(v)
+}
+
+// job gives the first thing to do on a view; nil if there is nothing.
+func (v *View) job() func(*maintenance, *View) error {
+	for i := range v.segments {
+		s := &v.segments[i]
+		complete := i < len(v.segments)-1
+		indexed := uint32(0)
+		if s.index != nil {
+			indexed = uint32(s.index.Rows())
+		}
+		fresh := s.n - indexed
+		switch {
+		case s.deadRows >= compactRows && 4*s.deadRows > s.n && s.deadRows > s.compactRefused.Load():
+			return func(m *maintenance, v *View) error { return m.compact(v, i) }
+		case complete && s.bounds.Load() == nil:
+			return func(_ *maintenance, v *View) error {
+				s := &v.segments[i]
+				s.bounds.Store(boundsOf(s.rows[:s.n]))
+				return nil
+			}
+		case s.n >= indexRows && s.n > s.indexRefused.Load() &&
+			(fresh >= max(indexRows, indexed) || complete && fresh > 0):
+			return func(m *maintenance, v *View) error { return m.index(v, i) }
+		}
+	}
+	return nil
+}
+
+// index builds the secondary index of a segment's rows.
+func (m *maintenance) index(v *View, i int) error {
+	s := &v.segments[i]
+	var live []uint64
+	if s.deadRows > 0 {
+		live = make([]uint64, (s.n+63)/64)
+		s.liveInto(live)
+	}
+	built, err := filter.Build(m.db.pool, s, int(s.n), live)
+	if err != nil {
+		s.indexRefused.Store(2 * s.n) // try again when there is twice as much
+		return err
+	}
+	x := &filterIndex{Index: built}
+	x.refs.Store(1)
+	taken := false
+	err = m.db.commit(m.ctx, func(c *committer) error {
+		d := c.draft(v.ns.name)
+		if d == nil || d.ns != v.ns {
+			return nil
+		}
+		at := d.place(s.segment)
+		if at < 0 {
+			return nil
+		}
+		if limit := d.settings.Value().maxBytes; limit > 0 && d.bytes()+x.Bytes() > limit {
+			s.indexRefused.Store(2 * s.n)
+			return nil
+		}
+		d.segments[at].index.release()
+		d.segments[at].index = x
+		d.changed, taken = true, true
+		return nil
+	})
+	if !taken {
+		x.release()
+	}
+	return err
+}
+
+// place finds a segment, −1 if the draft shows it no more.
+func (d *draft) place(s *segment) int {
+	for i := range d.segments {
+		if d.segments[i].segment == s {
+			return i
+		}
+	}
+	return -1
+}
+
+// compact rewrites a segment without its dead rows, together with neighbours that
+// have become small enough to share a segment with it.
+func (m *maintenance) compact(v *View, i int) error {
+	shape := v.settings.Value().shape()
+	values := v.segments[i].vectors.HasValues()
+	limit := maxRows(shape, values)
+	first, end := i, i+1
+	rows := v.segments[i].live()
+	joins := func(s *segView) bool {
+		return s.vectors.HasValues() == values && 2*s.live() <= limit && rows+s.live() <= limit
+	}
+	for first > 0 && joins(&v.segments[first-1]) {
+		first--
+		rows += v.segments[first].live()
+	}
+	for end < len(v.segments) && joins(&v.segments[end]) {
+		rows += v.segments[end].live()
+		end++
+	}
+	from := v.segments[first:end]
+	payload := 0
+	for j := range from {
+		payload += from[j].livePayload()
+	}
+	if end == len(v.segments) { // what is written meanwhile needs room
+		rows = min(limit, rows+rows/8+16)
+		payload += payload/8 + 1024
+	}
+	moved := make([][]uint32, len(from))
+	for j := range from {
+		moved[j] = make([]uint32, from[j].n)
+	}
+	made, err := m.db.rewrite(shape, from, max(rows, 1), max(payload, 1), values, func(j int, r, to uint32) { moved[j][r] = to })
+	if err != nil {
+		v.segments[i].compactRefused.Store(v.segments[i].deadRows * 5 / 4)
+		return err
+	}
+	taken := false
+	err = m.db.commit(m.ctx, func(c *committer) error {
+		d := c.draft(v.ns.name)
+		if d == nil || d.ns != v.ns {
+			return nil
+		}
+		taken = d.swapIn(from, made, moved)
+		return nil
+	})
+	if !taken {
+		made.release()
+	}
+	return err
+}
+
+// swapIn puts a compacted copy of segments in their place, once it has caught up
+// with what was written since; false if it can't.
+func (d *draft) swapIn(from []segView, made segView, moved [][]uint32) bool {
+	at := d.place(from[0].segment)
+	if at < 0 || at+len(from) > len(d.segments) {
+		return false
+	}
+	dead := make([]uint64, (made.capacity+63)/64)
+	for j := range from {
+		now := &d.segments[at+j]
+		if now.segment != from[j].segment {
+			return false
+		}
+		for r := range from[j].n {
+			if to := moved[j][r]; to != gone && now.isDead(r) {
+				dead[to/64] |= 1 << (to % 64)
+				made.deadRows++
+			}
+		}
+		for r := from[j].n; r < now.n; r++ {
+			if now.isDead(r) {
+				continue
+			}
+			p, _ := readPayload(now.at(&now.rows[r]))
+			if made.n == made.capacity || made.room() < p.size() {
+				return false
+			}
+			if err := made.copyRow(now, r); err != nil {
+				return false
+			}
+		}
+	}
+	if made.deadRows > 0 {
+		made.dead = dead
+	}
+	if made.n == 0 {
+		return false // all died meanwhile: sweep has taken the originals, or will
+	}
+	d.replace(at, len(from), made)
+	return true
+}

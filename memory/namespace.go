@@ -1,0 +1,26 @@
+package memory
+
+import "sync/atomic"
+
+// A Namespace is one memory. It stays valid after it is deleted, as an empty one.
+type Namespace struct {
+	name       string
+	createTime int64
+	created    LSN
+	view       atomic.Pointer[View]
+}
+
+// View acquires the current view; the caller releases it.
+func (n *Namespace) View() *View {
+	for {
+		if v := n.view.Load(); v.tryAcquire() {
+			return v
+		}
+		// It was replaced and let go since: there is a newer one.
+	}
+}
+
+// Config is the namespace's.
+func (n *Namespace) Config() Config {
+	return n.view.Load().Config() // plain memory, with or without references
+}

@@ -1,0 +1,151 @@
+package memory
+
+import (
+	"context"
+	"sync"
+
+	"engram/index"
+	"engram/memory/filter"
+)
+
+// A Query is what a read looks for.
+type Query struct {
+	Vector  []float32
+	Exclude *Exclude // a record that is left out of this query's answer; nil: none
+}
+
+// Exclude names a record in one of the views of a read.
+type Exclude struct {
+	View int
+	ID   string
+}
+
+// RetrieveOptions say what Retrieve returns.
+type RetrieveOptions struct {
+	K        int
+	Filter   *filter.Filter // validated; nil: all records
+	MinScore float32        // −Inf: any
+}
+
+// A Hit is a record that was found.
+type Hit struct {
+	View  int // in the order given
+	Ref   Ref // in that view
+	Score float32
+}
+
+// A reading is what a read needs of its views while it lasts: every segment of
+// every view as a part of one search. It is kept from read to read, so that a read
+// allocates nothing for the size of what it reads.
+type reading struct {
+	masks
+	parts []index.Part
+	at    []*partOf // where parts come from; as long as the longest read so far
+}
+
+// partOf is where a part comes from. Its age is made once: a method value each
+// read would be garbage.
+type partOf struct {
+	segment *segView
+	view    int
+	number  uint32
+	age     func(row uint32) (lsn uint64, place uint32)
+}
+
+var readings = sync.Pool{New: func() any { return new(reading) }}
+
+// read lists the eligible rows of views.
+func read(views []*View, f *filter.Filter) *reading {
+	r := readings.Get().(*reading)
+	for v, view := range views {
+		for i := range view.segments {
+			s := &view.segments[i]
+			n := len(r.parts)
+			if n == len(r.at) {
+				p := new(partOf)
+				p.age = func(row uint32) (uint64, uint32) { return p.segment.age(row) }
+				r.at = append(r.at, p)
+			}
+			p := r.at[n]
+			p.segment, p.view, p.number = s, v, uint32(i)
+			r.parts = append(r.parts, index.Part{
+				Segment: s.vectors, Rows: int(s.n), Mask: r.of(s, f), Age: p.age,
+			})
+		}
+	}
+	return r
+}
+
+func (r *reading) done() {
+	for i := range r.parts {
+		r.at[i].segment = nil
+	}
+	clear(r.parts)
+	r.parts = r.parts[:0]
+	r.used = 0
+	readings.Put(r)
+}
+
+func (r *reading) ref(part int, row uint32) (view int, ref Ref) {
+	p := r.at[part]
+	return p.view, Ref{p.number, row}
+}
+
+// excluded gives the part and row of a query's excluded record, part −1 for none.
+func (r *reading) excluded(views []*View, e *Exclude) (part int, row uint32) {
+	if e == nil {
+		return -1, 0
+	}
+	ref, ok := views[e.View].Find(e.ID)
+	if !ok {
+		return -1, 0
+	}
+	part = int(ref.segment)
+	for _, v := range views[:e.View] {
+		part += len(v.segments)
+	}
+	return part, ref.row
+}
+
+func vectorsOf(queries []Query) [][]float32 {
+	out := make([][]float32, len(queries))
+	for i := range queries {
+		out[i] = queries[i].Vector
+	}
+	return out
+}
+
+// Retrieve gives for each query the K records with the best scores over all the
+// views, best first and of equal scores the older first. The views are of one
+// metric and dimension, and the queries of that dimension (CheckVector).
+func (db *DB) Retrieve(ctx context.Context, views []*View, queries []Query, opt RetrieveOptions) ([][]Hit, index.Stats, error) {
+	if len(views) == 0 || opt.K <= 0 {
+		return make([][]Hit, len(queries)), index.Stats{}, ctx.Err()
+	}
+	r := read(views, opt.Filter)
+	defer r.done()
+	search := index.SearchOptions{K: opt.K, MinScore: opt.MinScore, Workers: db.workers}
+	for i := range queries {
+		if queries[i].Exclude != nil {
+			search.K = opt.K + 1 // one may have to go
+			break
+		}
+	}
+	found, stats, err := index.Search(ctx, views[0].settings.Value().shape(), r.parts, vectorsOf(queries), search)
+	if err != nil {
+		return nil, stats, err
+	}
+	out := make([][]Hit, len(queries))
+	for q := range found {
+		part, row := r.excluded(views, queries[q].Exclude)
+		out[q] = make([]Hit, 0, min(len(found[q]), opt.K))
+		for _, h := range found[q] {
+			if h.Part == part && h.Row == row || len(out[q]) == opt.K {
+				continue
+			}
+			view, ref := r.ref(h.Part, h.Row)
+			out[q] = append(out[q], Hit{view, ref, h.Score})
+		}
+	}
+	return out, stats, nil
+}

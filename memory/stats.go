@@ -1,0 +1,52 @@
+package memory
+
+import (
+	"unsafe"
+
+	"engram/index"
+)
+
+// NamespaceStats are the sizes of one namespace. Bytes are those taken from
+// memory, room for growth included.
+type NamespaceStats struct {
+	Records  int
+	DeadRows int // versions of records that were replaced or deleted and not yet swept out
+	Segments int
+
+	VectorBytes  int64 // keys, values, inverse norms
+	PayloadBytes int64 // ids, texts, sessions, speakers, metadata
+	RowBytes     int64 // fixed columns, the tables of ids included
+	IDTableBytes int64 // of RowBytes
+	IndexBytes   int64 // secondary indexes
+	HeapBytes    int64 // on the Go heap, about
+}
+
+// Stats measures a namespace.
+func (v *View) Stats() NamespaceStats {
+	st := NamespaceStats{
+		Records: v.count, Segments: len(v.segments),
+		HeapBytes: int64(unsafe.Sizeof(View{})+unsafe.Sizeof(Namespace{})) + int64(len(v.ns.name)) + nameEntryBytes,
+	}
+	if v.requests != nil {
+		st.HeapBytes += int64(v.requests.bytes)
+	}
+	for i := range v.segments {
+		s := &v.segments[i]
+		st.DeadRows += int(s.deadRows)
+		st.VectorBytes += s.vectors.Bytes()
+		st.RowBytes += int64(cap(s.block))
+		st.IDTableBytes += int64(4 * len(s.ids))
+		for _, c := range s.chunks {
+			st.PayloadBytes += int64(cap(c))
+		}
+		if s.index != nil {
+			st.IndexBytes += s.index.Bytes()
+		}
+		st.HeapBytes += int64(unsafe.Sizeof(segment{})+unsafe.Sizeof(index.Segment{})) + int64(8*len(s.dead))
+	}
+	return st
+}
+
+// nameEntryBytes is what finding a namespace by its name takes: its share of the
+// hash trie and of the sorted tree.
+const nameEntryBytes = 150

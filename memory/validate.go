@@ -1,0 +1,257 @@
+package memory
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"unicode/utf8"
+
+	"engram/index"
+)
+
+// Bounds on the norm of a vector: beyond them scores in float32 overflow, or under
+// COSINE lose their meaning.
+const (
+	maxNorm       = 1e18
+	minCosineNorm = 1e-18
+)
+
+// CheckVector says what is wrong with a key or a query of a namespace, or gives
+// "". The reason reads on from the field's name.
+func CheckVector(v []float32, m index.Metric, dimension int) string {
+	if len(v) != dimension {
+		return fmt.Sprintf("has %d components; the dimension is %d", len(v), dimension)
+	}
+	return checkComponents(v, m == index.Cosine)
+}
+
+// checkComponents is CheckVector but for the length.
+func checkComponents(v []float32, cosine bool) string {
+	sum := float64(0)
+	for _, x := range v {
+		sum += float64(x) * float64(x)
+	}
+	if math.IsNaN(sum) || math.IsInf(sum, 0) {
+		return badComponents(v)
+	}
+	switch norm := math.Sqrt(sum); {
+	case norm > maxNorm:
+		return fmt.Sprintf("has a norm of %.3g; at most %g is allowed", norm, float64(maxNorm))
+	case cosine && norm < minCosineNorm:
+		return fmt.Sprintf("has a norm of %.3g; under COSINE it must be at least %g", norm, minCosineNorm)
+	}
+	return ""
+}
+
+func badComponents(v []float32) string {
+	first, count := -1, 0
+	for i, x := range v {
+		if f := float64(x); math.IsNaN(f) || math.IsInf(f, 0) {
+			if first < 0 {
+				first = i
+			}
+			count++
+		}
+	}
+	reason := fmt.Sprintf("has component %d = %v; components must be finite", first, v[first])
+	if count > 1 {
+		reason += fmt.Sprintf(" (and %d more are not)", count-1)
+	}
+	return reason
+}
+
+// A checker gathers what is wrong with a request.
+type checker struct {
+	limits *Limits
+	found  []Violation
+}
+
+func (c *checker) add(field, format string, args ...any) {
+	c.found = append(c.found, Violation{field, fmt.Sprintf(format, args...)})
+}
+
+func (c *checker) err() error {
+	if len(c.found) == 0 {
+		return nil
+	}
+	return &Invalid{c.found}
+}
+
+// text checks a string of at most limit bytes.
+func (c *checker) text(field func() string, s string, limit int) {
+	switch {
+	case len(s) > limit:
+		c.add(field(), "is %d bytes; at most %d are allowed", len(s), limit)
+	case !utf8.ValidString(s):
+		c.add(field(), "is not valid UTF-8")
+	}
+}
+
+func (c *checker) name(field, name string) {
+	if name == "" {
+		c.add(field, "is empty")
+		return
+	}
+	c.text(func() string { return field }, name, c.limits.NameBytes)
+}
+
+func (c *checker) requestID(id string) {
+	c.text(func() string { return "request_id" }, id, c.limits.RequestIDBytes)
+}
+
+// record checks the fields in mask of a record for a namespace of the given
+// settings, of which dim is 0 where it is to be made.
+func (c *checker) record(at string, r *Record, mask Mask, s *settings, keyLater bool) {
+	in := func(field string) func() string { return func() string { return at + field } }
+	if mask&MaskText != 0 {
+		c.text(in(".text"), r.Text, c.limits.TextBytes)
+	}
+	if mask&MaskSession != 0 {
+		c.text(in(".session"), r.Session, c.limits.NameBytes)
+	}
+	if mask&MaskSpeaker != 0 {
+		c.text(in(".speaker"), r.Speaker, c.limits.NameBytes)
+	}
+	if n := len(r.Metadata); mask&MaskMetadata != 0 && n > c.limits.MetadataBytes {
+		c.add(at+".metadata", "is %d bytes; at most %d are allowed", n, c.limits.MetadataBytes)
+	}
+	if mask&MaskKey != 0 {
+		switch {
+		case len(r.Key) == 0 && keyLater:
+		case len(r.Key) == 0:
+			c.add(at+".key", "is unset; give a key, or text for an embedder to make it of")
+		default:
+			c.vector(at+".key", r.Key, s.dim, s.metric == index.Cosine)
+		}
+	}
+	if mask&MaskValue != 0 {
+		switch {
+		case r.Value != nil:
+			c.vector(at+".value", r.Value, s.valueDim, false)
+		case s.valueDim != s.dim:
+			c.add(at+".value", "is unset; where value_dimension (%d) differs from dimension (%d) every record needs a value", s.valueDim, s.dim)
+		}
+	}
+}
+
+func (c *checker) vector(field string, v []float32, dim int, cosine bool) {
+	reason := ""
+	switch {
+	case dim == 0 && len(v) > c.limits.Dimension:
+		reason = fmt.Sprintf("has %d components; at most %d are allowed", len(v), c.limits.Dimension)
+	case dim != 0 && len(v) != dim:
+		reason = fmt.Sprintf("has %d components; the dimension is %d", len(v), dim)
+	default:
+		reason = checkComponents(v, cosine)
+	}
+	if reason != "" {
+		c.add(field, "%s", reason)
+	}
+}
+
+// puts checks the records of a write. Where keysLater is set, texts may still lack
+// the key that is to be made of them.
+func (c *checker) puts(puts []Put, mask Mask, s settings, needID, keysLater bool) {
+	if n := len(puts); n == 0 || n > c.limits.BatchRecords {
+		c.add("records", "has %d records; give 1 to %d", n, c.limits.BatchRecords)
+		return
+	}
+	seen := make(map[string]int, len(puts))
+	for i := range puts {
+		p := &puts[i]
+		at := fmt.Sprintf("records[%d]", i)
+		if p.ID != "" || needID {
+			if j, dup := seen[p.ID]; dup && p.ID != "" {
+				c.add(at+".id", "is %.64q, which records[%d] has; give each id once", p.ID, j)
+			} else {
+				c.name(at+".id", p.ID)
+			}
+			seen[p.ID] = i
+		}
+		if mask&MaskImportance != 0 && p.HasImportance && !(p.Importance > 0 && p.Importance <= 1) {
+			c.add(at+".importance", "is %v; it must be above 0 and at most 1", p.Importance)
+		}
+		c.record(at, &p.Record, mask, &s, keysLater && p.KeyFromText && p.Text != "")
+		if p.TextKey != nil {
+			c.vector(at+".text", p.TextKey, s.dim, s.metric == index.Cosine)
+		}
+	}
+}
+
+// newSettings are those of a namespace that a batch of records makes.
+func newSettings(puts []Put, by *EmbedderID) settings {
+	s := settings{metric: index.Cosine}
+	if by != nil {
+		s.embedder, s.dim = *by, by.Dimension
+	}
+	for i := range puts {
+		if s.dim == 0 {
+			s.dim = len(puts[i].Key)
+		}
+		if s.valueDim == 0 {
+			s.valueDim = len(puts[i].Value)
+		}
+	}
+	if s.valueDim == 0 {
+		s.valueDim = s.dim
+	}
+	return s
+}
+
+// settingsNow are a namespace's as it is, or what a batch would make it.
+func (db *DB) settingsNow(name string, puts []Put, by *EmbedderID) settings {
+	if ns := db.lookup(name); ns != nil {
+		return ns.view.Load().settings.Value()
+	}
+	return newSettings(puts, by)
+}
+
+// CheckStore names every field of a Store that is wrong, as far as can be told
+// before it is committed. A record whose KeyFromText is set may still lack its
+// key.
+func (db *DB) CheckStore(s *Store) []Violation {
+	c := checker{limits: &db.limits}
+	c.name("namespace", s.Namespace)
+	c.requestID(s.RequestID)
+	if s.Mode > ModeUpdate {
+		c.add("mode", "is %d, which is no mode", s.Mode)
+	}
+	c.puts(s.Records, MaskAll, db.settingsNow(s.Namespace, s.Records, s.Embedder), s.Mode == ModeUpdate, true)
+	return c.found
+}
+
+// CheckUpdate does the same for an Update.
+func (db *DB) CheckUpdate(u *Update) []Violation {
+	c := checker{limits: &db.limits}
+	c.name("namespace", u.Namespace)
+	c.requestID(u.RequestID)
+	if u.Mask == 0 || u.Mask&^MaskAll != 0 {
+		c.add("update_mask", "names no field, or one that can't be changed")
+	}
+	c.puts(u.Records, u.Mask, db.settingsNow(u.Namespace, nil, nil), true, true)
+	return c.found
+}
+
+// checkConfig checks a namespace to make.
+func (db *DB) checkConfig(cfg *Config) error {
+	c := checker{limits: &db.limits}
+	c.name("namespace.name", cfg.Name)
+	if !slices.Contains([]index.Metric{index.Dot, index.Cosine, index.L2}, cfg.Metric) {
+		c.add("namespace.metric", "is %d, which is no metric", cfg.Metric)
+	}
+	for _, d := range []struct {
+		field string
+		n     int
+	}{{"namespace.dimension", cfg.Dimension}, {"namespace.value_dimension", cfg.ValueDimension}} {
+		if d.n < 1 || d.n > c.limits.Dimension {
+			c.add(d.field, "is %d; give 1 to %d", d.n, c.limits.Dimension)
+		}
+	}
+	if e := cfg.Embedder; e != (EmbedderID{}) && e.Dimension != cfg.Dimension {
+		c.add("namespace.dimension", "is %d; embedder %q makes vectors of %d components", cfg.Dimension, e.Name, e.Dimension)
+	}
+	if cfg.MaxBytes < 0 {
+		c.add("namespace.max_bytes", "is %d; it can't be negative", cfg.MaxBytes)
+	}
+	return c.err()
+}
