@@ -106,16 +106,11 @@ func (db *DB) Pool() *slab.Pool { return db.pool }
 // LSN is the last committed mutation's.
 func (db *DB) LSN() LSN { return LSN(db.lsn.Load()) }
 
-// Stats counts what the whole DB holds.
-type Stats struct {
-	Namespaces int
-	Records    int64
-}
+// NamespaceCount is how many namespaces there are.
+func (db *DB) NamespaceCount() int { return db.sorted.Load().Len() }
 
-// Stats is cheap.
-func (db *DB) Stats() Stats {
-	return Stats{Namespaces: db.sorted.Load().Len(), Records: db.records.Load()}
-}
+// RecordCount is how many records there are in all.
+func (db *DB) RecordCount() int64 { return db.records.Load() }
 
 func (db *DB) lookup(name string) *Namespace {
 	if ns, ok := db.byName.Load(name); ok {
