@@ -1,0 +1,37 @@
+"""Faiss' exact search by inner product."""
+
+import os
+import sys
+
+# Threads that spin after their work would disturb whoever runs next.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+try:
+    import faiss
+except ImportError as e:
+    print('{"error": "%s"}' % e)
+    sys.exit(0)
+
+from protocol import Peer
+
+
+class Flat(Peer):
+    def about(self, q):
+        return {"about": f"faiss-cpu {faiss.__version__} ({faiss.get_compile_options().strip()})"}
+
+    def prepare(self):
+        self.index = faiss.IndexFlatIP(self.keys.shape[1])
+        self.index.add(self.keys)
+        self.keys = None
+
+    def threads(self, n):
+        faiss.omp_set_num_threads(n)
+
+    def work(self, q):
+        return self.index.search(self.asked[: q["queries"]], q["top"])
+
+    def result(self, work):
+        return {"ids": work[1].tolist()}
+
+
+Flat().serve()

@@ -1,0 +1,64 @@
+"""Answers questions, one JSON object a line, until standard input ends."""
+
+import json
+import sys
+import time
+
+import numpy
+
+
+class Peer:
+    """A peer loads vectors, runs a piece of work and says how long that took."""
+
+    keys = values = asked = None
+
+    def about(self, q):
+        raise NotImplementedError
+
+    def prepare(self):
+        """After new vectors."""
+
+    def work(self, q):
+        """The work of one question, returned as answer() wants it."""
+        raise NotImplementedError
+
+    def threads(self, n):
+        raise NotImplementedError
+
+    def load(self, q):
+        def read(path):
+            return numpy.fromfile(path, dtype="<f4").reshape(-1, q["dim"])
+
+        self.keys, self.asked = read(q["keys"]), read(q["asked"])
+        self.values = read(q["values"]) if q.get("values") else None
+        self.prepare()
+        return {}
+
+    def run(self, q):
+        self.threads(q["threads"])
+        start = time.perf_counter()
+        self.work(q)
+        return {"seconds": time.perf_counter() - start}
+
+    def answer(self, q):
+        self.threads(q["threads"])
+        return self.result(self.work(q))
+
+    def result(self, work):
+        raise NotImplementedError
+
+    def serve(self):
+        handlers = {"about": self.about, "load": self.load, "run": self.run, "answer": self.answer}
+        for line in sys.stdin:
+            q = json.loads(line)
+            try:
+                a = handlers[q["op"]](q)
+            except Exception as e:  # told to the asker, who ends the run
+                a = {"error": repr(e)}
+            print(json.dumps(a), flush=True)
+
+
+def blas(show):
+    """The arithmetic library's line of a configuration's description."""
+    lines = [s.strip(" -") for s in show.splitlines()]
+    return "; ".join(s for s in lines if s.startswith(("Intel", "OpenBLAS", "BLAS", "LAPACK", "OpenMP")))
