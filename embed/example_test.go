@@ -31,7 +31,10 @@ func ExampleLexical() {
 		for j, x := range d {
 			similarity += float64(x) * float64(queries[0][j])
 		}
-		fmt.Printf("%5.2f %s\n", similarity, said[i])
+		fmt.Printf("%.2f %s\n", max(0, similarity), said[i])
 	}
 	// Output:
+	// 0.36 Houston, Tranquility Base here. The Eagle has landed.
+	// 0.00 We are beginning our preparations for the walk.
+	// 0.00 Magnificent desolation.
 }

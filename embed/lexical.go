@@ -93,7 +93,7 @@ func (l *Lexical) Embed(ctx context.Context, texts []string, query bool) ([][]fl
 // Weights are integers in units of 1/one.
 const (
 	one      = 1 << 10
-	fillMass = 16 * one * one // of squared weights: what some 16 rare words weigh
+	fillMass = 16 * one * one // of squared weights: what a dozen rare words weigh
 	// A fillShare-th of the components is kept for filling.
 	fillShare = 16
 	// ngramShare is the norm of a word's n-grams, relative to its stem's weight.

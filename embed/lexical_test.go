@@ -146,7 +146,7 @@ func TestLexicalNearness(t *testing.T) {
 		{"Did Maria paint the sunrise?", "I painted that sunrise last year, on the coast.", "Hey Maria!"},
 	} {
 		near, far := similarity(t, c.near, c.query), similarity(t, c.far, c.query)
-		if near <= far+0.02 {
+		if near < far+0.01 || near < 1.5*far {
 			t.Errorf("query %q: %q has %.3f, %q has %.3f", c.query, c.near, near, c.far, far)
 		}
 	}
@@ -167,7 +167,7 @@ func TestLexicalSimilarity(t *testing.T) {
 	if !slices.Equal(embedOne(t, l, long, false), embedOne(t, l, long, true)) {
 		t.Error("a long document isn't its own query")
 	}
-	if s := similarity(t, short, short); s < 0.3 || s > 0.8 {
+	if s := similarity(t, short, short); s < 0.25 || s > 0.75 {
 		t.Errorf("short document with the same query: %.3f", s)
 	}
 	// Documents that nearly repeat each other stay near, filled or not.
