@@ -20,18 +20,23 @@ type Options struct {
 	Log    *slog.Logger  // default: nothing is logged
 	NewID  func() string // ids of records that come without; default: UUIDv7
 
+	// Embedder makes the vectors of texts for those who serve the DB, which stores
+	// what they made and refuses what another made. nil: none.
+	Embedder Embedder
+
 	// Workers bounds the goroutines of one read; 0: as many as processors.
 	Workers int
 }
 
 // A DB is a set of namespaces.
 type DB struct {
-	pool    *slab.Pool
-	clock   Clock
-	limits  Limits
-	log     *slog.Logger
-	newID   func() string
-	workers int
+	pool     *slab.Pool
+	clock    Clock
+	limits   Limits
+	log      *slog.Logger
+	newID    func() string
+	embedder Embedder
+	workers  int
 
 	byName  sync.Map // name → *Namespace
 	sorted  atomic.Pointer[btree.BTreeG[*Namespace]]
@@ -49,7 +54,8 @@ type DB struct {
 // New makes an empty DB, of epoch 1, and starts its committer.
 func New(opt Options) *DB {
 	db := &DB{
-		pool: opt.Pool, clock: opt.Clock, limits: opt.Limits, log: opt.Log, newID: opt.NewID, workers: opt.Workers,
+		pool: opt.Pool, clock: opt.Clock, limits: opt.Limits, log: opt.Log, newID: opt.NewID,
+		embedder: opt.Embedder, workers: opt.Workers,
 		calls: make(chan *call, maxGroup), stopped: make(chan struct{}),
 	}
 	if db.clock == nil {
@@ -102,6 +108,9 @@ func (db *DB) Close() error {
 
 // Pool is what everything stored is charged to.
 func (db *DB) Pool() *slab.Pool { return db.pool }
+
+// Embedder is the one given to New; nil if there is none.
+func (db *DB) Embedder() Embedder { return db.embedder }
 
 // LSN is the last committed mutation's.
 func (db *DB) LSN() LSN { return LSN(db.lsn.Load()) }
