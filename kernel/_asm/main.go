@@ -61,7 +61,8 @@ func main() {
 	s.max()
 	s.exp()
 	s.panelExp()
-	s.weightedSum()
+	s.weightedSum(4)
+	s.weightedSum(1)
 	s.widen()
 	s.weightedTail()
 	for vectors := 3; vectors >= 1; vectors-- {

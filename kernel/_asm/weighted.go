@@ -11,15 +11,15 @@ import (
 // group is how many rows are added up in float32 before they go a level up.
 const group = 32
 
-// weightedSum goes down the rows four at a time, each along its whole length, so
-// memory is read in order; the sums wait in the cache.
-func (s set) weightedSum() {
-	const rows = 4
-	TEXT("weightedSum", NOSPLIT, "func(sum *float32, w, rows *float32, stride, quads, vectors, ahead int)")
-	Doc(fmt.Sprintf("weightedSum adds the weighted sum of 4·quads rows to sum, for %d·vectors components, and prefetches what lies ahead bytes on.", s.floats))
+// weightedSum goes down the rows one or four at a time, each along its whole
+// length, so memory is read in order; the sums wait in the cache.
+func (s set) weightedSum(rows int) {
+	name := fmt.Sprintf("weightedSum%d", rows)
+	TEXT(name, NOSPLIT, "func(sum *float32, w, rows *float32, stride, tiles, vectors, ahead int)")
+	Doc(fmt.Sprintf("%s adds the weighted sum of %d·tiles rows to sum, for %d·vectors components, and prefetches what lies ahead bytes on.", name, rows, s.floats))
 	Pragma("noescape")
 	sum, w, first := load(Param("sum")), load(Param("w")), load(Param("rows"))
-	stride, quads, vectors := load(Param("stride")), load(Param("quads")), load(Param("vectors"))
+	stride, tiles, vectors := load(Param("stride")), load(Param("tiles")), load(Param("vectors"))
 	ahead, later := load(Param("ahead")), GP64()
 	SHLQ(Imm(2), stride)
 	at3, out, r, k := GP64(), GP64(), GP64(), GP64()
@@ -34,7 +34,7 @@ func (s set) weightedSum() {
 		}
 		return m
 	}
-	Label("quad")
+	Label("tile")
 	for i := range rows {
 		VBROADCASTSS(at(w, 4*i), s.v(i))
 	}
@@ -75,10 +75,10 @@ func (s set) weightedSum() {
 	}
 	VMOVUPS(s.v(4), at(out, 0))
 	Label("next")
-	ADDQ(Imm(4*rows), w)
-	LEAQ(Mem{Base: first, Index: stride, Scale: rows}, first)
-	DECQ(quads)
-	JNZ(LabelRef("quad"))
+	ADDQ(Imm(uint64(4*rows)), w)
+	LEAQ(Mem{Base: first, Index: stride, Scale: uint8(rows)}, first)
+	DECQ(tiles)
+	JNZ(LabelRef("tile"))
 	VZEROUPPER()
 	RET()
 }

@@ -2203,20 +2203,20 @@ row:
 	VZEROUPPER
 	RET
 
-// func weightedSum(sum *float32, w *float32, rows *float32, stride int, quads int, vectors int, ahead int)
+// func weightedSum4(sum *float32, w *float32, rows *float32, stride int, tiles int, vectors int, ahead int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·weightedSum(SB), NOSPLIT, $0-56
+TEXT ·weightedSum4(SB), NOSPLIT, $0-56
 	MOVQ sum+0(FP), AX
 	MOVQ w+8(FP), CX
 	MOVQ rows+16(FP), DX
 	MOVQ stride+24(FP), BX
-	MOVQ quads+32(FP), SI
+	MOVQ tiles+32(FP), SI
 	MOVQ vectors+40(FP), DI
 	MOVQ ahead+48(FP), R8
 	SHLQ $0x02, BX
 	LEAQ (BX)(BX*2), R10
 
-quad:
+tile:
 	VBROADCASTSS (CX), Y0
 	VBROADCASTSS 4(CX), Y1
 	VBROADCASTSS 8(CX), Y2
@@ -2265,7 +2265,58 @@ next:
 	ADDQ $0x10, CX
 	LEAQ (DX)(BX*4), DX
 	DECQ SI
-	JNZ  quad
+	JNZ  tile
+	VZEROUPPER
+	RET
+
+// func weightedSum1(sum *float32, w *float32, rows *float32, stride int, tiles int, vectors int, ahead int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·weightedSum1(SB), NOSPLIT, $0-56
+	MOVQ sum+0(FP), AX
+	MOVQ w+8(FP), CX
+	MOVQ rows+16(FP), DX
+	MOVQ stride+24(FP), BX
+	MOVQ tiles+32(FP), SI
+	MOVQ vectors+40(FP), DI
+	MOVQ ahead+48(FP), R8
+	SHLQ $0x02, BX
+	LEAQ (BX)(BX*2), R9
+
+tile:
+	VBROADCASTSS (CX), Y0
+	MOVQ         AX, R10
+	MOVQ         DX, R11
+	LEAQ         (DX)(R8*1), R9
+	MOVQ         DI, R12
+	SUBQ         $0x02, R12
+	JL           one
+
+two:
+	VMOVUPS     (R10), Y4
+	VMOVUPS     32(R10), Y5
+	VFMADD231PS (R11), Y0, Y4
+	VFMADD231PS 32(R11), Y0, Y5
+	PREFETCHT0  (R9)
+	VMOVUPS     Y4, (R10)
+	VMOVUPS     Y5, 32(R10)
+	ADDQ        $0x00000040, R10
+	ADDQ        $0x00000040, R11
+	ADDQ        $0x00000040, R9
+	SUBQ        $0x02, R12
+	JGE         two
+
+one:
+	ADDQ        $0x02, R12
+	JZ          next
+	VMOVUPS     (R10), Y4
+	VFMADD231PS (R11), Y0, Y4
+	VMOVUPS     Y4, (R10)
+
+next:
+	ADDQ $0x04, CX
+	LEAQ (DX)(BX*1), DX
+	DECQ SI
+	JNZ  tile
 	VZEROUPPER
 	RET
 

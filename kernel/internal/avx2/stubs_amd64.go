@@ -89,10 +89,15 @@ func exp(p *float32, s *float32, n int, scale float64, m float64) (sum float64, 
 //go:noescape
 func PanelExp(p []float32, scores []float32, n int, scale float64, m []float64, sum []float64, sumShift []float64)
 
-// weightedSum adds the weighted sum of 4·quads rows to sum, for 8·vectors components, and prefetches what lies ahead bytes on.
+// weightedSum4 adds the weighted sum of 4·tiles rows to sum, for 8·vectors components, and prefetches what lies ahead bytes on.
 //
 //go:noescape
-func weightedSum(sum *float32, w *float32, rows *float32, stride int, quads int, vectors int, ahead int)
+func weightedSum4(sum *float32, w *float32, rows *float32, stride int, tiles int, vectors int, ahead int)
+
+// weightedSum1 adds the weighted sum of 1·tiles rows to sum, for 8·vectors components, and prefetches what lies ahead bytes on.
+//
+//go:noescape
+func weightedSum1(sum *float32, w *float32, rows *float32, stride int, tiles int, vectors int, ahead int)
 
 // widen adds 8·vectors float32s to sum.
 //

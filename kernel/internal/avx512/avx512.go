@@ -102,7 +102,10 @@ func WeightedSum(sum []float64, w, rows []float32, stride int) {
 	ahead := max(1, 1024/stride) * 4 * stride * 4
 	for i := 0; i < len(w); i += group {
 		n := min(group, len(w)-i)
-		quads := n / 4
+		fours := n / 4
+		if d < 256 {
+			fours = 0 // short rows are read faster one after the other
+		}
 		for k := 0; k < d; {
 			var part [chunk]float32
 			vectors := min(chunk, d-k) / vector
@@ -114,13 +117,11 @@ func WeightedSum(sum []float64, w, rows []float32, stride int) {
 				}
 				break
 			}
-			if quads > 0 {
-				weightedSum(&part[0], &w[i], &rows[i*stride+k], stride, quads, vectors, ahead)
+			if fours > 0 {
+				weightedSum4(&part[0], &w[i], &rows[i*stride+k], stride, fours, vectors, ahead)
 			}
-			// A row that is left goes with three that weigh nothing, itself.
-			for r := i + quads*4; r < i+n; r++ {
-				alone := [4]float32{w[r]}
-				weightedSum(&part[0], &alone[0], &rows[r*stride+k], 0, 1, vectors, 0)
+			if done := fours * 4; done < n {
+				weightedSum1(&part[0], &w[i+done], &rows[(i+done)*stride+k], stride, n-done, vectors, ahead)
 			}
 			widen(&sum[k], &part[0], vectors)
 			k += vectors * vector

@@ -2379,20 +2379,20 @@ row:
 	VZEROUPPER
 	RET
 
-// func weightedSum(sum *float32, w *float32, rows *float32, stride int, quads int, vectors int, ahead int)
+// func weightedSum4(sum *float32, w *float32, rows *float32, stride int, tiles int, vectors int, ahead int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·weightedSum(SB), NOSPLIT, $0-56
+TEXT ·weightedSum4(SB), NOSPLIT, $0-56
 	MOVQ sum+0(FP), AX
 	MOVQ w+8(FP), CX
 	MOVQ rows+16(FP), DX
 	MOVQ stride+24(FP), BX
-	MOVQ quads+32(FP), SI
+	MOVQ tiles+32(FP), SI
 	MOVQ vectors+40(FP), DI
 	MOVQ ahead+48(FP), R8
 	SHLQ $0x02, BX
 	LEAQ (BX)(BX*2), R10
 
-quad:
+tile:
 	VBROADCASTSS (CX), Z0
 	VBROADCASTSS 4(CX), Z1
 	VBROADCASTSS 8(CX), Z2
@@ -2445,7 +2445,59 @@ next:
 	ADDQ $0x10, CX
 	LEAQ (DX)(BX*4), DX
 	DECQ SI
-	JNZ  quad
+	JNZ  tile
+	VZEROUPPER
+	RET
+
+// func weightedSum1(sum *float32, w *float32, rows *float32, stride int, tiles int, vectors int, ahead int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·weightedSum1(SB), NOSPLIT, $0-56
+	MOVQ sum+0(FP), AX
+	MOVQ w+8(FP), CX
+	MOVQ rows+16(FP), DX
+	MOVQ stride+24(FP), BX
+	MOVQ tiles+32(FP), SI
+	MOVQ vectors+40(FP), DI
+	MOVQ ahead+48(FP), R8
+	SHLQ $0x02, BX
+	LEAQ (BX)(BX*2), R9
+
+tile:
+	VBROADCASTSS (CX), Z0
+	MOVQ         AX, R10
+	MOVQ         DX, R11
+	LEAQ         (DX)(R8*1), R9
+	MOVQ         DI, R12
+	SUBQ         $0x02, R12
+	JL           one
+
+two:
+	VMOVUPS     (R10), Z4
+	VMOVUPS     64(R10), Z5
+	VFMADD231PS (R11), Z0, Z4
+	VFMADD231PS 64(R11), Z0, Z5
+	PREFETCHT0  (R9)
+	PREFETCHT0  64(R9)
+	VMOVUPS     Z4, (R10)
+	VMOVUPS     Z5, 64(R10)
+	ADDQ        $0x00000080, R10
+	ADDQ        $0x00000080, R11
+	ADDQ        $0x00000080, R9
+	SUBQ        $0x02, R12
+	JGE         two
+
+one:
+	ADDQ        $0x02, R12
+	JZ          next
+	VMOVUPS     (R10), Z4
+	VFMADD231PS (R11), Z0, Z4
+	VMOVUPS     Z4, (R10)
+
+next:
+	ADDQ $0x04, CX
+	LEAQ (DX)(BX*1), DX
+	DECQ SI
+	JNZ  tile
 	VZEROUPPER
 	RET
 
