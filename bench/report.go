@@ -1,0 +1,147 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"runtime/debug"
+	"strings"
+)
+
+// A line is one ratio of the report.
+type line struct {
+	what    string  // with its shape
+	engram  string  // its figure
+	against string  // whom or what
+	theirs  string  // their figure
+	ratio   spread  // Engram's figure over theirs, the way in which more is better unless atMost
+	goal    float64 // 0: none
+	atMost  bool    // the goal is an upper one
+}
+
+func (l line) met() string {
+	switch {
+	case l.goal == 0:
+		return ""
+	case l.atMost && l.ratio.median <= l.goal, !l.atMost && l.ratio.median >= l.goal:
+		return "yes"
+	}
+	return "**no**"
+}
+
+func (l line) goalText() string {
+	switch {
+	case l.goal == 0:
+		return ""
+	case l.atMost:
+		return fmt.Sprintf("≤ %.4g", l.goal)
+	}
+	return fmt.Sprintf("≥ %.4g", l.goal)
+}
+
+// A report is what a run found.
+type report struct {
+	command string
+	machine []string
+	lines   []line
+	notes   []string // facts beside the ratios
+	missing []string // peers that weren't there, and why
+}
+
+// note adds a fact once.
+func (r *report) note(format string, args ...any) {
+	n := fmt.Sprintf(format, args...)
+	for _, have := range r.notes {
+		if have == n {
+			return
+		}
+	}
+	r.notes = append(r.notes, n)
+}
+
+// seconds writes a time in three digits.
+func seconds(s spread) string {
+	switch {
+	case s.median >= 1:
+		return fmt.Sprintf("%.3g s", s.median)
+	case s.median >= 1e-3:
+		return fmt.Sprintf("%.3g ms", 1e3*s.median)
+	}
+	return fmt.Sprintf("%.3g µs", 1e6*s.median)
+}
+
+// compare adds the line of a race in which Engram's contender ran against another.
+func (r *report) compare(what string, t times, against, told string, goal float64) {
+	r.lines = append(r.lines, line{
+		what:    what,
+		engram:  seconds(spreadOf(t[engram])),
+		against: told,
+		theirs:  seconds(spreadOf(t[against])),
+		ratio:   t.faster(engram, against),
+		goal:    goal,
+	})
+}
+
+const preface = `# Benchmarks
+
+Every figure is a ratio, measured side by side in one run: the contenders take turns,
+round after round, and each round gives a ratio, of which the table has the median and
+the quartiles. Noise that outlasts a round falls on all of them alike. A ratio says
+how many times as fast Engram was: 1 is as fast, 0.9 of a limit is nine tenths of what
+the machine allows. Where a goal has ≤ the ratio is of times, and less is better.
+
+The limits are measured in the same rounds: *read bandwidth* by a loop of wide loads
+over the very bytes that the scan reads, on every core; *multiply-add peak* by a loop of
+independent fused multiply-adds on every core (package kernel/roofline). Selection of
+the best rows and their canonical scores are part of Engram's times. Peers run in
+processes of their own at the number of threads at which they are fastest here, on the
+same vectors, and must give the same answers.
+
+This file is written by the command below.
+`
+
+// write writes the report in Markdown.
+func (r *report) write(w io.Writer) error {
+	var b strings.Builder
+	b.WriteString(preface)
+	fmt.Fprintf(&b, "\n```sh\n%s\n```\n\n## The machine\n\n", r.command)
+	for _, m := range r.machine {
+		fmt.Fprintf(&b, "- %s\n", m)
+	}
+	b.WriteString("\n## The ratios\n\n| what | Engram | against | theirs | ratio (quartiles) | goal | met |\n|---|---|---|---|---|---|---|\n")
+	for _, l := range r.lines {
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %.2f (%.2f–%.2f) | %s | %s |\n",
+			l.what, l.engram, l.against, l.theirs, l.ratio.median, l.ratio.low, l.ratio.high, l.goalText(), l.met())
+	}
+	if len(r.notes) > 0 {
+		b.WriteString("\n## Beside them\n\n")
+		for _, n := range r.notes {
+			fmt.Fprintf(&b, "- %s\n", n)
+		}
+	}
+	if len(r.missing) > 0 {
+		b.WriteString("\n## Not measured\n\n")
+		for _, m := range r.missing {
+			fmt.Fprintf(&b, "- %s\n", m)
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// revision is the commit that was measured, if the build knows it.
+func revision() string {
+	commit, changed := "unknown", ""
+	if b, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range b.Settings {
+			switch s.Key {
+			case "vcs.revision":
+				commit = s.Value[:min(12, len(s.Value))]
+			case "vcs.modified":
+				if s.Value == "true" {
+					changed = " with changes"
+				}
+			}
+		}
+	}
+	return commit + changed
+}
