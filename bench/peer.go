@@ -119,7 +119,7 @@ func (p *peer) load(d *data) error {
 
 // contender runs a variant of the peer's work on the first queries at the number of
 // threads at which it is fastest, which a race of its own finds.
-func (p *peer) contender(variant string, queries int) (contender, int, error) {
+func (p *peer) contender(ctx context.Context, variant string, queries int) (contender, int, error) {
 	at := func(threads int) contender {
 		return contender{fmt.Sprintf("%s@%d", p.name, threads), func() (time.Duration, error) {
 			a, err := p.ask(question{Op: "run", Variant: variant, Queries: queries, Threads: threads, TopCount: topK})
@@ -132,7 +132,7 @@ func (p *peer) contender(variant string, queries int) (contender, int, error) {
 		all = append(all, at(t))
 		names = append(names, all[len(all)-1].name)
 	}
-	t, err := race(3, all)
+	t, err := race(ctx, 3, all)
 	if err != nil {
 		return contender{}, 0, err
 	}

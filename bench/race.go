@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -28,11 +29,14 @@ const settle = 30 * time.Millisecond
 // race runs every contender once a round, each round beginning with another one,
 // after a round that isn't counted. What disturbs the machine for a while disturbs
 // all of a round, so that ratios within rounds stand where times don't.
-func race(rounds int, contenders []contender) (times, error) {
+func race(ctx context.Context, rounds int, contenders []contender) (times, error) {
 	t := times{}
 	for round := -1; round < rounds; round++ {
 		for i := range contenders {
 			c := contenders[(i+max(round, 0))%len(contenders)]
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
 			time.Sleep(settle)
 			d, err := c.run()
 			if err != nil {

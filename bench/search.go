@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 
 	"engram/index"
 )
@@ -42,12 +43,8 @@ func (d *data) agree(p *peer, queries int) error {
 	}
 	same := 0
 	for q, hits := range ours {
-		theirs := map[int]bool{}
-		for _, id := range theirs.IDs[q] {
-			theirs[id] = true
-		}
 		for _, h := range hits {
-			if theirs[row(h.Part, h.Row)] {
+			if slices.Contains(theirs.IDs[q], row(h.Part, h.Row)) {
 				same++
 			}
 		}

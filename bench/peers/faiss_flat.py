@@ -1,6 +1,7 @@
 """Faiss' exact search by inner product."""
 
 import os
+import pathlib
 import sys
 
 # Threads that spin after their work would disturb whoever runs next.
@@ -17,7 +18,9 @@ from protocol import Peer
 
 class Flat(Peer):
     def about(self, q):
-        return {"about": f"faiss-cpu {faiss.__version__} ({faiss.get_compile_options().strip()})"}
+        bundled = pathlib.Path(faiss.__file__).parents[1] / "faiss_cpu.libs"
+        blas = ", ".join(sorted(p.name for p in bundled.glob("*blas*"))) or "the system's"
+        return {"about": f"faiss-cpu {faiss.__version__} ({faiss.get_compile_options().strip()}; BLAS: {blas})"}
 
     def prepare(self):
         self.index = faiss.IndexFlatIP(self.keys.shape[1])
