@@ -36,7 +36,8 @@ func guest() {
 }
 
 func runJob() (int, error) {
-	for dir, kind := range map[string]string{"/proc": "proc", "/sys": "sysfs", "/dev": "devtmpfs", "/tmp": "tmpfs"} {
+	mounts := map[string]string{"/proc": "proc", "/sys": "sysfs", "/dev": "devtmpfs", "/tmp": "tmpfs"}
+	for dir, kind := range mounts {
 		if err := os.MkdirAll(dir, 0o777); err != nil {
 			return 0, err
 		}

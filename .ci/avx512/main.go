@@ -1,16 +1,17 @@
 // Command avx512 runs a static linux/amd64 program on a processor with
 // AVX-512: on this machine's own where it has one, else in Bochs, which
-// interprets every instruction of an emulated Ice Lake.
+// interprets every instruction of an emulated Skylake-X.
 //
-//	go run ./.ci/avx512 [-timeout 20m] program [argument ...]
+//	ENGRAM_CI_CACHE=folder avx512 [-timeout 20m] program [argument ...]
 //
 // The program gets this command's ENGRAM_* variables; its output is printed as
 // it comes, and its exit code is passed on (125 means it could not be run).
 // In Bochs it runs as root under Debian's cloud kernel with an otherwise empty
 // file system, one processor and 2 GiB of memory.
 //
-// This one executable plays both parts: outside it boots the machine, and
-// inside, as process 1, it starts the program and reports how it ended.
+// Build it with CGO_ENABLED=0: this one executable plays both parts, outside it
+// boots the machine, and inside, as process 1, it starts the program and
+// reports how it ended.
 package main
 
 import (
@@ -82,7 +83,7 @@ func exitCode(err error) (int, error) {
 
 // environment is what the program gets to see of ours.
 func environment() []string {
-	env := []string{"PATH=/", "HOME=/", "TMPDIR=/tmp"}
+	env := []string{"HOME=/", "TMPDIR=/tmp"}
 	for _, pair := range os.Environ() {
 		if strings.HasPrefix(pair, "ENGRAM_") {
 			env = append(env, pair)
