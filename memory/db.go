@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/tidwall/btree"
 
+	"engram/index"
 	"engram/internal/slab"
 )
 
@@ -37,6 +38,7 @@ type DB struct {
 	newID    func() string
 	embedder Embedder
 	workers  int
+	sizes    sizes
 
 	byName  sync.Map // name → *Namespace
 	sorted  atomic.Pointer[btree.BTreeG[*Namespace]]
@@ -51,10 +53,28 @@ type DB struct {
 	maintenance *maintenance
 }
 
+// sizes are from where on segments split, are indexed and are compacted. Tests
+// take smaller ones.
+type sizes struct {
+	segmentRows uint32 // the most rows of a segment
+
+	// A secondary index is built once so many rows are without one, and as many as
+	// are indexed already: so a row is indexed a bounded number of times.
+	indexRows uint32
+	// Compacting a segment needs so many dead rows, beside their share of over a
+	// quarter.
+	compactRows uint32
+}
+
 // New makes an empty DB, of epoch 1, and starts its committer.
 func New(opt Options) *DB {
+	return newDB(opt, sizes{segmentRows: index.MaxRows, indexRows: 1000, compactRows: 64})
+}
+
+func newDB(opt Options, sizes sizes) *DB {
 	db := &DB{
-		pool: opt.Pool, clock: opt.Clock, limits: opt.Limits, log: opt.Log, newID: opt.NewID,
+		sizes: sizes,
+		pool:  opt.Pool, clock: opt.Clock, limits: opt.Limits, log: opt.Log, newID: opt.NewID,
 		embedder: opt.Embedder, workers: opt.Workers,
 		calls: make(chan *call, maxGroup), stopped: make(chan struct{}),
 	}

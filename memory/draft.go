@@ -174,7 +174,7 @@ func (d *draft) reserveTail(sizes []int, values bool) (int, error) {
 	s := &d.segments[at]
 	usable := !values || s.vectors.HasValues()
 	free := int(s.capacity - s.n)
-	limit := maxRows(d.shape(), values || s.vectors.HasValues())
+	limit := d.db.maxRows(d.shape(), values || s.vectors.HasValues())
 	live := s.live()
 	fresh := min(len(sizes), limit-live) // that a new copy could take
 	worth := int(s.capacity) < limit || 4*s.deadRows > s.n
@@ -228,7 +228,7 @@ func (d *draft) reservePayload(s *segView, bytes int) error {
 // namespace's first segment fits what comes; what follows a full one has a full
 // one's room at once.
 func (d *draft) reserveNew(sizes []int, values bool, expected int) (int, error) {
-	limit := maxRows(d.shape(), values)
+	limit := d.db.maxRows(d.shape(), values)
 	k := min(len(sizes), limit)
 	bytes := sum(sizes[:k])
 	want := min(limit, max(k, expected))

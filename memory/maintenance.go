@@ -9,14 +9,6 @@ import (
 	"engram/memory/filter"
 )
 
-// A secondary index is worth building once indexRows rows are without, and as many
-// as are indexed already: so a row is indexed a bounded number of times.
-const indexRows = 1000
-
-// compactRows is how many dead rows make compacting worth while, beside their
-// share of over a quarter.
-const compactRows = 64
-
 // maintenance is what goes on behind the writes: one goroutine that compacts
 // segments with many dead rows, builds secondary indexes, and notes the bounds of
 // segments that are complete. It works on views, and hands what it made to the
@@ -47,7 +39,7 @@ func (m *maintenance) stop() {
 // look queues a namespace if there is work on it. It is quick: the committer calls
 // it for every view it publishes.
 func (m *maintenance) look(v *View) {
-	if v.job() == nil {
+	if v.job(&m.db.sizes) == nil {
 		return
 	}
 	m.mu.Lock()
@@ -93,7 +85,7 @@ func (m *maintenance) run() {
 func (m *maintenance) serve(ns *Namespace) {
 	v := ns.View()
 	defer v.Release()
-	job := v.job()
+	job := v.job(&m.db.sizes)
 	if job == nil {
 		return
 	}
@@ -104,7 +96,7 @@ func (m *maintenance) serve(ns *Namespace) {
 }
 
 // job gives the first thing to do on a view; nil if there is nothing.
-func (v *View) job() func(*maintenance, *View) error {
+func (v *View) job(z *sizes) func(*maintenance, *View) error {
 	for i := range v.segments {
 		s := &v.segments[i]
 		complete := i < len(v.segments)-1
@@ -114,7 +106,7 @@ func (v *View) job() func(*maintenance, *View) error {
 		}
 		fresh := s.n - indexed
 		switch {
-		case s.deadRows >= compactRows && 4*s.deadRows > s.n && s.deadRows > s.compactRefused.Load():
+		case s.deadRows >= z.compactRows && 4*s.deadRows > s.n && s.deadRows > s.compactRefused.Load():
 			return func(m *maintenance, v *View) error { return m.compact(v, i) }
 		case complete && s.bounds.Load() == nil:
 			return func(_ *maintenance, v *View) error {
@@ -122,8 +114,8 @@ func (v *View) job() func(*maintenance, *View) error {
 				s.bounds.Store(boundsOf(s.rows[:s.n]))
 				return nil
 			}
-		case s.n >= indexRows && s.n > s.indexRefused.Load() &&
-			(fresh >= max(indexRows, indexed) || complete && fresh > 0):
+		case s.n >= z.indexRows && s.n > s.indexRefused.Load() &&
+			(fresh >= max(z.indexRows, indexed) || complete && fresh > 0):
 			return func(m *maintenance, v *View) error { return m.index(v, i) }
 		}
 	}
@@ -185,7 +177,7 @@ func (d *draft) place(s *segment) int {
 func (m *maintenance) compact(v *View, i int) error {
 	shape := v.settings.Value().shape()
 	values := v.segments[i].vectors.HasValues()
-	limit := maxRows(shape, values)
+	limit := m.db.maxRows(shape, values)
 	first, end := i, i+1
 	rows := v.segments[i].live()
 	joins := func(s *segView) bool {

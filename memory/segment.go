@@ -41,9 +41,9 @@ type segment struct {
 const segmentBytes = 64 << 20
 
 // maxRows is the most rows of a segment whose vectors have a shape.
-func maxRows(shape index.Shape, values bool) int {
+func (db *DB) maxRows(shape index.Shape, values bool) int {
 	perRow := index.SegmentBytes(shape, 64, values) / 64
-	return min(index.MaxRows, max(64, int(segmentBytes/perRow)&^63))
+	return min(int(db.sizes.segmentRows), max(64, int(segmentBytes/perRow)&^63))
 }
 
 // blockBytes is the size of the block of a segment of capacity rows.
