@@ -63,6 +63,9 @@ func Attend(ctx context.Context, shape Shape, parts []Part, queries [][]float32,
 // goes over to float64, at best.
 const attendRows = 512
 
+// attendPanelQueries is the number of queries from which on Attend's panels pay.
+const attendPanelQueries = 8
+
 // An attend is one call of Attend.
 type attend struct {
 	shape   Shape
@@ -102,7 +105,7 @@ func newAttend(shape Shape, parts []Part, queries [][]float32, opt AttendOptions
 		a.inverse[q] = float32(1 / Norm(v))
 	}
 	lanes := len(queries)
-	if len(queries) >= panelQueries {
+	if len(queries) >= attendPanelQueries {
 		a.panels = pack(queries, shape.Dim)
 		lanes = len(a.panels) * w
 	}
@@ -150,6 +153,9 @@ func (a *attend) block(worker int, b block) {
 			a.gather(p, q, b)
 		}
 	case a.panels != nil:
+		values, _ := part.Segment.valueBlock(b.from, b.to)
+		touch(part.Segment.keyBlock(b.from, b.to))
+		touch(values)
 		for i := range a.panels {
 			a.panel(p, i, b)
 		}

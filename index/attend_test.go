@@ -152,7 +152,7 @@ func (f *fixture) checkAttend(t failer, queries [][]float32, opt AttendOptions) 
 	scanned := int64(0)
 	for q, query := range queries {
 		delta := 0.0
-		if len(queries) >= panelQueries {
+		if len(queries) >= attendPanelQueries {
 			delta = f.delta(query, opt.Scale)
 		}
 		e := f.attend(query, opt.Scale)

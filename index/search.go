@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"sync"
+	"sync/atomic"
 
 	"engram/kernel"
 )
@@ -16,11 +17,11 @@ type SearchOptions struct {
 }
 
 // panelQueries is the number of queries from which on panels pay.
-const panelQueries = 4
+const panelQueries = 6
 
-// panelRows is how many rows a panel scores at a time; the scores stay in the
-// first-level cache.
-const panelRows = 128
+// panelRows is how many rows a panel scores at a time: the scores stay in the
+// first-level cache, the rows in the second, and a call well under 100 µs.
+func panelRows(dim int) int { return max(12, min(192, 1<<16/pad(dim)/12*12)) }
 
 // sparse is the share of eligible rows, as a divisor, below which they are
 // gathered rather than scored with the rest.
@@ -71,11 +72,14 @@ type scan struct {
 	tops    []top
 	scores  []float32
 	at      []uint32
-	hits    []uint32
-	lanes   [][]uint32
-	limits  []float32
-	norms   []float64
 	scanned int64
+
+	part    int       // that limits are for; −1 at first
+	longest float64   // the greatest norm of its rows, under Dot
+	limits  []float32 // per query, what panels nominate from; +Inf up to whole panels
+	panel   []float32 // scores
+	hits    []uint32
+	lanes   [][]uint32 // per lane, the nominated rows; empty between panels
 }
 
 var scans = sync.Pool{New: func() any { return new(scan) }}
@@ -84,7 +88,11 @@ func newSearch(shape Shape, parts []Part, queries [][]float32, opt SearchOptions
 	s := &search{shape: shape, parts: parts, queries: queries, scans: make([]*scan, n)}
 	for w := range s.scans {
 		c := scans.Get().(*scan)
-		c.scanned = 0
+		c.scanned, c.part = 0, -1
+		c.limits = sized(c.limits, len(queries)+kernel.PanelWidth())
+		for q := range c.limits {
+			c.limits[q] = float32(math.Inf(1))
+		}
 		c.tops = sized(c.tops, len(queries))
 		for q := range c.tops {
 			c.tops[q].reset(opt.K, opt.MinScore)
@@ -214,27 +222,24 @@ func (s *search) gather(c *scan, q int, b block, at []uint32) {
 func (s *search) panelBlock(c *scan, b block) {
 	p := &s.parts[b.part]
 	stride, w := pad(s.shape.Dim), kernel.PanelWidth()
-	c.limits = sized(c.limits, w)
+	if c.part != b.part {
+		c.part, c.longest = b.part, p.Segment.longest()
+		for q := range s.queries {
+			c.limits[q] = s.nominated(c.tops[q].threshold(), q, c.longest)
+		}
+	}
+	rowsAtOnce := panelRows(s.shape.Dim)
+	c.panel = sized(c.panel, rowsAtOnce*w)
+	c.hits = sized(c.hits, rowsAtOnce*w)
 	c.lanes = sized(c.lanes, w)
-	c.hits = sized(c.hits, panelRows*w)
-	buf := sized(c.scores, panelRows*w+panelRows) // and room for gather's
-	c.scores = buf
-	for from := b.from; from < b.to; from += panelRows {
-		sub := block{b.part, from, min(from+panelRows, b.to)}
+	for from := b.from; from < b.to; from += rowsAtOnce {
+		sub := block{b.part, from, min(from+rowsAtOnce, b.to)}
 		n := sub.to - sub.from
 		rows := p.Segment.keyBlock(sub.from, sub.to)
-		longest := s.longest(c, p, sub)
+		scores := c.panel[:n*w]
+		touch(rows)
 		for i, panel := range s.panels {
 			first := i * w
-			scores := buf[:n*w]
-			lanes := min(w, len(s.queries)-first)
-			for j := range w {
-				c.limits[j] = float32(math.Inf(1))
-				c.lanes[j] = c.lanes[j][:0]
-				if j < lanes {
-					c.limits[j] = s.nominated(c.tops[first+j].threshold(), first+j, longest)
-				}
-			}
 			if s.shape.Metric == L2 {
 				kernel.PanelL2(scores, panel, rows, stride, n, s.shape.Dim)
 			} else {
@@ -243,34 +248,40 @@ func (s *search) panelBlock(c *scan, b block) {
 			if s.shape.Metric == Cosine {
 				kernel.PanelScale(scores, p.Segment.inverseNorms(sub.from, sub.to), s.inverse[first:first+w], n)
 			}
-			for _, h := range c.hits[:kernel.PanelSelect(c.hits, scores, c.limits, n)] {
+			hits := c.hits[:kernel.PanelSelect(c.hits, scores, c.limits[first:first+w], n)]
+			if len(hits) == 0 {
+				continue
+			}
+			for _, h := range hits {
 				if row, lane := int(h)/w, int(h)%w; p.has(sub.from + row) {
 					c.lanes[lane] = append(c.lanes[lane], uint32(row))
 				}
 			}
-			for j := range lanes {
-				if len(c.lanes[j]) > 0 {
-					s.gather(c, first+j, sub, c.lanes[j])
+			for j, at := range c.lanes {
+				if len(at) > 0 {
+					s.gather(c, first+j, sub, at)
+					c.limits[first+j] = s.nominated(c.tops[first+j].threshold(), first+j, c.longest)
+					c.lanes[j] = at[:0]
 				}
 			}
-			c.scores = buf
 		}
 	}
 }
 
-// longest is the greatest norm of a row of the block, which bounds the errors of
-// inner products.
-func (s *search) longest(c *scan, p *Part, b block) float64 {
-	if s.shape.Metric != Dot {
-		return 0
+// touched keeps the compiler from leaving touch out.
+var touched atomic.Uint32
+
+// touch brings rows into the second-level cache, in order, as memory gives them
+// fastest: panels walk several rows in step, which processors foresee badly.
+func touch(rows []float32) {
+	const line = 16
+	var a uint32
+	for i := 0; i < len(rows); i += line {
+		a |= math.Float32bits(rows[i])
 	}
-	c.norms = sized(c.norms, b.to-b.from)
-	kernel.SumSquares(c.norms, p.Segment.keyBlock(b.from, b.to), pad(s.shape.Dim), s.shape.Dim)
-	most := 0.0
-	for _, sq := range c.norms {
-		most = max(most, sq)
+	if a == 1 {
+		touched.Store(a)
 	}
-	return math.Sqrt(most)
 }
 
 // unit is the rounding error of float32, 2⁻²⁴, and tiny its smallest number above

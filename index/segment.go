@@ -3,6 +3,7 @@ package index
 import (
 	"errors"
 	"math"
+	"sync/atomic"
 
 	"engram/internal/slab"
 	"engram/kernel"
@@ -42,8 +43,9 @@ type Segment struct {
 	shape    Shape
 	rows     int
 	capacity int
-	keys     []float32 // capacity × stride, then under Cosine capacity inverse norms
-	values   []float32 // capacity × value stride; nil: the keys
+	keys     []float32     // capacity × stride, then under Cosine capacity inverse norms
+	values   []float32     // capacity × value stride; nil: the keys
+	norm     atomic.Uint64 // under Dot, the bits of the greatest norm of a key; readers may see that of rows to come
 }
 
 // pad is a vector's room in a row: whole cache lines.
@@ -111,8 +113,13 @@ func (s *Segment) Append(key, value []float32) error {
 	}
 	stride := pad(s.shape.Dim)
 	copy(s.keys[s.rows*stride:], key)
-	if s.shape.Metric == Cosine {
+	switch s.shape.Metric {
+	case Cosine:
 		s.keys[s.capacity*stride+s.rows] = inverseNorm(key)
+	case Dot:
+		if norm := Norm(key); norm > s.longest() {
+			s.norm.Store(math.Float64bits(norm))
+		}
 	}
 	if s.values != nil {
 		if value == nil {
@@ -144,6 +151,7 @@ func (s *Segment) Copy(capacity int, values bool) (*Segment, error) {
 		copy(c.values, s.keys[:s.rows*stride])
 	}
 	c.rows = s.rows
+	c.norm.Store(s.norm.Load())
 	return c, nil
 }
 
@@ -189,6 +197,10 @@ func (s *Segment) inverseNorms(from, to int) []float32 {
 	at := s.capacity * pad(s.shape.Dim)
 	return s.keys[at+from : at+to]
 }
+
+// longest is at least the norm of each published key, under Dot. It bounds the
+// errors of panels' inner products.
+func (s *Segment) longest() float64 { return math.Float64frombits(s.norm.Load()) }
 
 // inverseNorm is 1/‖v‖ computed in float64, the same bits on every processor.
 func inverseNorm(v []float32) float32 {
