@@ -34,8 +34,8 @@ func (m *memoryService) Attend(ctx context.Context, req *engramv1.AttendRequest)
 
 	// The contexts' size is known before anything is read.
 	cost := 64 + len(queries)*(4*vs[0].Config().ValueDimension+64)
-	for _, v := range vs {
-		cost += len(v.Config().Name) + 16
+	for _, name := range req.Namespaces {
+		cost += len(name) + 16
 	}
 	if cost > limit {
 		return nil, tooLarge(cost, limit, "send fewer queries")
@@ -47,8 +47,7 @@ func (m *memoryService) Attend(ctx context.Context, req *engramv1.AttendRequest)
 	s.metrics.rowsAttended.Add(float64(stats.RowsScanned))
 	for _, a := range results {
 		for _, w := range a.Top {
-			view := vs[w.View]
-			cost += recordOverhead + len(view.Config().Name) + view.Size(w.Ref, inc.Include)
+			cost += recordOverhead + len(req.Namespaces[w.View]) + vs[w.View].Size(w.Ref, inc.Include)
 		}
 	}
 	if cost > limit {
@@ -65,10 +64,9 @@ func (m *memoryService) Attend(ctx context.Context, req *engramv1.AttendRequest)
 	for i, a := range results {
 		head := &engramv1.HeadResult{LogSumExp: a.LogSumExp, Entropy: a.Entropy, Attended: a.Attended}
 		for _, w := range a.Top {
-			view := vs[w.View]
-			r := view.At(w.Ref, inc.Include)
+			r := vs[w.View].At(w.Ref, inc.Include)
 			head.TopWeights = append(head.TopWeights, &engramv1.Weight{
-				Namespace: view.Config().Name, Record: recordProto(&r, inc),
+				Namespace: req.Namespaces[w.View], Record: new(recordMessage).set(&r, inc),
 				Weight: w.Weight, Score: w.Score,
 			})
 		}

@@ -82,7 +82,7 @@ func (e *exporter) namespace(view *memory.View) bool {
 	view.Records(func(r *memory.Record) bool {
 		metadata := r.Metadata
 		r.Metadata = nil
-		p := recordProto(r, include{form: engramv1.VectorForm_VECTOR_FORM_F32})
+		p := new(recordMessage).set(r, include{form: engramv1.VectorForm_VECTOR_FORM_F32})
 		if len(metadata) > 0 {
 			if p.Metadata, e.err = filter.DecodeMetadata(metadata); e.err != nil {
 				return false

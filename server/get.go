@@ -41,11 +41,7 @@ func (m *memoryService) Get(ctx context.Context, req *engramv1.GetRequest) (*eng
 	if err := reserveReply(ctx, cost); err != nil {
 		return nil, err
 	}
-	out.Records = make([]*engramv1.Record, len(refs))
-	for i, ref := range refs {
-		r := view.At(ref, inc.Include)
-		out.Records[i] = recordProto(&r, inc)
-	}
+	out.Records = recordProtos(view, refs, inc)
 	return out, nil
 }
 

@@ -65,13 +65,10 @@ func (m *memoryService) List(ctx context.Context, req *engramv1.ListRequest) (*e
 	if err := reserveReply(ctx, cost); err != nil {
 		return nil, err
 	}
-	out := &engramv1.ListResponse{Namespace: lsnOf(view), Records: make([]*engramv1.Record, len(refs))}
-	for i, ref := range refs {
-		r := view.At(ref, inc.Include)
-		out.Records[i] = recordProto(&r, inc)
-		if more && i == len(refs)-1 {
-			out.NextPageToken = pageToken(appendPosition(nil, memory.PositionOf(&r)), scope...)
-		}
+	out := &engramv1.ListResponse{Namespace: lsnOf(view), Records: recordProtos(view, refs, inc)}
+	if more {
+		last := view.At(refs[len(refs)-1], 0)
+		out.NextPageToken = pageToken(appendPosition(nil, memory.PositionOf(&last)), scope...)
 	}
 	return out, nil
 }

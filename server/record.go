@@ -96,18 +96,32 @@ func included(v *violations, p *engramv1.Include) include {
 	return out
 }
 
-// recordProto writes a record. It aliases r, whose bytes must be copies.
-func recordProto(r *memory.Record, inc include) *engramv1.Record {
-	out := &engramv1.Record{
-		Id: r.ID, Text: r.Text, Version: uint64(r.Version), Importance: &r.Importance,
-		Time: timestamp(r.Time), CreateTime: timestamp(r.CreateTime), UpdateTime: timestamp(r.UpdateTime),
-		Key: vectorProto(r.Key, inc.form), Value: vectorProto(r.Value, inc.form),
-	}
+// recordMessage is a record's message with what it points to, so that a reply's records
+// take one allocation and not ten each.
+type recordMessage struct {
+	record               engramv1.Record
+	time, create, update timestamppb.Timestamp
+	importance           float32
+	session, speaker     string
+}
+
+// set writes a record. It aliases r's strings and vectors, which must be copies.
+func (m *recordMessage) set(r *memory.Record, inc include) *engramv1.Record {
+	setTimestamp(&m.time, r.Time)
+	setTimestamp(&m.create, r.CreateTime)
+	setTimestamp(&m.update, r.UpdateTime)
+	m.importance = r.Importance
+	out := &m.record
+	out.Id, out.Text, out.Version, out.Importance = r.ID, r.Text, uint64(r.Version), &m.importance
+	out.Time, out.CreateTime, out.UpdateTime = &m.time, &m.create, &m.update
+	out.Key, out.Value = vectorProto(r.Key, inc.form), vectorProto(r.Value, inc.form)
 	if r.Session != "" {
-		out.Session = &r.Session
+		m.session = r.Session
+		out.Session = &m.session
 	}
 	if r.Speaker != "" {
-		out.Speaker = &r.Speaker
+		m.speaker = r.Speaker
+		out.Speaker = &m.speaker
 	}
 	if len(r.Metadata) > 0 {
 		// It is kept as it goes on the wire: as bytes of a field that this message
@@ -125,6 +139,27 @@ var metadataField = (*engramv1.Record)(nil).ProtoReflect().Descriptor().Fields()
 // id, session and speaker aside, with what frames it.
 const recordOverhead = 128
 
+// recordProtos writes the records that refs name.
+func recordProtos(view *memory.View, refs []memory.Ref, inc include) []*engramv1.Record {
+	room := make([]recordMessage, len(refs))
+	out := make([]*engramv1.Record, len(refs))
+	for i, ref := range refs {
+		r := view.At(ref, inc.Include)
+		out[i] = room[i].set(&r, inc)
+	}
+	return out
+}
+
 func timestamp(ns int64) *timestamppb.Timestamp {
-	return timestamppb.New(time.Unix(0, ns))
+	t := new(timestamppb.Timestamp)
+	setTimestamp(t, ns)
+	return t
+}
+
+func setTimestamp(t *timestamppb.Timestamp, ns int64) {
+	const second = int64(time.Second)
+	t.Seconds, t.Nanos = ns/second, int32(ns%second)
+	if t.Nanos < 0 {
+		t.Seconds, t.Nanos = t.Seconds-1, t.Nanos+int32(second)
+	}
 }

@@ -41,14 +41,13 @@ func (m *memoryService) Retrieve(ctx context.Context, req *engramv1.RetrieveRequ
 	}
 	s.metrics.rowsRetrieved.Add(float64(stats.RowsScanned))
 	cost := 64
-	for _, v := range vs {
-		cost += len(v.Config().Name) + 16
+	for _, name := range req.Namespaces {
+		cost += len(name) + 16
 	}
 	for _, of := range hits {
 		cost += 8
 		for _, h := range of {
-			view := vs[h.View]
-			cost += recordOverhead + len(view.Config().Name) + view.Size(h.Ref, inc.Include)
+			cost += recordOverhead + len(req.Namespaces[h.View]) + vs[h.View].Size(h.Ref, inc.Include)
 		}
 	}
 	if cost > limit {
@@ -62,17 +61,26 @@ func (m *memoryService) Retrieve(ctx context.Context, req *engramv1.RetrieveRequ
 		Namespaces: vs.lsns(),
 		Search:     &engramv1.SearchStats{RowsScanned: uint64(stats.RowsScanned), Exact: true},
 	}
+	count := 0
+	for _, of := range hits {
+		count += len(of)
+	}
+	room := make([]struct {
+		hit    engramv1.Hit
+		record recordMessage
+	}, count)
+	results := make([]engramv1.QueryResult, len(hits))
 	for i, of := range hits {
-		result := &engramv1.QueryResult{Hits: make([]*engramv1.Hit, len(of))}
+		results[i].Hits = make([]*engramv1.Hit, len(of))
 		for j, h := range of {
-			view := vs[h.View]
-			r := view.At(h.Ref, inc.Include)
-			result.Hits[j] = &engramv1.Hit{
-				Namespace: view.Config().Name, Record: recordProto(&r, inc),
-				Similarity: h.Score, Score: h.Score,
-			}
+			m := &room[0]
+			room = room[1:]
+			r := vs[h.View].At(h.Ref, inc.Include)
+			m.hit.Namespace, m.hit.Similarity, m.hit.Score = req.Namespaces[h.View], h.Score, h.Score
+			m.hit.Record = m.record.set(&r, inc)
+			results[i].Hits[j] = &m.hit
 		}
-		out.Results[i] = result
+		out.Results[i] = &results[i]
 	}
 	return out, nil
 }
