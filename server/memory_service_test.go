@@ -1,11 +1,13 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -437,4 +439,43 @@ func TestBadImports(t *testing.T) {
 			h.waitIdle()
 		})
 	}
+}
+
+// A client that goes away ends a scan before it is through.
+func TestCancelledScan(t *testing.T) {
+	h := start(t)
+	const dim = 256
+	for from := range 10 {
+		records := make([]*engramv1.Record, 1000)
+		for i := range records {
+			key := make([]float32, dim)
+			key[i%dim], key[(from+i)%dim] = 1, 2
+			records[i] = &engramv1.Record{Key: &engramv1.Vector{F32: littleBytes(key)}}
+		}
+		h.store("a", records...)
+	}
+	query := &engramv1.Query{Vector: vec(slices.Repeat([]float32{1}, dim)...)}
+	request := &engramv1.AttendRequest{Namespaces: []string{"a"}, Queries: slices.Repeat([]*engramv1.Query{query}, 256)}
+	rows := func() string {
+		_, rest, _ := strings.Cut(h.get("/metrics"), `engram_rows_scanned_total{read="attend"} `)
+		rows, _, _ := strings.Cut(rest, "\n")
+		return rows
+	}
+	// The moment at which the scan is under way isn't known: try later and later ones.
+	for wait := 100 * time.Microsecond; wait < 10*time.Second; wait += wait / 2 {
+		before := rows()
+		c, cancel := context.WithTimeout(ctx(t), wait)
+		_, err := h.memory.Attend(c, request)
+		cancel()
+		h.waitIdle() // the handler has ended
+		if err == nil {
+			return // and every scan that was cancelled before gave no rows
+		}
+		wantCode(t, err, codes.DeadlineExceeded)
+		// The client's deadline may pass when the scan has just ended.
+		if after := rows(); after != before {
+			return
+		}
+	}
+	t.Error("no scan came to its end")
 }
