@@ -57,7 +57,7 @@ const (
 )
 
 func (t *terminal) paint(sgr, s string) string {
-	if !t.color || s == "" {
+	if !t.color || s == "" || sgr == "" {
 		return s
 	}
 	return "\x1b[" + sgr + "m" + s + "\x1b[0m"
