@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"runtime"
 	"slices"
-	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -441,7 +442,21 @@ func TestBadImports(t *testing.T) {
 	}
 }
 
-// A client that goes away ends a scan before it is through.
+// cancelledAt is a context that is cancelled when it is asked for the nth time.
+type cancelledAt struct {
+	context.Context
+	n     int64
+	asked atomic.Int64
+}
+
+func (c *cancelledAt) Err() error {
+	if c.asked.Add(1) >= c.n {
+		return context.Canceled
+	}
+	return nil
+}
+
+// A scan asks its context at each block, and ends where that is cancelled.
 func TestCancelledScan(t *testing.T) {
 	h := start(t)
 	const dim = 256
@@ -454,28 +469,29 @@ func TestCancelledScan(t *testing.T) {
 		}
 		h.store("a", records...)
 	}
-	query := &engramv1.Query{Vector: vec(slices.Repeat([]float32{1}, dim)...)}
-	request := &engramv1.AttendRequest{Namespaces: []string{"a"}, Queries: slices.Repeat([]*engramv1.Query{query}, 256)}
-	rows := func() string {
-		_, rest, _ := strings.Cut(h.get("/metrics"), `engram_rows_scanned_total{read="attend"} `)
-		rows, _, _ := strings.Cut(rest, "\n")
-		return rows
-	}
-	// The moment at which the scan is under way isn't known: try later and later ones.
-	for wait := 100 * time.Microsecond; wait < 10*time.Second; wait += wait / 2 {
-		before := rows()
-		c, cancel := context.WithTimeout(ctx(t), wait)
-		_, err := h.memory.Attend(c, request)
-		cancel()
-		h.waitIdle() // the handler has ended
-		if err == nil {
-			return // and every scan that was cancelled before gave no rows
+	query := []*engramv1.Query{{Vector: vec(slices.Repeat([]float32{1}, dim)...)}}
+	m := &memoryService{s: h.Server}
+	for name, read := range map[string]func(context.Context) error{
+		"Retrieve": func(c context.Context) error {
+			_, err := m.Retrieve(c, &engramv1.RetrieveRequest{Namespaces: []string{"a"}, Queries: query, TopK: ptr(uint32(1))})
+			return err
+		},
+		"Attend": func(c context.Context) error {
+			_, err := m.Attend(c, &engramv1.AttendRequest{Namespaces: []string{"a"}, Queries: query})
+			return err
+		},
+	} {
+		whole := &cancelledAt{Context: t.Context(), n: math.MaxInt64}
+		if err := read(whole); err != nil {
+			t.Fatal(name, err)
 		}
-		wantCode(t, err, codes.DeadlineExceeded)
-		// The client's deadline may pass when the scan has just ended.
-		if after := rows(); after != before {
-			return
+		cut := &cancelledAt{Context: t.Context(), n: 5}
+		if err := read(cut); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: a scan that is cancelled gives %v", name, err)
+		}
+		// Each worker may be inside one block more, and the end asks once.
+		if most := cut.n + int64(runtime.GOMAXPROCS(0)) + 1; cut.asked.Load() > most || whole.asked.Load() <= most {
+			t.Errorf("%s asked its context %d times when cancelled at the %dth, and %d times in all otherwise", name, cut.asked.Load(), cut.n, whole.asked.Load())
 		}
 	}
-	t.Error("no scan came to its end")
 }
