@@ -225,10 +225,10 @@ func (c *committer) update(u *Update) (*StoreResult, error) {
 // Delete deletes records: see Delete the type.
 func (db *DB) Delete(ctx context.Context, del *Delete) (*DeleteResult, error) {
 	c := checker{limits: &db.limits}
-	c.name("namespace", del.Namespace)
+	c.name(of("namespace"), del.Namespace)
 	c.requestID(del.RequestID)
 	if (len(del.IDs) == 0) == (del.Filter == nil) {
-		c.add("ids", "are beside a filter, or missing as well: give one of them")
+		c.add(of("ids"), "are beside a filter, or missing as well: give one of them")
 	}
 	if err := c.err(); err != nil {
 		return nil, err

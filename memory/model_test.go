@@ -124,7 +124,9 @@ func where(bound int) (*filter.Filter, func(*Record) bool) {
 	if bad := f.Validate(filter.DefaultLimits()); len(bad) > 0 {
 		panic(bad)
 	}
-	return f, func(r *Record) bool { return slices.ContainsFunc(less[:bound], func(b []byte) bool { return bytes.Equal(b, r.Metadata) }) }
+	return f, func(r *Record) bool {
+		return slices.ContainsFunc(less[:bound], func(b []byte) bool { return bytes.Equal(b, r.Metadata) })
+	}
 }
 
 // less is the metadata of n = 0, 1, 2, …

@@ -133,14 +133,13 @@ func (n *NamespaceRestorer) Add(r *Record) error {
 // check refuses what can't have been stored.
 func (n *NamespaceRestorer) check(r *Record) error {
 	c := checker{limits: &n.db.limits}
-	at := fmt.Sprintf("records[%d]", n.seen)
-	c.name(at+".id", r.ID)
-	c.record(at, r, MaskAll, &n.settings, false)
+	c.name(field{n.seen, "id"}, r.ID)
+	c.record(n.seen, r, MaskAll, &n.settings, false)
 	if !(r.Importance > 0 && r.Importance <= 1) {
-		c.add(at+".importance", "is %v; it must be above 0 and at most 1", r.Importance)
+		c.add(field{n.seen, "importance"}, "is %v; it must be above 0 and at most 1", r.Importance)
 	}
 	if r.Version > n.lsn || r.Created > r.Version {
-		c.add(at+".version", "is %d, created at %d, in a namespace at %d", r.Version, r.Created, n.lsn)
+		c.add(field{n.seen, "version"}, "is %d, created at %d, in a namespace at %d", r.Version, r.Created, n.lsn)
 	}
 	return c.err()
 }

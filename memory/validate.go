@@ -66,8 +66,24 @@ type checker struct {
 	found  []Violation
 }
 
-func (c *checker) add(field, format string, args ...any) {
-	c.found = append(c.found, Violation{field, fmt.Sprintf(format, args...)})
+func (c *checker) add(f field, format string, args ...any) {
+	c.found = append(c.found, Violation{f.String(), fmt.Sprintf(format, args...)})
+}
+
+// A field is a field of the request, or of its record of a number from 0. Its name
+// is put together only where it is wrong.
+type field struct {
+	record int // −1: the request's own
+	name   string
+}
+
+func of(name string) field { return field{-1, name} }
+
+func (f field) String() string {
+	if f.record < 0 {
+		return f.name
+	}
+	return fmt.Sprintf("records[%d].%s", f.record, f.name)
 }
 
 func (c *checker) err() error {
@@ -78,63 +94,62 @@ func (c *checker) err() error {
 }
 
 // text checks a string of at most limit bytes.
-func (c *checker) text(field func() string, s string, limit int) {
+func (c *checker) text(f field, s string, limit int) {
 	switch {
 	case len(s) > limit:
-		c.add(field(), "is %d bytes; at most %d are allowed", len(s), limit)
+		c.add(f, "is %d bytes; at most %d are allowed", len(s), limit)
 	case !utf8.ValidString(s):
-		c.add(field(), "is not valid UTF-8")
+		c.add(f, "is not valid UTF-8")
 	}
 }
 
-func (c *checker) name(field, name string) {
+func (c *checker) name(f field, name string) {
 	if name == "" {
-		c.add(field, "is empty")
+		c.add(f, "is empty")
 		return
 	}
-	c.text(func() string { return field }, name, c.limits.NameBytes)
+	c.text(f, name, c.limits.NameBytes)
 }
 
 func (c *checker) requestID(id string) {
-	c.text(func() string { return "request_id" }, id, c.limits.RequestIDBytes)
+	c.text(of("request_id"), id, c.limits.RequestIDBytes)
 }
 
 // record checks the fields in mask of a record for a namespace of the given
 // settings, of which dim is 0 where it is to be made.
-func (c *checker) record(at string, r *Record, mask Mask, s *settings, keyLater bool) {
-	in := func(field string) func() string { return func() string { return at + field } }
+func (c *checker) record(i int, r *Record, mask Mask, s *settings, keyLater bool) {
 	if mask&MaskText != 0 {
-		c.text(in(".text"), r.Text, c.limits.TextBytes)
+		c.text(field{i, "text"}, r.Text, c.limits.TextBytes)
 	}
 	if mask&MaskSession != 0 {
-		c.text(in(".session"), r.Session, c.limits.NameBytes)
+		c.text(field{i, "session"}, r.Session, c.limits.NameBytes)
 	}
 	if mask&MaskSpeaker != 0 {
-		c.text(in(".speaker"), r.Speaker, c.limits.NameBytes)
+		c.text(field{i, "speaker"}, r.Speaker, c.limits.NameBytes)
 	}
 	if n := len(r.Metadata); mask&MaskMetadata != 0 && n > c.limits.MetadataBytes {
-		c.add(at+".metadata", "is %d bytes; at most %d are allowed", n, c.limits.MetadataBytes)
+		c.add(field{i, "metadata"}, "is %d bytes; at most %d are allowed", n, c.limits.MetadataBytes)
 	}
 	if mask&MaskKey != 0 {
 		switch {
 		case len(r.Key) == 0 && keyLater:
 		case len(r.Key) == 0:
-			c.add(at+".key", "is unset; give a key, or text for an embedder to make it of")
+			c.add(field{i, "key"}, "is unset; give a key, or text for an embedder to make it of")
 		default:
-			c.vector(at+".key", r.Key, s.dim, s.metric == index.Cosine)
+			c.vector(field{i, "key"}, r.Key, s.dim, s.metric == index.Cosine)
 		}
 	}
 	if mask&MaskValue != 0 {
 		switch {
 		case r.Value != nil:
-			c.vector(at+".value", r.Value, s.valueDim, false)
+			c.vector(field{i, "value"}, r.Value, s.valueDim, false)
 		case s.valueDim != s.dim:
-			c.add(at+".value", "is unset; where value_dimension (%d) differs from dimension (%d) every record needs a value", s.valueDim, s.dim)
+			c.add(field{i, "value"}, "is unset; where value_dimension (%d) differs from dimension (%d) every record needs a value", s.valueDim, s.dim)
 		}
 	}
 }
 
-func (c *checker) vector(field string, v []float32, dim int, cosine bool) {
+func (c *checker) vector(f field, v []float32, dim int, cosine bool) {
 	reason := ""
 	switch {
 	case dim == 0 && len(v) > c.limits.Dimension:
@@ -145,7 +160,7 @@ func (c *checker) vector(field string, v []float32, dim int, cosine bool) {
 		reason = checkComponents(v, cosine)
 	}
 	if reason != "" {
-		c.add(field, "%s", reason)
+		c.add(f, "%s", reason)
 	}
 }
 
@@ -153,27 +168,26 @@ func (c *checker) vector(field string, v []float32, dim int, cosine bool) {
 // the key that is to be made of them.
 func (c *checker) puts(puts []Put, mask Mask, s settings, needID, keysLater bool) {
 	if n := len(puts); n == 0 || n > c.limits.BatchRecords {
-		c.add("records", "has %d records; give 1 to %d", n, c.limits.BatchRecords)
+		c.add(of("records"), "has %d records; give 1 to %d", n, c.limits.BatchRecords)
 		return
 	}
 	seen := make(map[string]int, len(puts))
 	for i := range puts {
 		p := &puts[i]
-		at := fmt.Sprintf("records[%d]", i)
 		if p.ID != "" || needID {
 			if j, dup := seen[p.ID]; dup && p.ID != "" {
-				c.add(at+".id", "is %.64q, which records[%d] has; give each id once", p.ID, j)
+				c.add(field{i, "id"}, "is %.64q, which records[%d] has; give each id once", p.ID, j)
 			} else {
-				c.name(at+".id", p.ID)
+				c.name(field{i, "id"}, p.ID)
 			}
 			seen[p.ID] = i
 		}
 		if mask&MaskImportance != 0 && p.HasImportance && !(p.Importance > 0 && p.Importance <= 1) {
-			c.add(at+".importance", "is %v; it must be above 0 and at most 1", p.Importance)
+			c.add(field{i, "importance"}, "is %v; it must be above 0 and at most 1", p.Importance)
 		}
-		c.record(at, &p.Record, mask, &s, keysLater && p.KeyFromText && p.Text != "")
+		c.record(i, &p.Record, mask, &s, keysLater && p.KeyFromText && p.Text != "")
 		if p.TextKey != nil {
-			c.vector(at+".text", p.TextKey, s.dim, s.metric == index.Cosine)
+			c.vector(field{i, "text"}, p.TextKey, s.dim, s.metric == index.Cosine)
 		}
 	}
 }
@@ -211,10 +225,10 @@ func (db *DB) settingsNow(name string, puts []Put, by *EmbedderID) settings {
 // key.
 func (db *DB) CheckStore(s *Store) []Violation {
 	c := checker{limits: &db.limits}
-	c.name("namespace", s.Namespace)
+	c.name(of("namespace"), s.Namespace)
 	c.requestID(s.RequestID)
 	if s.Mode > ModeUpdate {
-		c.add("mode", "is %d, which is no mode", s.Mode)
+		c.add(of("mode"), "is %d, which is no mode", s.Mode)
 	}
 	c.puts(s.Records, MaskAll, db.settingsNow(s.Namespace, s.Records, s.Embedder), s.Mode == ModeUpdate, true)
 	return c.found
@@ -223,10 +237,10 @@ func (db *DB) CheckStore(s *Store) []Violation {
 // CheckUpdate does the same for an Update.
 func (db *DB) CheckUpdate(u *Update) []Violation {
 	c := checker{limits: &db.limits}
-	c.name("namespace", u.Namespace)
+	c.name(of("namespace"), u.Namespace)
 	c.requestID(u.RequestID)
 	if u.Mask == 0 || u.Mask&^MaskAll != 0 {
-		c.add("update_mask", "names no field, or one that can't be changed")
+		c.add(of("update_mask"), "names no field, or one that can't be changed")
 	}
 	c.puts(u.Records, u.Mask, db.settingsNow(u.Namespace, nil, nil), true, true)
 	return c.found
@@ -235,23 +249,23 @@ func (db *DB) CheckUpdate(u *Update) []Violation {
 // checkConfig checks a namespace to make.
 func (db *DB) checkConfig(cfg *Config) error {
 	c := checker{limits: &db.limits}
-	c.name("namespace.name", cfg.Name)
+	c.name(of("namespace.name"), cfg.Name)
 	if !slices.Contains([]index.Metric{index.Dot, index.Cosine, index.L2}, cfg.Metric) {
-		c.add("namespace.metric", "is %d, which is no metric", cfg.Metric)
+		c.add(of("namespace.metric"), "is %d, which is no metric", cfg.Metric)
 	}
 	for _, d := range []struct {
 		field string
 		n     int
 	}{{"namespace.dimension", cfg.Dimension}, {"namespace.value_dimension", cfg.ValueDimension}} {
 		if d.n < 1 || d.n > c.limits.Dimension {
-			c.add(d.field, "is %d; give 1 to %d", d.n, c.limits.Dimension)
+			c.add(of(d.field), "is %d; give 1 to %d", d.n, c.limits.Dimension)
 		}
 	}
 	if e := cfg.Embedder; e != (EmbedderID{}) && e.Dimension != cfg.Dimension {
-		c.add("namespace.dimension", "is %d; embedder %q makes vectors of %d components", cfg.Dimension, e.Name, e.Dimension)
+		c.add(of("namespace.dimension"), "is %d; embedder %q makes vectors of %d components", cfg.Dimension, e.Name, e.Dimension)
 	}
 	if cfg.MaxBytes < 0 {
-		c.add("namespace.max_bytes", "is %d; it can't be negative", cfg.MaxBytes)
+		c.add(of("namespace.max_bytes"), "is %d; it can't be negative", cfg.MaxBytes)
 	}
 	return c.err()
 }
