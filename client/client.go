@@ -73,7 +73,8 @@ func Dial(address string, options ...DialOption) (*Client, error) {
 	all := []grpc.DialOption{
 		grpc.WithTransportCredentials(d.creds),
 		grpc.WithDefaultServiceConfig(retries),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage),
+			grpc.MaxRetryRPCBufferSize(maxMessage)), // else requests over 256 KiB are not tried again
 	}
 	if d.token != "" {
 		all = append(all, grpc.WithPerRPCCredentials(bearer{d.token, d.creds.Info().SecurityProtocol == "tls"}))

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -78,23 +79,37 @@ func (o Operand) Exists() Filter {
 }
 
 // AtLeast: greater than or equal to v.
-func (o Operand) AtLeast(v any) Filter { return o.between(v, nil) }
+func (o Operand) AtLeast(v any) Filter {
+	p, err := scalar(v)
+	return o.between(&pb.Range{Gte: p}, err)
+}
+
+// Above: greater than v.
+func (o Operand) Above(v any) Filter {
+	p, err := scalar(v)
+	return o.between(&pb.Range{Gt: p}, err)
+}
+
+// AtMost: less than or equal to v.
+func (o Operand) AtMost(v any) Filter {
+	p, err := scalar(v)
+	return o.between(&pb.Range{Lte: p}, err)
+}
 
 // Below: less than v.
-func (o Operand) Below(v any) Filter { return o.between(nil, v) }
+func (o Operand) Below(v any) Filter {
+	p, err := scalar(v)
+	return o.between(&pb.Range{Lt: p}, err)
+}
 
 // Between: from low, and below high.
-func (o Operand) Between(low, high any) Filter { return o.between(low, high) }
+func (o Operand) Between(low, high any) Filter {
+	l, err := scalar(low)
+	h, err2 := scalar(high)
+	return o.between(&pb.Range{Gte: l, Lt: h}, errors.Join(err, err2))
+}
 
-func (o Operand) between(low, high any) Filter {
-	r := &pb.Range{}
-	var err error
-	if low != nil {
-		r.Gte, err = scalar(low)
-	}
-	if high != nil && err == nil {
-		r.Lt, err = scalar(high)
-	}
+func (o Operand) between(r *pb.Range, err error) Filter {
 	return o.where(&pb.Condition{Test: &pb.Condition_Range{Range: r}}, err)
 }
 

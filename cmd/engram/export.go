@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/renameio/v2"
 	"google.golang.org/protobuf/encoding/protodelim"
+	"google.golang.org/protobuf/proto"
 
 	"engram/client"
 	pb "engram/proto/engram/v1"
@@ -153,7 +154,7 @@ func importExport(ctx context.Context, cli *cli, t *terminal, f *os.File, in *bu
 				return fmt.Errorf("%s is damaged near byte %d: %w", f.Name(), read(), err)
 			}
 			request.Items = append(request.Items, item)
-			if size += 64 + len(item.GetRecord().GetRecord().GetText()) + len(item.GetRecord().GetRecord().GetKey().GetF32()); size > 1<<20 {
+			if size += proto.Size(item); size > 1<<20 {
 				if err := flush(); err != nil {
 					break // the reply says why
 				}

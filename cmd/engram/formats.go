@@ -69,6 +69,10 @@ func (f *fields) record(line []byte) (client.Record, error) {
 	if err := json.Unmarshal(line, &o); err != nil {
 		return r, fmt.Errorf("not a JSON object: %w", err)
 	}
+	if o == nil {
+		return r, errors.New("not a JSON object: null")
+	}
+	vectors := map[string]json.RawMessage{f.KeyField: o[f.KeyField], f.ValueField: o[f.ValueField]}
 	take := func(name string, to any) error {
 		raw, ok := o[name]
 		delete(o, name)
@@ -88,6 +92,11 @@ func (f *fields) record(line []byte) (client.Record, error) {
 	)
 	if err != nil {
 		return r, err
+	}
+	for _, name := range []string{f.KeyField, f.ValueField} {
+		if bytes.Contains(vectors[name], []byte("null")) { // which would be taken for 0
+			return r, fmt.Errorf("field %q: a component is null", name)
+		}
 	}
 	delete(o, "version") // what list --json adds
 	switch id := id.(type) {
@@ -200,7 +209,7 @@ func npyHeader(in io.Reader) (rows, dim, width int, err error) {
 	if err != nil {
 		return 0, 0, 0, err
 	}
-	if dim, err = strconv.Atoi(string(shape[2])); err != nil || dim > maxVectorDim {
+	if dim, err = strconv.Atoi(string(shape[2])); err != nil || dim < 1 || dim > maxVectorDim {
 		return 0, 0, 0, fmt.Errorf("rows of %s components", shape[2])
 	}
 	return rows, dim, width, nil

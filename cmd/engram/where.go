@@ -12,11 +12,11 @@ import (
 
 // Where selects records by conditions on the command line, all of which must hold.
 type Where struct {
-	Where []string `short:"w" help:"Only records where this holds: PATH=VALUE, PATH!=VALUE, PATH>=VALUE, PATH<VALUE, PATH~PART (contains), PATH^=PREFIX, or PATH? (is there). PATH is id, text, session, speaker, time, create_time, update_time, importance, or a path into metadata as meta.KEY.KEY. May be repeated; all must hold." placeholder:"COND" sep:"none"`
+	Where []string `short:"w" help:"Only records where this holds: PATH=VALUE, PATH!=VALUE, PATH<VALUE, PATH<=VALUE, PATH>VALUE, PATH>=VALUE, PATH~PART (contains), PATH^=PREFIX, or PATH? (is there). PATH is id, text, session, speaker, time, create_time, update_time, importance, or a path into metadata as meta.KEY.KEY. May be repeated; all must hold." placeholder:"COND" sep:"none"`
 }
 
 // The operators, longest first where one begins another.
-var operators = []string{"!=", ">=", "^=", "<", "=", "~"}
+var operators = []string{"!=", ">=", "<=", "^=", ">", "<", "=", "~"}
 
 // options gives the filter as a read option; none if nothing was asked for.
 func (w *Where) options() ([]client.ReadOption, error) {
@@ -43,10 +43,6 @@ func (w *Where) filter() (client.Filter, error) {
 }
 
 func condition(s string) (client.Filter, error) {
-	if path, ok := strings.CutSuffix(s, "?"); ok {
-		o, _, err := operand(path)
-		return o.Exists(), err
-	}
 	at, op := len(s), ""
 	for _, o := range operators {
 		if i := strings.Index(s, o); i >= 0 && i < at {
@@ -54,7 +50,12 @@ func condition(s string) (client.Filter, error) {
 		}
 	}
 	if op == "" {
-		return client.Filter{}, usagef("--where %q: expected PATH=VALUE, PATH!=VALUE, PATH>=VALUE, PATH<VALUE, PATH~PART, PATH^=PREFIX or PATH?", s)
+		path, ok := strings.CutSuffix(s, "?")
+		if !ok {
+			return client.Filter{}, usagef("--where %q: expected PATH=VALUE, PATH!=VALUE, PATH<VALUE, PATH<=VALUE, PATH>VALUE, PATH>=VALUE, PATH~PART, PATH^=PREFIX or PATH?", s)
+		}
+		o, _, err := operand(path)
+		return o.Exists(), err
 	}
 	o, kind, err := operand(s[:at])
 	if err != nil {
@@ -72,8 +73,12 @@ func condition(s string) (client.Filter, error) {
 		return client.Not(o.Equals(v)), nil
 	case ">=":
 		return o.AtLeast(v), nil
+	case ">":
+		return o.Above(v), nil
 	case "<":
 		return o.Below(v), nil
+	case "<=":
+		return o.AtMost(v), nil
 	case "~":
 		return o.Contains(v), nil
 	default:
