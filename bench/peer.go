@@ -154,7 +154,7 @@ type peers struct {
 
 // python starts a script of bench/peers, with an interpreter that has what it needs.
 func (ps *peers) python(ctx context.Context, name, script string, packages ...string) (*peer, error) {
-	interpreters := []string{"/usr/bin/python3", "python3"}
+	interpreters := []string{"/usr/bin/python3", "python3", ps.venvPython()}
 	if !ps.short {
 		python, err := ps.venv(ctx, packages)
 		if err != nil {
@@ -174,7 +174,7 @@ func (ps *peers) python(ctx context.Context, name, script string, packages ...st
 	if err := errors.Join(os.WriteFile(path, text, 0o600), os.WriteFile(filepath.Join(ps.dir, "protocol.py"), protocol, 0o600)); err != nil {
 		return nil, err
 	}
-	var missing []error
+	missing := []error{errors.New("no Python here has it")}
 	for _, python := range interpreters {
 		p, err := start(name, exec.CommandContext(ctx, python, path))
 		if err == nil {
@@ -185,10 +185,11 @@ func (ps *peers) python(ctx context.Context, name, script string, packages ...st
 	return nil, errors.Join(missing...)
 }
 
+func (ps *peers) venvPython() string { return filepath.Join(ps.cache, "venv", "bin", "python") }
+
 // venv has the newest of the packages, in a virtual environment of the cache.
 func (ps *peers) venv(ctx context.Context, packages []string) (string, error) {
-	venv := filepath.Join(ps.cache, "venv")
-	python := filepath.Join(venv, "bin", "python")
+	python := ps.venvPython()
 	run := func(name string, args ...string) error {
 		out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
 		if err != nil {
@@ -197,7 +198,7 @@ func (ps *peers) venv(ctx context.Context, packages []string) (string, error) {
 		return nil
 	}
 	if _, err := os.Stat(python); err != nil {
-		if err := run("python3", "-m", "venv", venv); err != nil {
+		if err := run("python3", "-m", "venv", filepath.Join(ps.cache, "venv")); err != nil {
 			return "", err
 		}
 	}

@@ -28,7 +28,7 @@ class Attend(Peer):
         asked = self.asked[: q["queries"]]
         scale = asked.shape[1] ** -0.5
         with torch.inference_mode():
-            if q["variant"] == "fused":
+            if q.get("variant") == "fused":
                 return torch.nn.functional.scaled_dot_product_attention(
                     asked[None, None], self.keys[None, None], self.values[None, None], scale=scale
                 )[0, 0]
