@@ -160,7 +160,8 @@ func TestBudgets(t *testing.T) {
 	}
 }
 
-// What a Retrieve allocates doesn't grow with the namespace.
+// What a Retrieve allocates doesn't grow with the namespace; with a filter it does
+// by the plan for each segment's index, which is a matter of the filter's size.
 func TestRetrieveAllocatesTheSame(t *testing.T) {
 	db := newTestDB(t, func(o *Options) { o.Workers = 1 })
 	fill(t, db, "small", 0, 100, 4)
@@ -184,7 +185,11 @@ func TestRetrieveAllocatesTheSame(t *testing.T) {
 		}
 		small, large := allocs("small"), allocs("large")
 		t.Logf("filtered %v: %v allocations of 100 records, %v of 150,000", filtered, small, large)
-		if large > small+10 {
+		most := small + 5
+		if filtered {
+			most += 3 * 30 // segments of the large one, which alone is indexed
+		}
+		if large > most {
 			t.Errorf("filtered %v: %v allocations of 100 records, %v of 150,000", filtered, small, large)
 		}
 	}
