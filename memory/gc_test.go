@@ -1,0 +1,76 @@
+//go:build heavy && linux
+
+package memory
+
+import (
+	"math"
+	"runtime"
+	"runtime/metrics"
+	"strconv"
+	"testing"
+	"time"
+
+	"engram/internal/slab"
+)
+
+// TestGarbageCollection stores 8M records of 128 dimensions with ids and metadata,
+// and asks that a collection takes at most 2 ms longer than with none, and that the
+// collector uses under 1% of the processor while one goroutine after another
+// retrieves from a small namespace beside them.
+func TestGarbageCollection(t *testing.T) {
+	const records, dim = 8_000_000, 128
+	db := New(Options{Pool: slab.NewPool(8 << 30)})
+	defer db.Close()
+	mustStore(t, db, "small", put("a", 1, 2))
+	none := collection()
+
+	puts := make([]Put, 1000)
+	keys := make([]float32, len(puts)*dim)
+	for i := range keys {
+		keys[i] = float32(i%7) - 3
+	}
+	for n := 0; n < records; n += len(puts) {
+		for i := range puts {
+			puts[i] = Put{Record: Record{ID: strconv.Itoa(n + i), Key: keys[i*dim:][:dim], Metadata: less[i%10]}}
+		}
+		if _, err := db.Store(t.Context(), &Store{Namespace: "n", Records: puts}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	idle(t, db, "n")
+	full := collection()
+	t.Logf("a collection takes %v with nothing stored, %v with %d records", none, full, records)
+	if full > none+2*time.Millisecond {
+		t.Errorf("a collection takes %v with nothing stored, %v with %d records", none, full, records)
+	}
+	st := statsOf(t, db, "n")
+	t.Logf("%+v", st)
+	row := float64(st.RowBytes) / records
+	t.Logf("%.1f bytes a record beyond vectors, payloads and indexes", row)
+	if row >= 100 {
+		t.Errorf("%.1f bytes a record beyond vectors, payloads and indexes", row)
+	}
+
+	fill(t, db, "beside", 0, 1000, 4)
+	v := view(t, db, "beside")
+	defer v.Release()
+	cpu := func() (gc, total float64) {
+		s := []metrics.Sample{{Name: "/cpu/classes/gc/total:cpu-seconds"}, {Name: "/cpu/classes/total:cpu-seconds"}}
+		metrics.Read(s)
+		return s[0].Value.Float64(), s[1].Value.Float64()
+	}
+	runtime.GC()
+	gc, total := cpu()
+	for began := time.Now(); time.Since(began) < 10*time.Second; {
+		if _, _, err := db.Retrieve(t.Context(), []*View{v}, []Query{{Vector: []float32{1, 2, 3, 4}}}, RetrieveOptions{K: 10, MinScore: float32(math.Inf(-1))}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	runtime.GC() // the metrics are as of a collection
+	gcNow, totalNow := cpu()
+	share := (gcNow - gc) / (totalNow - total)
+	t.Logf("the collector took %.2f%% of the processor", 100*share)
+	if share >= 0.01 {
+		t.Errorf("the collector took %.2f%% of the processor", 100*share)
+	}
+}
