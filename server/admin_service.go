@@ -107,7 +107,7 @@ func (s *Server) observe() {
 	m.gauge("engram_lsn_number", "The last LSN committed, without its epoch.", func() float64 { return float64(s.db.LSN().Number()) })
 	m.gauge("engram_slab_bytes", "Memory outside the Go heap in use.", func() float64 { return float64(s.pool.InUse()) })
 	m.gauge("engram_slab_limit_bytes", "The budget of memory outside the Go heap.", func() float64 { return float64(s.pool.Limit()) })
-	m.gauge("engram_inflight_bytes", "Memory held for requests and replies.", func() float64 { return float64(s.inflight.used.Load()) })
+	m.gauge("engram_inflight_bytes", "Memory held for requests and replies.", func() float64 { return float64(s.inflight.used.Load() + s.inflight.windows.Load()) })
 	m.gauge("engram_inflight_limit_bytes", "The budget of requests and replies.", func() float64 { return float64(s.inflight.limit) })
 	m.gauge("engram_inflight_refused", "Calls refused because that budget was full, since the start.", func() float64 { return float64(s.inflight.refused.Load()) })
 	m.gauge("engram_ready", "1 once the memory is restored.", func() float64 {

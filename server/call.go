@@ -27,9 +27,8 @@ type deadlineKey struct{}
 
 // tap is gRPC's tap handle.
 func (s *Server) tap(ctx context.Context, _ *tap.Info) (context.Context, error) {
-	if s.inflight.used.Load() > s.inflight.limit-window {
-		s.inflight.refused.Add(1)
-		return nil, s.status(ctx, &busyError{need: window, limit: s.inflight.limit, wait: s.inflight.wait})
+	if s.inflight.windows.Load() > s.inflight.limit/4-window {
+		return nil, s.status(ctx, s.inflight.full(window))
 	}
 	d := new(deadline)
 	d.Context, d.cancel = context.WithCancel(ctx)
@@ -158,6 +157,10 @@ func (s *Server) serve(ss grpc.ServerStream, m *method, handle func(*exchange) e
 		}
 		s.finished(x, err, s.clock.Now().Sub(start))
 	}()
+	if err := s.inflight.enter(); err != nil {
+		return err
+	}
+	defer s.inflight.leave()
 	if err := s.admit(x); err != nil {
 		return err
 	}
@@ -174,16 +177,13 @@ func (s *Server) admit(x *exchange) error {
 	if !x.m.always && !s.ready.Load() {
 		return withDetails(codes.Unavailable, "the server is restoring its memory and isn't ready yet", retryIn(time.Second))
 	}
-	return x.in.hold(window)
+	return nil
 }
 
 // receive reads the one request of a call.
 func (x *exchange) receive(ss grpc.ServerStream, req any) error {
-	// The window is part of the message limit.
-	if !x.s.inflight.try(x.in.limit - x.in.held) {
-		if err := x.s.inflight.acquire(x, x.in.limit-x.in.held); err != nil {
-			return err
-		}
+	if err := x.s.inflight.acquire(x, x.in.limit); err != nil {
+		return err
 	}
 	x.in.held = x.in.limit
 	x.in.msg = req.(proto.Message)

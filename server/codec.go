@@ -30,8 +30,7 @@ type inbound struct {
 func (in *inbound) hold(n int64) error {
 	switch more := n - in.held; {
 	case more > 0 && !in.f.try(more):
-		in.f.refused.Add(1)
-		return &busyError{need: n, limit: in.f.limit, wait: in.f.wait}
+		return in.f.full(n)
 	case more < 0:
 		in.f.release(-more)
 	}

@@ -19,13 +19,15 @@ const window = 64 << 10
 // size of the request, decoded, until it is answered; and its reply until that is written
 // to the socket.
 //
-// Calls wait in line, briefly, for the message limit and for the reply. So thousands of
-// small calls at once share the budget, though it covers the message limit only a few
-// dozen times.
+// A quarter of the budget is for windows, and a call beyond them is refused at once. For
+// the message limit and for the reply calls wait in line, briefly: so thousands of small
+// calls share the budget, though it covers the message limit only a few dozen times.
 type inflight struct {
-	limit int64
-	wait  time.Duration
-	sem   *semaphore.Weighted
+	limit   int64
+	wait    time.Duration
+	windows atomic.Int64 // held, of a quarter of limit
+	room    int64        // the rest
+	sem     *semaphore.Weighted
 	// streams bounds what client streams hold, so that idle ones never starve the rest.
 	streams *semaphore.Weighted
 	used    atomic.Int64
@@ -36,9 +38,27 @@ func newInflight(limit int64, wait time.Duration) *inflight {
 	return &inflight{
 		limit:   limit,
 		wait:    wait,
-		sem:     semaphore.NewWeighted(limit),
-		streams: semaphore.NewWeighted(limit / 2),
+		room:    limit - limit/4,
+		sem:     semaphore.NewWeighted(limit - limit/4),
+		streams: semaphore.NewWeighted((limit - limit/4) / 2),
 	}
+}
+
+// enter takes a call's window.
+func (f *inflight) enter() error {
+	if f.windows.Add(window) > f.limit/4 {
+		f.windows.Add(-window)
+		return f.full(window)
+	}
+	return nil
+}
+
+func (f *inflight) leave() { f.windows.Add(-window) }
+
+// full refuses n bytes.
+func (f *inflight) full(n int64) error {
+	f.refused.Add(1)
+	return &busyError{need: n, limit: f.limit, wait: f.wait}
 }
 
 // try takes n bytes if they are free now.
@@ -89,8 +109,7 @@ func (f *inflight) queue(ctx, wait context.Context, sem *semaphore.Weighted, n i
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		f.refused.Add(1)
-		return &busyError{need: n, limit: f.limit, wait: f.wait}
+		return f.full(n)
 	}
 	if sem == f.sem {
 		f.used.Add(n)

@@ -15,9 +15,10 @@ type Limits struct {
 	Connections          int // at once, on the API port; more wait to be accepted
 	StreamsPerConnection int // calls at once on one connection
 
-	// BytesInFlight bounds the memory of requests and replies together, decoded or not,
-	// beside the 64 KiB that each call in progress may have sent ahead. At least four
-	// times MessageBytes. Streams may hold half of it.
+	// BytesInFlight bounds the memory of requests and replies together, decoded or not: a
+	// quarter is for the 64 KiB that each call may send ahead of being read, the rest,
+	// of which streams may hold half, for requests and replies. At least eight times
+	// MessageBytes.
 	BytesInFlight int64
 	// BudgetWait is how long a call waits for its share of BytesInFlight.
 	BudgetWait time.Duration
@@ -84,7 +85,7 @@ func (l Limits) check() error {
 	if l.ReplyBytes > l.MessageBytes {
 		errs = append(errs, fmt.Errorf("limit ReplyBytes is %d, over MessageBytes, %d", l.ReplyBytes, l.MessageBytes))
 	}
-	if need := 4 * int64(l.MessageBytes); l.BytesInFlight < need {
+	if need := 8 * int64(l.MessageBytes); l.BytesInFlight < need {
 		errs = append(errs, fmt.Errorf("limit BytesInFlight is %d; with messages of %d bytes it must be at least %d", l.BytesInFlight, l.MessageBytes, need))
 	}
 	return errors.Join(errs...)
