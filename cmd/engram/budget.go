@@ -19,7 +19,7 @@ func (b *byteSize) UnmarshalText(text []byte) error {
 		}
 	}
 	n, err := strconv.ParseFloat(s, 64)
-	if err != nil || n < 0 || n*float64(unit) >= 1<<62 {
+	if err != nil || !(n >= 0 && n*float64(unit) < 1<<62) { // NaN is neither
 		return fmt.Errorf("expected a size like 512MiB or 8GiB, not %q", text)
 	}
 	*b = byteSize(n * float64(unit))

@@ -34,16 +34,16 @@ const utterances = 8482
 var launch = time.Date(1969, 7, 16, 13, 32, 0, 0, time.UTC)
 
 var questions = []string{
-	"Eagle, Houston. You're GO for landing",
-	"program alarm 1202, what does it mean?",
-	"The Eagle has landed at Tranquility Base",
-	"one small step for man, one giant leap for mankind",
-	"What does the lunar surface look like? Fine powder and footprints",
-	"picking up rocks and core tube samples of the soil",
-	"a telephone call from President Nixon at the White House",
-	"translunar injection burn",
-	"reading the morning news and sports scores to the crew",
-	"splashdown, parachutes and the recovery ship Hornet",
+	"Where has the Eagle landed?",
+	"What was the 1202 program alarm?",
+	"That's one small step for man",
+	"Who saw the flag on the lunar surface?",
+	"collecting rocks and core tube samples of the soil",
+	"the President of the United States would like to say a few words to you",
+	"How is the passive seismic experiment doing?",
+	"you are GO for TLI",
+	"the morning news and the sports scores",
+	"splashdown and the recovery ship Hornet",
 }
 
 type demoCmd struct {
@@ -101,7 +101,7 @@ To go on with your own:
 
 // demoServer runs the real server on free ports of this machine until ctx ends.
 func demoServer(ctx context.Context) (addr string, served <-chan error, err error) {
-	lexical, err := embed.NewLexical(lexicalDimension)
+	lexical, err := embed.NewLexical(embed.DefaultDimension)
 	if err != nil {
 		return "", nil, err
 	}
@@ -142,7 +142,7 @@ func demoLoad(ctx context.Context, e *client.Client, t *terminal) error {
 	}
 	took := clock.Now().Sub(began)
 	t.printf("%s\n\n", t.paint(dim, fmt.Sprintf("stored %s through gRPC in %.1f s (%s a second), each embedded as a %d-dimensional vector",
-		plural(n, "utterance"), took.Seconds(), countText(int(float64(n)/took.Seconds())), lexicalDimension)))
+		plural(n, "utterance"), took.Seconds(), countText(int(float64(n)/took.Seconds())), embed.DefaultDimension)))
 	return nil
 }
 

@@ -94,7 +94,7 @@ func (f *fields) record(line []byte) (client.Record, error) {
 		return r, err
 	}
 	for _, name := range []string{f.KeyField, f.ValueField} {
-		if bytes.Contains(vectors[name], []byte("null")) { // which would be taken for 0
+		if v := vectors[name]; string(v) != "null" && bytes.Contains(v, []byte("null")) { // which would be taken for 0
 			return r, fmt.Errorf("field %q: a component is null", name)
 		}
 	}

@@ -245,9 +245,6 @@ func (c *serveCmd) protection() (*tls.Config, []string, error) {
 	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}}, tokens, nil
 }
 
-// lexicalDimension is the built-in embedder's.
-const lexicalDimension = 512
-
 // embedder makes what turns text into vectors; nil for none.
 func (c *serveCmd) embedder(ctx context.Context) (memory.Embedder, error) {
 	switch c.Embedder {
@@ -256,7 +253,7 @@ func (c *serveCmd) embedder(ctx context.Context) (memory.Embedder, error) {
 	case "lexical":
 		d := c.Dimension
 		if d == 0 {
-			d = lexicalDimension
+			d = embed.DefaultDimension
 		}
 		return embed.NewLexical(d)
 	}
