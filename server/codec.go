@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"fmt"
 	"runtime"
 	"sync/atomic"
@@ -23,14 +24,17 @@ type inbound struct {
 	held  int64 // what the call holds of the budget for it
 	limit int64 // the message limit
 	f     *inflight
+	ctx   context.Context
 	err   error
 }
 
 // hold changes what the call holds of the budget.
 func (in *inbound) hold(n int64) error {
 	switch more := n - in.held; {
-	case more > 0 && !in.f.try(more):
-		return in.f.full(n)
+	case more > 0:
+		if err := in.f.acquire(in.ctx, more); err != nil {
+			return err
+		}
 	case more < 0:
 		in.f.release(-more)
 	}

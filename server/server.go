@@ -195,9 +195,6 @@ func (s *Server) Serve(ctx context.Context, api, admin net.Listener) error {
 		} else {
 			err = web.Serve(admin)
 		}
-		if errors.Is(err, http.ErrServerClosed) {
-			err = nil
-		}
 		failed <- describe(err, "the admin port", admin)
 	}()
 
@@ -227,7 +224,8 @@ func (s *Server) Serve(ctx context.Context, api, admin net.Listener) error {
 }
 
 func describe(err error, what string, l net.Listener) error {
-	if err != nil {
+	// A server that was stopped before it began to serve says so.
+	if err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, grpc.ErrServerStopped) {
 		return fmt.Errorf("serving %s %v: %w", what, l.Addr(), err)
 	}
 	return nil
