@@ -172,6 +172,10 @@ func (d *draft) reserveTail(sizes []int, values bool) (int, error) {
 	at := len(d.segments) - 1
 	d.open = at
 	s := &d.segments[at]
+	if s.chunkBytes()+int64(sum(sizes)) > segmentPayload {
+		d.seal(at)
+		return 0, nil
+	}
 	usable := !values || s.vectors.HasValues()
 	free := int(s.capacity - s.n)
 	limit := d.db.maxRows(d.shape(), values || s.vectors.HasValues())
@@ -216,9 +220,6 @@ func (d *draft) seal(at int) { d.open = at + 1 }
 func (d *draft) reservePayload(s *segView, bytes int) error {
 	if s.room() >= bytes {
 		return nil
-	}
-	if len(s.segment.chunks) == maxChunks {
-		return &Exhausted{What: "a segment's texts", Limit: maxChunks, Need: maxChunks + 1}
 	}
 	spare := int(min(s.chunkBytes()/2, 1<<20))
 	return d.attempt([][2]int{{0, max(bytes, spare)}, {0, bytes}}, false, 0, func(_, payload int) error { return s.addChunk(payload) })

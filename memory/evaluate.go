@@ -76,6 +76,7 @@ func (c *committer) storeIn(d *draft, m *Mutation, s *Store) (*StoreResult, erro
 			return nil, &NotFound{kindRecord, s.Namespace, id}
 		}
 		m.Changes[i] = d.change(p, id, MaskAll, m, uint32(i), old, exists)
+		m.Changes[i].KeyFromText = p.KeyFromText && s.Embedder != nil
 		out.Results[i] = RecordResult{ID: id, Version: m.LSN, Created: !exists}
 	}
 	if err := d.reserveFor(m); err != nil {

@@ -179,23 +179,29 @@ func (m *maintenance) compact(v *View, i int) error {
 	values := v.segments[i].vectors.HasValues()
 	limit := m.db.maxRows(shape, values)
 	first, end := i, i+1
-	rows := v.segments[i].live()
-	joins := func(s *segView) bool {
-		return s.vectors.HasValues() == values && 2*s.live() <= limit && rows+s.live() <= limit
+	rows, payload := v.segments[i].live(), v.segments[i].livePayload()
+	join := func(j int) bool {
+		if j < 0 || j == len(v.segments) {
+			return false
+		}
+		s := &v.segments[j]
+		if s.vectors.HasValues() != values || 2*s.live() > limit || rows+s.live() > limit {
+			return false
+		}
+		more := s.livePayload()
+		if payload+more > segmentPayload {
+			return false
+		}
+		rows, payload = rows+s.live(), payload+more
+		return true
 	}
-	for first > 0 && joins(&v.segments[first-1]) {
+	for join(first - 1) {
 		first--
-		rows += v.segments[first].live()
 	}
-	for end < len(v.segments) && joins(&v.segments[end]) {
-		rows += v.segments[end].live()
+	for join(end) {
 		end++
 	}
 	from := v.segments[first:end]
-	payload := 0
-	for j := range from {
-		payload += from[j].livePayload()
-	}
 	if end == len(v.segments) { // what is written meanwhile needs room
 		rows = min(limit, rows+rows/8+16)
 		payload += payload/8 + 1024

@@ -25,12 +25,9 @@ const (
 	flagValue   = 1 << 56 // the value was given, not taken from the key
 	flagKeyText = 1 << 57 // the key was made of the text
 
-	chunkBits = 24
-	maxChunks = 1 << chunkBits
+	chunkMask = 1<<24 - 1 // a segment has at most a chunk a row
 )
 
-func (r *row) chunk() int     { return int(r.payload >> 32 & (maxChunks - 1)) }
+func (r *row) chunk() int     { return int(r.payload >> 32 & chunkMask) }
 func (r *row) offset() uint32 { return uint32(r.payload) }
-func (r *row) has(flag uint64) bool {
-	return r.payload&flag != 0
-}
+func (r *row) has(flag uint64) bool { return r.payload&flag != 0 }

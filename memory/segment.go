@@ -40,6 +40,10 @@ type segment struct {
 // segmentBytes bounds the vectors of a segment, so that growing one stays quick.
 const segmentBytes = 64 << 20
 
+// segmentPayload bounds the payloads of a segment, a batch more or less: when it is
+// rewritten they go to one chunk, whose offsets are of 32 bits.
+const segmentPayload = 1 << 30
+
 // maxRows is the most rows of a segment whose vectors have a shape.
 func (db *DB) maxRows(shape index.Shape, values bool) int {
 	perRow := index.SegmentBytes(shape, 64, values) / 64
