@@ -63,9 +63,14 @@ func (d *draft) reserveFor(m *Mutation) error {
 	sizes := make([]int, len(m.Changes))
 	values := false
 	for i := range m.Changes {
-		v := d.merge(&m.Changes[i], m.LSN, m.Time)
-		sizes[i] = v.payload.size()
-		values = values || v.value != nil
+		c := &m.Changes[i]
+		p, value := payloadOf(&c.Record), c.Value
+		if c.Mask != MaskAll {
+			v := d.merge(c, m.LSN, m.Time)
+			p, value = v.payload, v.value
+		}
+		sizes[i] = p.size()
+		values = values || value != nil
 	}
 	return d.reserve(sizes, values, len(sizes))
 }
