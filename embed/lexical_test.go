@@ -133,7 +133,7 @@ func TestLexicalNearness(t *testing.T) {
 		{"seismometer", "seismic", "sextant"},
 		{"colour", "color", "cargo"},
 		{"Aldrin", "Aldrin's", "Alden's"},
-		{"separation", "seperation", "suspension"},
+		{"separation", "separatiom", "suspension"},
 		{"STRASSE", "straße", "stress"},
 		{"naïve", "NAI\u0308VE", "native"},
 		{"1202 alarm", "a 1,202 alarm", "a 1,201 alarm"},

@@ -214,7 +214,7 @@ func (s *Server) Serve(ctx context.Context, api, admin net.Listener) error {
 	s.api.GracefulStop()
 	stop()
 	if web.Shutdown(grace) != nil {
-		web.Close()
+		_ = web.Close()
 	}
 	s.admin.Stop()
 	for range running {

@@ -46,7 +46,7 @@ not at all.`
 }
 
 func (c *importCmd) Run(ctx context.Context, cli *cli, t *terminal) error {
-	file, size := io.Reader(t.in), int64(0)
+	file, size := t.in, int64(0)
 	var f *os.File
 	if c.File != "-" {
 		var err error

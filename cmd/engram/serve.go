@@ -42,7 +42,7 @@ type serveCmd struct {
 	LogLevel  string `enum:"debug,info,warn,error" default:"info" help:"debug, info, warn or error." group:"Log"`
 
 	Connections int           `help:"Connections at once." default:"4096" group:"Limits"`
-	InFlight    byteSize      `help:"Memory of requests and replies together." default:"512MiB" group:"Limits"`
+	InFlight    byteSize      `help:"Memory of requests and replies together; at least eight times --message." default:"512MiB" group:"Limits"`
 	Message     byteSize      `help:"The largest request or reply." default:"16MiB" group:"Limits"`
 	Batch       int           `help:"Records in one write." default:"1000" group:"Limits"`
 	MaxDim      int           `help:"Components of a vector." default:"8192" group:"Limits"`
@@ -210,6 +210,7 @@ func (c *serveCmd) budget() int64 {
 func (c *serveCmd) limits() server.Limits {
 	l := server.DefaultLimits()
 	l.Connections, l.BytesInFlight, l.MessageBytes = c.Connections, int64(c.InFlight), int(c.Message)
+	l.ReplyBytes = min(l.ReplyBytes, l.MessageBytes)
 	l.Queries, l.TopK, l.Grace = c.Queries, c.MaxTopK, c.Grace
 	return l
 }

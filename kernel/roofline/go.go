@@ -1,11 +1,8 @@
 package roofline
 
-import "encoding/binary"
-
-// sinks keep the compiler from leaving the loops out.
-var (
-	byteSink  uint64
-	floatSink float32
+import (
+	"encoding/binary"
+	"runtime"
 )
 
 func readGo(p []byte) {
@@ -20,7 +17,7 @@ func readGo(p []byte) {
 		}
 		p = p[512:]
 	}
-	byteSink = a | b | c | d
+	runtime.KeepAlive(a | b | c | d) // or the compiler would leave the loop out
 }
 
 func multiplyAddGo(turns int) int {
@@ -36,6 +33,6 @@ func multiplyAddGo(turns int) int {
 		g += x * y
 		h += x * y
 	}
-	floatSink = a + b + c + d + e + f + g + h
+	runtime.KeepAlive(a + b + c + d + e + f + g + h)
 	return 8 * turns
 }
