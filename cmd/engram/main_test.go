@@ -1,0 +1,464 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"engram/embed"
+)
+
+// asProcess makes the test's binary be engram itself, for tests of processes.
+const asProcess = "ENGRAM_TEST_AS_PROCESS"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProcess) != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// engram runs a command in this process and returns its exit code and output.
+func engram(in string, args ...string) (code int, out, errOut string) {
+	var o, e bytes.Buffer
+	code = run(args, strings.NewReader(in), &o, &e)
+	return code, o.String(), e.String()
+}
+
+// A process is a server that runs as one.
+type process struct {
+	t          *testing.T
+	cmd        *exec.Cmd
+	log        *syncBuffer
+	api, admin string
+	done       chan struct{}
+}
+
+// syncBuffer is what a process has said so far.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+var listening = regexp.MustCompile(`msg=listening api=(\S+) admin=(\S+)`)
+
+// begin starts `engram serve` with more flags. It doesn't wait.
+func begin(t *testing.T, flags ...string) *process {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &process{t: t, log: &syncBuffer{}, done: make(chan struct{})}
+	p.cmd = exec.Command(self, append([]string{"serve", "--addr=127.0.0.1:0", "--admin=127.0.0.1:0", "--memory=1GiB"}, flags...)...)
+	p.cmd.Env = append(os.Environ(), asProcess+"=1")
+	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = p.cmd.Wait(); close(p.done) }()
+	t.Cleanup(func() { _ = p.cmd.Process.Kill(); <-p.done })
+	return p
+}
+
+// serve starts a server and waits until it answers.
+func serve(t *testing.T, flags ...string) *process {
+	t.Helper()
+	p := begin(t, flags...)
+	deadline := time.After(time.Minute)
+	for {
+		if m := listening.FindStringSubmatch(p.log.String()); m != nil {
+			p.api, p.admin = m[1], m[2]
+			if code, _, _ := p.run("", "namespaces"); code == exitOK {
+				return p
+			}
+		}
+		select {
+		case <-p.done:
+			t.Fatalf("the server ended:\n%s", p.log)
+		case <-deadline:
+			t.Fatalf("the server isn't ready:\n%s", p.log)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// run runs a command against the server.
+func (p *process) run(in string, args ...string) (code int, out, errOut string) {
+	return engram(in, append(args, "--addr="+p.api, "--admin="+p.admin)...)
+}
+
+// ok runs a command that must succeed and returns its output.
+func (p *process) ok(in string, args ...string) string {
+	p.t.Helper()
+	code, out, errOut := p.run(in, args...)
+	if code != exitOK {
+		p.t.Fatalf("engram %s: exit code %d\n%s%s", strings.Join(args, " "), code, out, errOut)
+	}
+	return out
+}
+
+// fails runs a command that must end with a code and say something.
+func (p *process) fails(want int, says string, args ...string) {
+	p.t.Helper()
+	code, _, errOut := p.run("", args...)
+	if code != want || !strings.Contains(errOut, says) {
+		p.t.Errorf("engram %s: exit code %d, want %d with %q:\n%s", strings.Join(args, " "), code, want, says, errOut)
+	}
+}
+
+// end waits until the process is gone and returns its exit code.
+func (p *process) end() int {
+	p.t.Helper()
+	select {
+	case <-p.done:
+	case <-time.After(time.Minute):
+		p.t.Fatalf("the server doesn't end:\n%s", p.log)
+	}
+	return p.cmd.ProcessState.ExitCode()
+}
+
+// stop ends the server as an operator does.
+func (p *process) stop() {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		p.t.Fatal(err)
+	}
+	if code := p.end(); code != exitOK {
+		p.t.Fatalf("exit code %d after SIGTERM:\n%s", code, p.log)
+	}
+}
+
+// objects reads JSON, an object a line.
+func objects(t *testing.T, out string) []map[string]any {
+	t.Helper()
+	var list []map[string]any
+	for d := json.NewDecoder(strings.NewReader(out)); ; {
+		var o map[string]any
+		err := d.Decode(&o)
+		if err == io.EOF {
+			return list
+		}
+		if err != nil {
+			t.Fatalf("%v in\n%s", err, out)
+		}
+		list = append(list, o)
+	}
+}
+
+// each gives one field of each object.
+func each(list []map[string]any, field string) []any {
+	out := []any{}
+	for _, o := range list {
+		out = append(out, o[field])
+	}
+	return out
+}
+
+func TestRecordsFromTheCommandLine(t *testing.T) {
+	s := serve(t)
+	if out := s.ok("", "store", "notes", "My dog is called Ada.", "--id=m1", "--speaker=me", "--meta", "topic=pets", "--meta", "turn=1"); out != "stored m1 in notes\n" {
+		t.Errorf("store says %q", out)
+	}
+	s.ok("The spare key is under the blue pot.", "store", "notes", "-", "--id=m2", "--speaker=you", "--meta", "turn=2")
+	if out := s.ok("", "store", "notes", "My dog is called Ada.", "--id=m1", "--speaker=me", "--meta", "topic=pets", "--meta", "turn=1"); out != "replaced m1 in notes\n" {
+		t.Errorf("store of an id that exists says %q", out)
+	}
+	s.fails(exitRefused, "m1", "store", "notes", "again", "--id=m1", "--insert")
+
+	hits := objects(t, s.ok("", "retrieve", "notes", "where", "is", "the", "key", "--json"))
+	if ids := each(hits, "id"); !reflect.DeepEqual(ids, []any{"m2", "m1"}) {
+		t.Errorf("retrieve gives %v", ids)
+	}
+	if hits[0]["text"] != "The spare key is under the blue pot." || hits[0]["score"].(float64) <= hits[1]["score"].(float64) {
+		t.Errorf("the first hit is %v", hits[0])
+	}
+	like := objects(t, s.ok("", "retrieve", "notes", "--like=m2", "--json", "--vectors"))
+	if len(like) != 1 || like[0]["id"] != "m1" || len(like[0]["key"].([]any)) != embed.DefaultDimension {
+		t.Errorf("like m2: %v", like)
+	}
+	if out := s.ok("", "retrieve", "notes", "key"); !strings.Contains(out, "score") || !strings.Contains(out, "blue pot") || strings.Contains(out, "\x1b") {
+		t.Errorf("a table:\n%s", out)
+	}
+	if out := s.ok("", "retrieve", "notes", "key", "--color=always"); !strings.Contains(out, "\x1b[32m") {
+		t.Errorf("a table in colour:\n%q", out)
+	}
+
+	a := objects(t, s.ok("", "attend", "notes", "key", "--json", "-n1"))[0]
+	if a["attended"] != 2.0 || len(a["context"].([]any)) != embed.DefaultDimension || a["top_weights"].([]any)[0].(map[string]any)["id"] != "m2" {
+		t.Errorf("attend gives %v", a)
+	}
+	none := objects(t, s.ok("", "attend", "notes", "key", "--json", "--where=speaker=nobody"))[0]
+	if none["attended"] != 0.0 || none["log_sum_exp"] != nil {
+		t.Errorf("attention to nothing: %v", none)
+	}
+
+	if out := s.ok("", "count", "notes", "-w", "meta.turn>1"); out != "1\n" {
+		t.Errorf("count says %q", out)
+	}
+	listed := objects(t, s.ok("", "list", "notes", "--json", "--order=-created", "-w", "speaker!=nobody"))
+	if ids := each(listed, "id"); !reflect.DeepEqual(ids, []any{"m2", "m1"}) {
+		t.Errorf("list, newest first, gives %v", ids)
+	}
+	s.fails(exitRefused, "m9", "get", "notes", "m1", "m9")
+	if out := s.ok("", "delete", "notes", "m1", "m9"); out != "deleted 1 record\n" {
+		t.Errorf("delete says %q", out)
+	}
+	if out := s.ok("", "delete", "notes", "--where=speaker=you", "--json"); out != "{\"deleted\":1}\n" {
+		t.Errorf("delete says %q", out)
+	}
+}
+
+func TestNamespacesAndStats(t *testing.T) {
+	s := serve(t)
+	s.ok("", "namespaces", "create", "v", "--metric=l2", "--dimension=2", "--value-dimension=1")
+	s.ok("", "store", "v", "--id=a", "--key=1,0", "--value=5")
+	a := objects(t, s.ok("", "attend", "v", "--vector=1,0", "--json"))[0]
+	if got := a["context"]; !reflect.DeepEqual(got, []any{5.0}) {
+		t.Errorf("context %v", got)
+	}
+	n := objects(t, s.ok("", "namespaces", "limit", "v", "64MiB", "--json"))[0]
+	if n["metric"] != "l2" || n["dimension"] != 2.0 || n["records"] != 1.0 || n["max_bytes"] != float64(64<<20) {
+		t.Errorf("namespace %v", n)
+	}
+	if out := s.ok("", "stats", "v"); !strings.Contains(out, "lexical") || !strings.Contains(out, "1, and 0 dead rows in 1 segment") {
+		t.Errorf("stats:\n%s", out)
+	}
+	s.fails(exitRefused, "data directory", "snapshot")
+	s.fails(exitRefused, "v", "namespaces", "create", "v", "--dimension=2")
+	if out := s.ok("", "namespaces", "delete", "v"); out != "deleted v with 1 record\n" {
+		t.Errorf("delete says %q", out)
+	}
+	s.fails(exitRefused, "v", "count", "v")
+	for _, want := range []string{"StoreStream", "Retrieve", "Attend"} {
+		if out := s.ok("", "bench", "--records=50", "--dimension=8", "--clients=2", "--duration=20ms", "--json"); !strings.Contains(out, want) {
+			t.Errorf("bench lacks %s:\n%s", want, out)
+		}
+	}
+	if out := s.ok("", "namespaces", "--json"); out != "" {
+		t.Errorf("bench leaves behind %s", out)
+	}
+}
+
+func write(t *testing.T, name, content string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestImport(t *testing.T) {
+	s := serve(t)
+	var lines strings.Builder
+	for i := range 2500 {
+		switch i + 1 {
+		case 700:
+			lines.WriteString("{oops\n")
+		case 1800:
+			lines.WriteString(`{"id":"bad","body":"x","importance":7}` + "\n")
+		default:
+			fmt.Fprintf(&lines, `{"id":"r%d","body":"line %d","author":"a"}`+"\n", i+1, i+1)
+		}
+	}
+	bad := write(t, "bad.jsonl", lines.String())
+	mapped := []string{"--text-field=body", "--speaker-field=author"}
+	s.fails(exitRefused, "bad.jsonl: line 700: not a JSON object", append([]string{"import", bad, "stopped"}, mapped...)...)
+
+	code, out, errOut := s.run("", append([]string{"import", bad, "skipped", "--skip-bad"}, mapped...)...)
+	if code != exitOK || out != "stored 2,498 records in skipped, skipped 2 bad lines\n" {
+		t.Errorf("import --skip-bad: %d %q\n%s", code, out, errOut)
+	}
+	for _, says := range []string{"line 700 skipped: not a JSON object", "line 1800 skipped: importance"} {
+		if !strings.Contains(errOut, says) {
+			t.Errorf("import --skip-bad doesn't say %q:\n%s", says, errOut)
+		}
+	}
+	if out := s.ok("", "count", "skipped", "-w", "speaker=a"); out != "2,498\n" {
+		t.Errorf("%s records came", out)
+	}
+	refused := write(t, "refused.jsonl", `{"text":"fine"}`+"\n\n"+`{"text":"x","importance":7}`)
+	s.fails(exitRefused, "refused.jsonl, line 3: importance", "import", refused, "refused")
+	s.fails(exitRefused, "0 records stored before", "import", refused, "refused")
+
+	s.ok("", "import", write(t, "v.npy", string(npy(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 2), }", []float32{1, 2, 3, 4}))), "npy")
+	s.ok("", "import", write(t, "v.fvecs", string(fvecs([]float32{1, 2}, []float32{3, 4}))), "fvecs")
+	for _, n := range []string{"npy", "fvecs"} {
+		got := each(objects(t, s.ok("", "list", n, "--json", "--vectors")), "key")
+		if !reflect.DeepEqual(got, []any{[]any{1.0, 2.0}, []any{3.0, 4.0}}) {
+			t.Errorf("%s: keys %v", n, got)
+		}
+	}
+	s.ok(`{"id":"a","text":"from standard input"}`, "import", "-", "piped")
+	s.fails(exitUsage, "name the namespace", "import", bad)
+	s.fails(exitRefused, "no such file", "import", "nowhere.jsonl", "x")
+}
+
+func TestExportAndImportGiveTheSame(t *testing.T) {
+	s := serve(t)
+	s.ok("", "namespaces", "create", "v", "--metric=dot", "--dimension=2", "--value-dimension=3")
+	s.ok("", "store", "v", "--id=a", "--key=1,-0.5", "--value=1,2,3", "--importance=0.9", "--session=s")
+	s.ok("", "store", "notes", "My dog is called Ada.", "--id=m1", "--speaker=me", "--meta", `deep={"a":[1,null]}`)
+	s.ok("", "store", "notes", "The spare key is under the blue pot.")
+
+	dir := t.TempDir()
+	all, again := filepath.Join(dir, "all.engram"), filepath.Join(dir, "again.engram")
+	if out := s.ok("", "export", all); out != "wrote 3 records to "+all+"\n" {
+		t.Errorf("export says %q", out)
+	}
+	s.fails(exitRefused, "notes", "import", all)
+
+	other := serve(t)
+	if out := other.ok("", "import", all); out != "imported 3 records in 2 namespaces\n" {
+		t.Errorf("import says %q", out)
+	}
+	for _, args := range [][]string{
+		{"list", "notes", "--json", "--vectors"},
+		{"list", "v", "--json", "--vectors"},
+		{"retrieve", "notes", "the key", "--json"},
+		{"attend", "v", "--vector=1,1", "--json"},
+	} {
+		if was, is := s.ok("", args...), other.ok("", args...); was != is {
+			t.Errorf("engram %s was\n%s\nand is\n%s", strings.Join(args, " "), was, is)
+		}
+	}
+	other.ok("", "export", again, "notes", "v")
+
+	whole, err := os.ReadFile(all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	third := serve(t)
+	third.fails(exitRefused, "damaged", "import", write(t, "cut.engram", string(whole[:len(whole)-3])))
+	whole[len(whole)/2] ^= 0x40
+	third.fails(exitRefused, "", "import", write(t, "flipped.engram", string(whole)))
+
+	// JSON lines go the same way, but for what the server sets.
+	lines := s.ok("", "export", "-", "notes", "--format=jsonl")
+	third.ok(lines, "import", "-", "lines")
+	if got, want := each(objects(t, third.ok("", "list", "lines", "--json")), "text"), each(objects(t, lines), "text"); !reflect.DeepEqual(got, want) {
+		t.Errorf("texts %v; want %v", got, want)
+	}
+	s.fails(exitUsage, "name it", "export", "-", "--format=jsonl")
+}
+
+func TestRestartRestores(t *testing.T) {
+	dir := t.TempDir()
+	first := serve(t, "--data="+dir)
+	first.ok("", "store", "notes", "My dog is called Ada.", "--id=m1", "--speaker=me", "--meta", "turn=1")
+	first.ok("", "store", "notes", "The spare key is under the blue pot.", "--id=m2")
+	was := first.ok("", "list", "notes", "--json", "--vectors")
+	first.stop()
+
+	second := serve(t, "--data="+dir)
+	if is := second.ok("", "list", "notes", "--json", "--vectors"); is != was {
+		t.Errorf("was\n%s\nand is\n%s", was, is)
+	}
+	snapshot := objects(t, second.ok("", "snapshot", "--json"))[0]
+	if snapshot["records"] != 2.0 || snapshot["namespaces"] != 1.0 {
+		t.Errorf("snapshot %v", snapshot)
+	}
+	second.ok("", "store", "notes", "never to be seen again", "--id=m3")
+	if err := second.cmd.Process.Kill(); err != nil { // a crash
+		t.Fatal(err)
+	}
+	second.end()
+
+	third := serve(t, "--data="+dir)
+	if is := third.ok("", "list", "notes", "--json", "--vectors"); is != was {
+		t.Errorf("after a crash the last snapshot is not what is there:\n%s\nand is\n%s", was, is)
+	}
+	third.stop()
+}
+
+func TestTwoServersOnOneDirectory(t *testing.T) {
+	dir := t.TempDir()
+	s := serve(t, "--data="+dir)
+	other := begin(t, "--data="+dir)
+	if code := other.end(); code != exitRefused || !strings.Contains(other.log.String(), dir) {
+		t.Errorf("exit code %d:\n%s", code, other.log)
+	}
+	s.ok("", "store", "notes", "still here")
+}
+
+func TestAddressTaken(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	for _, flag := range []string{"--addr", "--admin"} {
+		p := begin(t, flag+"="+l.Addr().String())
+		if code := p.end(); code != exitRefused || !strings.Contains(p.log.String(), "Choose another address with "+flag) {
+			t.Errorf("exit code %d:\n%s", code, p.log)
+		}
+	}
+}
+
+func TestExitCodes(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = l.Close() // nobody answers here now
+	nobody := &process{t: t, api: l.Addr().String(), admin: l.Addr().String()}
+	nobody.fails(exitUnreachable, "no server answers at", "count", "notes")
+	nobody.fails(exitUnreachable, "no server answers at", "stats")
+	nobody.fails(exitUsage, "give one query", "retrieve", "notes")
+	nobody.fails(exitUsage, "give one query", "attend", "notes", "words", "--vector=1")
+	nobody.fails(exitUsage, "--where", "count", "notes", "--where=colour=red")
+	nobody.fails(exitUsage, "name records", "delete", "notes")
+	nobody.fails(exitUsage, "unknown flag", "count", "notes", "--nonsense")
+	nobody.fails(exitUsage, "above zero", "bench", "--records=0")
+
+	for _, args := range [][]string{{"serve", "--addr=0.0.0.0:0"}, {"serve", "--tls-cert=main.go"}, {"serve", "--embedder=openai"}} {
+		if code, _, errOut := engram("", args...); code != exitUsage {
+			t.Errorf("engram %s: exit code %d\n%s", strings.Join(args, " "), code, errOut)
+		}
+	}
+	for _, args := range [][]string{{}, {"--help"}, {"serve", "--help"}, {"retrieve", "--help"}, {"version"}, {"completion", "bash"}} {
+		if code, out, errOut := engram("", args...); code != exitOK || out == "" {
+			t.Errorf("engram %s: exit code %d\n%s%s", strings.Join(args, " "), code, out, errOut)
+		}
+	}
+}
+
+func TestDemo(t *testing.T) {
+	code, out, errOut := engram("", "demo")
+	if code != exitOK {
+		t.Fatalf("exit code %d\n%s", code, errOut)
+	}
+	if n := strings.Count(out, "attention by hour of the mission"); n != len(questions) {
+		t.Errorf("%d heat maps for %d questions", n, len(questions))
+	}
+	for _, want := range []string{"stored 8,482 utterances", "That's one small step for man", "day 9", "engram serve"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the demo lacks %q", want)
+		}
+	}
+}
