@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -59,10 +60,14 @@ func advice(err error, c *Connection) (string, int) {
 	if isUsage(err) {
 		return err.Error(), exitUsage
 	}
-	s, ok := status.FromError(err)
-	if !ok || s.Code() == codes.OK {
+	var refused interface {
+		error
+		GRPCStatus() *status.Status
+	}
+	if !errors.As(err, &refused) {
 		return err.Error(), exitRefused
 	}
+	s := refused.GRPCStatus()
 	switch s.Code() {
 	case codes.Unavailable:
 		return fmt.Sprintf("no server answers at %s (admin: %s). Start one with `engram serve`, or name its address with --addr and --admin.\n  (%s)", c.Addr, c.Admin, s.Message()), exitUnreachable
@@ -74,7 +79,7 @@ func advice(err error, c *Connection) (string, int) {
 		return fmt.Sprintf("the server at %s doesn't know this request; is it engram, and as new as this program? (%s)", c.Addr, s.Message()), exitRefused
 	}
 	var b strings.Builder
-	b.WriteString(s.Message())
+	b.WriteString(strings.Replace(err.Error(), refused.Error(), s.Message(), 1))
 	for _, d := range s.Details() {
 		if bad, ok := d.(*errdetails.BadRequest); ok {
 			for _, v := range bad.GetFieldViolations() {
