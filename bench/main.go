@@ -3,7 +3,7 @@
 //
 //	go run ./bench                 everything, in some minutes; needs Python and package registries
 //	go run ./bench -short          smaller, in seconds, to standard output; peers that are installed
-//	go run ./bench -only batch     one of single, batch, attend
+//	go run ./bench -only batch     one of single, batch, attend, loopback, gc
 //
 // A full run installs the newest Faiss and PyTorch in a virtual environment of the
 // user's cache folder. A short one uses those of the system's Python, and says so
@@ -43,6 +43,7 @@ var rows = []struct {
 	{"single", single},
 	{"batch", batch},
 	{"attend", attend},
+	{"loopback", loopback},
 }
 
 func main() {
@@ -101,7 +102,7 @@ func run() error {
 		}
 	}
 	if ran == 0 || ran < len(names) {
-		return fmt.Errorf("-only %s: there are single, batch and attend", *only)
+		return fmt.Errorf("-only %s: there are single, batch, attend, loopback and gc", *only)
 	}
 	if err := b.write(*out, ran == len(rows)); err != nil {
 		return err
