@@ -44,6 +44,7 @@ var rows = []struct {
 	{"batch", batch},
 	{"attend", attend},
 	{"loopback", loopback},
+	{"gc", gc},
 }
 
 func main() {

@@ -16,6 +16,7 @@ type line struct {
 	ratio   spread  // Engram's figure over theirs, the way in which more is better unless atMost
 	goal    float64 // 0: none
 	atMost  bool    // the goal is an upper one
+	unit    string  // of the ratio, if it is a difference or a share
 }
 
 func (l line) met() string {
@@ -109,8 +110,8 @@ func (r *report) write(w io.Writer) error {
 	}
 	b.WriteString("\n## The ratios\n\n| what | Engram | against | theirs | ratio (quartiles) | goal | met |\n|---|---|---|---|---|---|---|\n")
 	for _, l := range r.lines {
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %.2f (%.2f–%.2f) | %s | %s |\n",
-			l.what, l.engram, l.against, l.theirs, l.ratio.median, l.ratio.low, l.ratio.high, l.goalText(), l.met())
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %.2f%s (%.2f–%.2f) | %s | %s |\n",
+			l.what, l.engram, l.against, l.theirs, l.ratio.median, l.unit, l.ratio.low, l.ratio.high, l.goalText(), l.met())
 	}
 	if len(r.notes) > 0 {
 		b.WriteString("\n## Beside them\n\n")
