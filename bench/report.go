@@ -3,7 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
-	"runtime/debug"
+	"os/exec"
 	"strings"
 )
 
@@ -129,20 +129,11 @@ func (r *report) write(w io.Writer) error {
 	return err
 }
 
-// revision is the commit that was measured, if the build knows it.
+// revision is the commit that is measured.
 func revision() string {
-	commit, changed := "unknown", ""
-	if b, ok := debug.ReadBuildInfo(); ok {
-		for _, s := range b.Settings {
-			switch s.Key {
-			case "vcs.revision":
-				commit = s.Value[:min(12, len(s.Value))]
-			case "vcs.modified":
-				if s.Value == "true" {
-					changed = " with changes"
-				}
-			}
-		}
+	out, err := exec.Command("git", "describe", "--always", "--dirty", "--exclude=*").Output()
+	if err != nil {
+		return "unknown"
 	}
-	return commit + changed
+	return strings.TrimSpace(string(out))
 }

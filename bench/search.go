@@ -68,7 +68,7 @@ func single(b *bench) error {
 		err = b.race(what, d, 1, []contender{d.searching(1), bandwidth(d)}, []rival{{peer: vek, goal: 1, check: d.agree}},
 			func(t times) {
 				b.report.compare(what, t, readBandwidth, readBandwidth, 0.9)
-				b.report.note("read bandwidth over %v: %.1f GB/s", s, float64(s.bytes())/spreadOf(t[readBandwidth]).median/1e9)
+				b.report.note("read bandwidth beside %v: %.1f GB/s", s, float64(s.bytes())/spreadOf(t[readBandwidth]).median/1e9)
 			})
 		d.free()
 		if err != nil {
@@ -97,7 +97,7 @@ func batch(b *bench) error {
 		err = b.race(what, d, batched, []contender{d.searching(batched), multiplyAdds(work)}, []rival{{peer: faiss, goal: goal, check: d.agree}},
 			func(t times) {
 				b.report.compare(what, t, multiplyAddPeak, multiplyAddPeak, 0.8)
-				b.report.note("multiply-add peak: %.0f G/s", work/spreadOf(t[multiplyAddPeak]).median/1e9)
+				b.report.note("multiply-add peak beside %v: %.0f G/s", s, work/spreadOf(t[multiplyAddPeak]).median/1e9)
 			})
 		d.free()
 		if err != nil {

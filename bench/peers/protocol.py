@@ -59,6 +59,6 @@ class Peer:
 
 
 def blas(show):
-    """The arithmetic library's line of a configuration's description."""
+    """The arithmetic libraries of a configuration's description."""
     lines = [s.strip(" -") for s in show.splitlines()]
-    return "; ".join(s for s in lines if s.startswith(("Intel", "OpenBLAS", "BLAS", "LAPACK", "OpenMP")))
+    return "; ".join(s for s in lines if s.startswith(("Intel(R)", "OpenBLAS", "CPU capability")))
