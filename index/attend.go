@@ -44,6 +44,9 @@ type Attention struct {
 func Attend(ctx context.Context, shape Shape, parts []Part, queries [][]float32, opt AttendOptions) ([]Attention, Stats, error) {
 	stride := pad(shape.Dim) + pad(shape.ValueDim)
 	rows := min(blockRows(stride), attendRows)
+	if len(queries) >= attendPanelQueries {
+		rows = max(rows, panelBlock)
+	}
 	n := workers(opt.Workers, parts, rows, stride*len(queries))
 	a := newAttend(shape, parts, queries, opt, n)
 	defer a.release()
@@ -62,6 +65,10 @@ func Attend(ctx context.Context, shape Shape, parts []Part, queries [][]float32,
 // attendRows bounds a block of Attend: what PanelWeightedSum adds up before it
 // goes over to float64, at best.
 const attendRows = 512
+
+// panelBlock is the least rows of a block for panels of Attend, whose sums in
+// float64 are added to once a block.
+const panelBlock = 128
 
 // attendPanelQueries is the number of queries from which on Attend's panels pay.
 const attendPanelQueries = 8

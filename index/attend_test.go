@@ -151,13 +151,13 @@ func (f *fixture) checkAttend(t failer, queries [][]float32, opt AttendOptions) 
 	}
 	scanned := int64(0)
 	for q, query := range queries {
-		delta := 0.0
-		if len(queries) >= attendPanelQueries {
+		delta, panels := 0.0, len(queries) >= attendPanelQueries
+		if panels {
 			delta = f.delta(query, opt.Scale)
 		}
 		e := f.attend(query, opt.Scale)
 		e.check(t, got[q], delta)
-		f.checkTop(t, got[q], query, opt, delta)
+		f.checkTop(t, got[q], query, opt, panels, delta)
 		scanned += int64(e.attended)
 	}
 	if stats.RowsScanned != scanned {
@@ -167,14 +167,14 @@ func (f *fixture) checkAttend(t failer, queries [][]float32, opt AttendOptions) 
 
 // checkTop holds the heaviest rows to what Search finds: the same, or where panels
 // score, as heavy within delta.
-func (f *fixture) checkTop(t failer, got Attention, query []float32, opt AttendOptions, delta float64) {
+func (f *fixture) checkTop(t failer, got Attention, query []float32, opt AttendOptions, panels bool, delta float64) {
 	t.Helper()
 	want := f.search(query, opt.TopWeights, never)
 	if len(got.Top) != len(want) {
 		t.Fatalf("%d top weights, want %d", len(got.Top), len(want))
 	}
 	for i, w := range got.Top {
-		if delta == 0 && (Hit{w.Part, w.Row, w.Score}) != want[i] {
+		if !panels && (Hit{w.Part, w.Row, w.Score}) != want[i] {
 			t.Fatalf("top weight %d is %+v, want %+v", i, w, want[i])
 		}
 		if d := opt.Scale * math.Abs(float64(w.Score)-float64(want[i].Score)); d > delta {

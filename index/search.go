@@ -19,9 +19,20 @@ type SearchOptions struct {
 // panelQueries is the number of queries from which on panels pay.
 const panelQueries = 6
 
-// panelRows is how many rows a panel scores at a time: the scores stay in the
-// first-level cache, the rows in the second, and a call well under 100 µs.
-func panelRows(dim int) int { return max(12, min(192, 1<<16/pad(dim)/12*12)) }
+// mostPanelRows is how many rows a panel scores at a time at most: the scores stay
+// in the first-level cache. It is a multiple of 64 and of what kernels tile by.
+const mostPanelRows = 192
+
+// panelRows is how many rows of a dimension a panel scores at a time, a divisor of
+// mostPanelRows: the rows stay in the second-level cache, and a call takes well
+// under 100 µs.
+func panelRows(dim int) int {
+	n := mostPanelRows
+	for n > 12 && n*pad(dim) > 96<<10 {
+		n /= 2
+	}
+	return n
+}
 
 // sparse is the share of eligible rows, as a divisor, below which they are
 // gathered rather than scored with the rest.
@@ -34,6 +45,9 @@ const sparse = 4
 func Search(ctx context.Context, shape Shape, parts []Part, queries [][]float32, opt SearchOptions) ([][]Hit, Stats, error) {
 	stride := pad(shape.Dim)
 	rows := blockRows(stride)
+	if len(queries) >= panelQueries {
+		rows = mostPanelRows * max(1, rows/mostPanelRows)
+	}
 	n := workers(opt.Workers, parts, rows, stride*len(queries))
 	s := newSearch(shape, parts, queries, opt, n)
 	defer s.release()
