@@ -19,7 +19,9 @@ func (d *draft) merge(c *Change, lsn LSN, now int64) version {
 		time: c.Time, hash: hash, place: c.Place, importance: c.Importance,
 	}
 	fromText := c.KeyFromText
-	v.old, v.exists = d.find(hash, c.ID)
+	if c.Created != lsn { // else this mutation creates it
+		v.old, v.exists = d.find(hash, c.ID)
+	}
 	if v.exists && c.Mask != MaskAll {
 		s := &d.segments[v.old.segment]
 		w := &s.rows[v.old.row]

@@ -58,14 +58,11 @@ func (c *committer) storeIn(d *draft, m *Mutation, s *Store) (*StoreResult, erro
 	for i := range s.Records {
 		p := &s.Records[i]
 		id := p.ID
-		var old Ref
-		exists := false
 		if id == "" {
 			id = c.db.newID()
 			generated = append(generated, id)
-		} else {
-			old, exists = d.Find(id)
 		}
+		old, exists := d.Find(id)
 		if err := d.holds(p, id, old, exists); err != nil {
 			return nil, err
 		}

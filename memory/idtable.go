@@ -40,20 +40,6 @@ func hashID(id string) uint32 { return uint32(maphash.String(hashSeed, id)) }
 // tag is the part of a hash that a slot keeps; never 0, which marks a free slot.
 func tag(hash uint32) uint32 { return max(hash>>16, 1) << 16 }
 
-// lookup gives the newest row of an id, asking same which rows are of that id.
-func (t idTable) lookup(hash uint32, same func(row uint32) bool) (row uint32, ok bool) {
-	mask := uint32(len(t) - 1)
-	for i := hash & mask; ; i = (i + 1) & mask {
-		slot := atomic.LoadUint32(&t[i])
-		if slot == 0 {
-			return 0, false
-		}
-		if slot&^0xffff == tag(hash) && same(slot&0xffff) {
-			return slot & 0xffff, true
-		}
-	}
-}
-
 // insert makes row the newest of its id and gives the one that was, or noRow. The
 // row itself is not published by this: link is called before it can be found.
 func (t idTable) insert(hash, row uint32, same func(row uint32) bool, link func(prev uint16)) {

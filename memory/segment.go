@@ -176,24 +176,33 @@ func (s *segView) find(hash uint32, id string) (uint32, bool) {
 		}
 		return 0, false
 	}
-	// A slot can name a row that this view hasn't published, of whose chunk it may
-	// not know: only published rows tell their ids.
-	var found uint32
-	_, ok := s.ids.lookup(hash, func(r uint32) bool {
-		if s.rows[r].hash != hash {
-			return false
+	mask, want := uint32(len(s.ids)-1), tag(hash)
+	for i := hash & mask; ; i = (i + 1) & mask {
+		slot := atomic.LoadUint32(&s.ids[i])
+		if slot == 0 {
+			return 0, false
 		}
-		for r >= s.n {
-			prev := s.rows[r].prev
-			if prev == noRow {
-				return false
-			}
-			r = uint32(prev)
+		if slot&^0xffff != want {
+			continue
 		}
-		found = r
-		return readID(s.at(&s.rows[r])) == id
-	})
-	return found, ok && !s.isDead(found)
+		if r, ok := s.published(slot & 0xffff); ok && s.rows[r].hash == hash && readID(s.at(&s.rows[r])) == id {
+			return r, !s.isDead(r)
+		}
+	}
+}
+
+// published goes back from a row that a slot names to the newest of the same id
+// that this view shows. The view may not know the chunk of a later one, which
+// therefore can't be asked for its id.
+func (s *segView) published(r uint32) (uint32, bool) {
+	for r >= s.n {
+		prev := s.rows[r].prev
+		if prev == noRow {
+			return 0, false
+		}
+		r = uint32(prev)
+	}
+	return r, true
 }
 
 // append adds a row, for which there is room; r's hash, payload position and prev
