@@ -28,6 +28,6 @@ const (
 	chunkMask = 1<<24 - 1 // a segment has at most a chunk a row
 )
 
-func (r *row) chunk() int     { return int(r.payload >> 32 & chunkMask) }
-func (r *row) offset() uint32 { return uint32(r.payload) }
+func (r *row) chunk() int           { return int(r.payload >> 32 & chunkMask) }
+func (r *row) offset() uint32       { return uint32(r.payload) }
 func (r *row) has(flag uint64) bool { return r.payload&flag != 0 }
