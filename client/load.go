@@ -46,7 +46,7 @@ func (c *Client) Load(ctx context.Context, namespace string, records iter.Seq2[R
 		}
 		if err != nil {
 			cancel()
-			<-sent // the sequence is no longer read when Load returns
+			_ = <-sent // the sequence is no longer read when Load returns
 			return n, err
 		}
 		n += len(reply.GetResults())

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	_ "embed"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -56,7 +57,7 @@ utterances of the Apollo 11 voice transcript, asks questions by Retrieve and Att
 and leaves nothing behind.`
 }
 
-func (c *demoCmd) Run(ctx context.Context, cli *cli, t *terminal) error {
+func (c *demoCmd) Run(ctx context.Context, cli *cli, t *terminal) (err error) {
 	if c.Width > 0 {
 		t.width = c.Width
 	}
@@ -67,7 +68,10 @@ func (c *demoCmd) Run(ctx context.Context, cli *cli, t *terminal) error {
 		stop()
 		return err
 	}
-	defer func() { stop(); <-served }()
+	defer func() {
+		stop()
+		err = errors.Join(err, <-served)
+	}()
 	e, err := client.Dial(addr)
 	if err != nil {
 		return err
