@@ -57,7 +57,7 @@ func emulated(args []string, timeout time.Duration) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }() // a leftover in /tmp spoils no result
 	if err := makeDisc(dir, args); err != nil {
 		return 0, err
 	}
@@ -74,13 +74,14 @@ func emulated(args []string, timeout time.Duration) (int, error) {
 	if err := cmd.Start(); err != nil {
 		return 0, err
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = cmd.Wait() // however it ended, the exit line decides
+	}()
 	code, err := follow(serial, ended, start.Add(timeout))
-	// An error here means that it ended by itself, and follow has seen that.
-	if cmd.Process.Kill() == nil {
-		<-ended
-	}
+	_ = cmd.Process.Kill() // fails where it has ended by itself
+	<-ended
 	log.Printf("%.0f s in Bochs", time.Since(start).Seconds())
 	return code, err
 }
@@ -158,12 +159,12 @@ func archive(executables map[string]string, order []byte) ([]byte, error) {
 
 // follow prints what the guest writes to its serial line until the exit line,
 // and returns the code in it.
-func follow(path string, ended <-chan error, deadline time.Time) (int, error) {
+func follow(path string, ended <-chan struct{}, deadline time.Time) (int, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return 0, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	var line []byte
 	chunk := make([]byte, 4096)
 	over := false
@@ -188,10 +189,10 @@ func follow(path string, ended <-chan error, deadline time.Time) (int, error) {
 			continue
 		case over:
 			fmt.Printf("%s\n", line)
-			return 0, errors.New("Bochs ended before the program did")
+			return 0, errors.New("the emulator ended before the program did")
 		case time.Now().After(deadline):
 			fmt.Printf("%s\n", line)
-			return 0, errors.New("out of time in Bochs")
+			return 0, errors.New("out of time in the emulator")
 		}
 		select {
 		case <-ended:
