@@ -19,6 +19,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 )
@@ -193,7 +194,7 @@ func (b *bench) race(what string, d *data, queries int, contenders []contender, 
 	done(t)
 	for i, r := range rivals {
 		if r.peer != nil {
-			b.report.compare(what, t, names[i], fmt.Sprintf("%s, %d threads", names[i], threads[i]), r.goal)
+			b.report.compare(what, t, names[i], fmt.Sprintf("%s, %d of %d cores", names[i], threads[i], runtime.NumCPU()), r.goal)
 		}
 	}
 	for _, l := range b.report.lines[len(b.report.lines)-1-len(slices.DeleteFunc(names, func(n string) bool { return n == "" })):] {
