@@ -42,8 +42,11 @@ func (o Order) compare(a, b Position) int {
 
 func (r *row) position() Position { return Position{r.time, LSN(r.created), r.place} }
 
-// bounds hold the positions of all rows of a segment, dead ones too.
+// bounds hold the positions of a segment's first rows, dead ones too. They are
+// known of segments that others follow. Such a one can become the last again, and
+// take more rows: then they are of no use to views that show those.
 type bounds struct {
+	rows          uint32
 	created, time [2]Position // first and last of each order
 }
 
@@ -58,10 +61,9 @@ func (b *bounds) of(o Order) (first, last Position) {
 	return p[0], p[1]
 }
 
-// boundsOf looks at the first n rows.
 func boundsOf(rows []row) *bounds {
 	p := rows[0].position()
-	b := &bounds{created: [2]Position{p, p}, time: [2]Position{p, p}}
+	b := &bounds{rows: uint32(len(rows)), created: [2]Position{p, p}, time: [2]Position{p, p}}
 	widen := func(o Order, span *[2]Position, p Position) {
 		if o.compare(p, span[0]) < 0 {
 			span[0] = p
@@ -80,11 +82,16 @@ func boundsOf(rows []row) *bounds {
 
 // span gives the bounds of a segment's positions; false if they aren't known.
 func (s *segView) span(o Order) (first, last Position, ok bool) {
-	if b := s.bounds.Load(); b != nil {
-		first, last = b.of(o)
-		return first, last, true
+	if !s.bounded() {
+		return Position{}, Position{}, false
 	}
-	return Position{}, Position{}, false
+	first, last = s.bounds.Load().of(o)
+	return first, last, true
+}
+
+func (s *segView) bounded() bool {
+	b := s.bounds.Load()
+	return b != nil && b.rows >= s.n
 }
 
 // listed is a candidate for a page.

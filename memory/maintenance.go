@@ -108,7 +108,7 @@ func (v *View) job(z *sizes) func(*maintenance, *View) error {
 		switch {
 		case s.deadRows >= z.compactRows && 4*s.deadRows > s.n && s.deadRows > s.compactRefused.Load():
 			return func(m *maintenance, v *View) error { return m.compact(v, i) }
-		case complete && s.bounds.Load() == nil:
+		case complete && !s.bounded():
 			return func(_ *maintenance, v *View) error {
 				s := &v.segments[i]
 				s.bounds.Store(boundsOf(s.rows[:s.n]))

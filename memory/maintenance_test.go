@@ -3,6 +3,7 @@ package memory
 import (
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 	"time"
 
@@ -192,5 +193,38 @@ func TestRetrieveAllocatesTheSame(t *testing.T) {
 		if large > most {
 			t.Errorf("filtered %v: %v allocations of 100 records, %v of 150,000", filtered, small, large)
 		}
+	}
+}
+
+// A segment that another followed can become the last again and take more rows,
+// which its bounds don't cover.
+func TestListAfterTheLastSegmentIsGone(t *testing.T) {
+	db := newTestDB(t)
+	fill(t, db, "n", 0, 70_000, 4)
+	all, err := db.Delete(t.Context(), &Delete{Namespace: "n", IDs: []string{"id1", "id2"}})
+	if err != nil || all.Deleted != 2 {
+		t.Fatal(err)
+	}
+	for from := 40_000; from < 70_000; from += 1000 { // the first segment is compacted and has room
+		ids := make([]string, 1000)
+		for i := range ids {
+			ids[i] = fmt.Sprint("id", from+i)
+		}
+		if _, err := db.Delete(t.Context(), &Delete{Namespace: "n", IDs: ids}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	idle(t, db, "n")
+	fill(t, db, "n", 100_000, 100_010, 4)
+	idle(t, db, "n")
+	v := view(t, db, "n")
+	defer v.Release()
+	var got []string
+	page, _, _ := v.List(ListOptions{Order: CreatedDesc, N: 3})
+	for _, r := range page {
+		got = append(got, r.ID)
+	}
+	if want := []string{"id100009", "id100008", "id100007"}; !slices.Equal(got, want) {
+		t.Errorf("the newest are %v, want %v", got, want)
 	}
 }

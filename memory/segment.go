@@ -29,7 +29,7 @@ type segment struct {
 	first   [1][]byte
 	payload int64 // bytes of all payloads
 
-	// bounds are set once no row will be added: see list.go.
+	// bounds let List pass over the segment: see list.go.
 	bounds atomic.Pointer[bounds]
 
 	// Where the budget had no room: maintenance leaves the segment alone until it
