@@ -33,20 +33,22 @@ func (c *Client) Load(ctx context.Context, namespace string, records iter.Seq2[R
 	if err != nil {
 		return 0, err
 	}
-	sent := make(chan error, 1)
+	var sendErr error // once sent is closed
+	sent := make(chan struct{})
 	go func() {
-		err := send(stream, namespace, records)
-		sent <- errors.Join(err, stream.CloseSend())
+		defer close(sent)
+		sendErr = errors.Join(send(stream, namespace, records), stream.CloseSend())
 	}()
 	n := 0
 	for {
 		reply, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
-			return n, <-sent
+			<-sent
+			return n, sendErr
 		}
 		if err != nil {
 			cancel()
-			_ = <-sent // the sequence is no longer read when Load returns
+			<-sent // the sequence is no longer read when Load returns
 			return n, err
 		}
 		n += len(reply.GetResults())
