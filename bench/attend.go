@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 
 	"engram/index"
 )
@@ -30,7 +31,7 @@ func (d *data) agreeContext(p *peer, queries int) error {
 	if err != nil {
 		return err
 	}
-	for _, variant := range variants {
+	for _, variant := range p.variants {
 		theirs, err := p.ask(question{Op: "answer", Variant: variant, Queries: queries, Threads: p.threads[0]})
 		if err != nil {
 			return err
@@ -51,13 +52,12 @@ func (d *data) agreeContext(p *peer, queries int) error {
 	return nil
 }
 
-// How PyTorch is asked: softmax(q·Kᵀ)·V in so many words, or by its fused function.
+// How PyTorch is asked: softmax(q·Kᵀ)·V in so many words, or by its fused function,
+// which not every version has.
 const (
 	worded = ""
 	fused  = "fused"
 )
-
-var variants = []string{worded, fused}
 
 // attend measures attention against read bandwidth, the multiply-add peak and PyTorch.
 func attend(b *bench) error {
@@ -79,10 +79,11 @@ func attend(b *bench) error {
 			} else {
 				contenders = append(contenders, multiplyAdds(work))
 			}
-			err := b.race(what, d, queries, contenders, []rival{
-				{peer: torch, variant: worded, told: "softmax(q·Kᵀ)·V", goal: peerGoal, check: d.agreeContext},
-				{peer: torch, variant: fused, told: "scaled_dot_product_attention"},
-			}, func(t times) { b.report.compare(what, t, limit, limit, goal) })
+			rivals := []rival{{peer: torch, variant: worded, told: "softmax(q·Kᵀ)·V", goal: peerGoal, check: d.agreeContext}}
+			if torch != nil && slices.Contains(torch.variants, fused) {
+				rivals = append(rivals, rival{peer: torch, variant: fused, told: "scaled_dot_product_attention"})
+			}
+			err := b.race(what, d, queries, contenders, rivals, func(t times) { b.report.compare(what, t, limit, limit, goal) })
 			if err != nil {
 				d.free()
 				return err

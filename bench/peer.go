@@ -22,9 +22,10 @@ var scripts embed.FS
 // A peer is another program that does the same work, in a process of its own. It is
 // asked in lines of JSON and answers each with one.
 type peer struct {
-	name    string
-	about   string // versions, and of what arithmetic is done with
-	threads []int  // worth trying
+	name     string
+	about    string   // versions, and of what arithmetic is done with
+	variants []string // of the work, that this version has
+	threads  []int    // worth trying
 
 	cmd *exec.Cmd
 	in  io.WriteCloser
@@ -47,11 +48,12 @@ type question struct {
 
 // An answer is a peer's line.
 type answer struct {
-	Error   string      `json:"error"`
-	About   string      `json:"about"`
-	Seconds float64     `json:"seconds"`
-	IDs     [][]int     `json:"ids"`
-	Context [][]float64 `json:"context"`
+	Error    string      `json:"error"`
+	About    string      `json:"about"`
+	Variants []string    `json:"variants"`
+	Seconds  float64     `json:"seconds"`
+	IDs      [][]int     `json:"ids"`
+	Context  [][]float64 `json:"context"`
 }
 
 func start(name string, cmd *exec.Cmd) (*peer, error) {
@@ -79,7 +81,7 @@ func start(name string, cmd *exec.Cmd) (*peer, error) {
 		p.stop()
 		return nil, err
 	}
-	p.about = a.About
+	p.about, p.variants = a.About, a.Variants
 	return p, nil
 }
 
@@ -154,7 +156,10 @@ type peers struct {
 
 // python starts a script of bench/peers, with an interpreter that has what it needs.
 func (ps *peers) python(ctx context.Context, name, script string, packages ...string) (*peer, error) {
-	interpreters := []string{"/usr/bin/python3", "python3", ps.venvPython()}
+	interpreters := []string{"/usr/bin/python3", "python3"}
+	if _, err := os.Stat(ps.venvPython()); err == nil {
+		interpreters = append(interpreters, ps.venvPython())
+	}
 	if !ps.short {
 		python, err := ps.venv(ctx, packages)
 		if err != nil {

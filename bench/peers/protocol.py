@@ -56,9 +56,3 @@ class Peer:
             except Exception as e:  # told to the asker, who ends the run
                 a = {"error": repr(e)}
             print(json.dumps(a), flush=True)
-
-
-def blas(show):
-    """The arithmetic libraries of a configuration's description."""
-    lines = [s.strip(" -") for s in show.splitlines()]
-    return "; ".join(s for s in lines if s.startswith(("Intel(R)", "OpenBLAS", "CPU capability")))

@@ -1,6 +1,7 @@
 """PyTorch's softmax(q·Kᵀ)·V, in so many words and by its fused function."""
 
 import os
+import re
 import sys
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -11,12 +12,21 @@ except ImportError as e:
     print('{"error": "%s"}' % e)
     sys.exit(0)
 
-from protocol import Peer, blas
+from protocol import Peer
+
+
+def blas(show):
+    """The arithmetic libraries of a configuration's description."""
+    lines = [s.strip(" -") for s in show.splitlines()]
+    named = [s for s in lines if s.startswith(("Intel(R)", "CPU capability"))]
+    return "; ".join(["BLAS: " + "".join(re.findall(r"BLAS_INFO=(\w+)", show)[:1])] + named)
+
 
 
 class Attend(Peer):
     def about(self, q):
-        return {"about": f"PyTorch {torch.__version__} ({blas(torch.__config__.show())})"}
+        variants = ["", "fused"] if hasattr(torch.nn.functional, "scaled_dot_product_attention") else [""]
+        return {"about": f"PyTorch {torch.__version__} ({blas(torch.__config__.show())})", "variants": variants}
 
     def prepare(self):
         self.keys, self.values, self.asked = map(torch.from_numpy, (self.keys, self.values, self.asked))
