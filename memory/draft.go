@@ -195,7 +195,8 @@ func (d *draft) reserveTail(sizes []int, values bool) (int, error) {
 	}
 	rows := live + fresh
 	bytes := s.livePayload() + sum(sizes[:fresh])
-	tries := [][2]int{{min(limit, rows+rows/2), 0}, {rows, bytes}}
+	// A quarter to spare: more would cost more than 100 bytes a record in its row.
+	tries := [][2]int{{min(limit, rows+rows/4), 0}, {rows, bytes}}
 	tries[0][1] = int(int64(bytes) * int64(tries[0][0]) / int64(rows))
 	var grown segView
 	err := d.attempt(tries, values || s.vectors.HasValues(), s.totalBytes(), func(capacity, payload int) (err error) {

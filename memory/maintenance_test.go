@@ -228,3 +228,14 @@ func TestListAfterTheLastSegmentIsGone(t *testing.T) {
 		t.Errorf("the newest are %v, want %v", got, want)
 	}
 }
+
+func TestBytesOfARecord(t *testing.T) {
+	db := newTestDB(t)
+	for _, n := range []int{8, 100, 1000, 40_000, 131_072} {
+		name := fmt.Sprint(n)
+		fill(t, db, name, 0, n, 4)
+		if each := float64(statsOf(t, db, name).RowBytes) / float64(n); each >= 100 {
+			t.Errorf("of %d, a record takes %.1f bytes beyond its vectors and payload", n, each)
+		}
+	}
+}

@@ -97,7 +97,7 @@ func collection() time.Duration {
 }
 
 // residentBytes is the resident set of the process, which only Linux tells like this.
-func residentBytes(t *testing.T) int64 {
+func residentBytes(t testing.TB) int64 {
 	b, err := os.ReadFile("/proc/self/statm")
 	if err != nil {
 		t.Fatal(err)
