@@ -76,6 +76,7 @@ func machine() []string {
 	return []string{
 		fmt.Sprintf("processor: %s, family %d model %d; %d cores", c.BrandName, c.Family, c.Model, runtime.NumCPU()),
 		fmt.Sprintf("memory: %s; last-level cache %d MiB", totalMemory(), c.Cache.L3>>20),
+		"others' load when the run began: " + load(),
 		fmt.Sprintf("Engram: instruction set %s, %s, GOMAXPROCS %d, %s/%s", kernel.Set(), runtime.Version(), runtime.GOMAXPROCS(0), runtime.GOOS, runtime.GOARCH),
 	}
 }
@@ -87,6 +88,16 @@ func totalMemory() string {
 		if _, err := fmt.Sscanf(line, "MemTotal: %d kB", &kib); err == nil {
 			return fmt.Sprintf("%.1f GiB", float64(kib)/(1<<20))
 		}
+	}
+	return "unknown"
+}
+
+// load is the average number of threads that wanted a core in the last minute: above
+// nothing, the figures are to be taken with care.
+func load() string {
+	b, _ := os.ReadFile("/proc/loadavg")
+	if f := strings.Fields(string(b)); len(f) > 0 {
+		return f[0] + " threads wanted a core"
 	}
 	return "unknown"
 }
