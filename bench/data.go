@@ -87,7 +87,7 @@ func (d *data) free() {
 	}
 	for _, f := range []string{d.keysFile, d.valuesFile, d.queriesFile} {
 		if f != "" {
-			os.Remove(f)
+			_ = os.Remove(f)
 		}
 	}
 }
@@ -99,7 +99,7 @@ func (d *data) write(dir string) error {
 		if err != nil {
 			return "", err
 		}
-		defer f.Close()
+		defer func() { _ = f.Close() }()
 		w := bufio.NewWriterSize(f, 1<<20)
 		err = each(func(v []float32) error { return binary.Write(w, binary.LittleEndian, v) })
 		if err != nil {

@@ -49,7 +49,7 @@ func serve() (*served, error) {
 	s.SetReady()
 	conn, err := dial(api)
 	return &served{db, conn, func() error {
-		conn.Close()
+		_ = conn.Close()
 		cancel()
 		return errors.Join(<-done, db.Close())
 	}}, err
@@ -108,7 +108,7 @@ func echoing(requestBytes, replyBytes int) (call func() error, stop func(), err 
 	if err != nil {
 		return nil, nil, err
 	}
-	go s.Serve(l)
+	go func() { _ = s.Serve(l) }()
 	conn, err := dial(l)
 	if err != nil {
 		s.Stop()
@@ -118,7 +118,7 @@ func echoing(requestBytes, replyBytes int) (call func() error, stop func(), err 
 	call = func() error {
 		return conn.Invoke(context.Background(), "/bench.Echo/Echo", in, new(wrapperspb.BytesValue))
 	}
-	return call, func() { conn.Close(); s.Stop() }, nil
+	return call, func() { _ = conn.Close(); s.Stop() }, nil
 }
 
 // calls is how many calls, one after the other, make one measurement.

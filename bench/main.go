@@ -80,7 +80,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	if *cache == "" {
 		user, err := os.UserCacheDir()
 		if err != nil {

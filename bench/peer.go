@@ -110,8 +110,8 @@ func (p *peer) stop() {
 	if p == nil {
 		return
 	}
-	p.in.Close()
-	p.cmd.Wait()
+	_ = p.in.Close()
+	_ = p.cmd.Wait()
 }
 
 func (p *peer) load(d *data) error {

@@ -95,7 +95,7 @@ func (o *OpenAI) post(ctx context.Context, body []byte, count int) ([][]float32,
 	if err != nil {
 		return nil, o.unreachable(try, ctx, err)
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }()
 	if response.StatusCode != http.StatusOK {
 		return nil, o.refused(response)
 	}

@@ -40,8 +40,6 @@ func newTestDB(t testing.TB, opts ...func(*Options)) *DB {
 	return db
 }
 
-func guarded(o *Options) { o.Pool = slab.NewGuardedPool(4 << 30) }
-
 func put(id string, key ...float32) Put {
 	return Put{Record: Record{ID: id, Key: key, Text: "text of " + id}}
 }

@@ -201,6 +201,11 @@ func (c *serveCmd) budget() int64 {
 			limit = total / 3 * 2
 		}
 	}
+	if os.Getenv("GOGC") == "" {
+		// Records lie outside the heap, which is small: collecting it whenever it
+		// doubles would be often.
+		debug.SetGCPercent(400)
+	}
 	if os.Getenv("GOMEMLIMIT") == "" && total > 0 {
 		debug.SetMemoryLimit(max(total-limit, int64(c.InFlight)+256<<20))
 	}
