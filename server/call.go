@@ -136,7 +136,7 @@ func (r registrar) RegisterService(desc *grpc.ServiceDesc, impl any) {
 // serve is what every call has around its handler.
 func (s *Server) serve(ss grpc.ServerStream, m *method, handle func(*exchange) error) (err error) {
 	x := &exchange{Context: ss.Context(), s: s, m: m}
-	x.in = inbound{f: s.inflight, ctx: x.Context, limit: int64(s.limits.MessageBytes)}
+	x.in = inbound{f: s.inflight, ctx: x.Context, limit: 2 * int64(s.limits.MessageBytes)}
 	x.out.f = s.inflight
 	x.deadline, _ = x.Context.Value(deadlineKey{}).(*deadline)
 	start := s.clock.Now()

@@ -3,8 +3,10 @@
 package server
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,6 +22,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
@@ -39,20 +42,35 @@ func resident(t testing.TB) int64 {
 	return pages * int64(os.Getpagesize())
 }
 
-// A thousand connections send a message of 16 MiB each, 16 GiB in all. The process, which
-// is the thousand clients too, grows by no more than the budget and what the connections
+// largeMessagesTo makes TestThousandLargeMessages its own clients, in a process apart.
+const largeMessagesTo = "ENGRAM_TEST_LARGE_MESSAGES_TO"
+
+// A thousand connections send a message of 16 MiB each, 16 GiB in all. The server, whose
+// clients are another process, grows by no more than its budget and what the connections
 // themselves take.
 func TestThousandLargeMessages(t *testing.T) {
 	const connections = 1000
+	if addr := os.Getenv(largeMessagesTo); addr != "" {
+		sendLargeMessages(t, addr, connections)
+		return
+	}
 	h := start(t)
-	request := field(2, field(4, make([]byte, 16<<20-64))) // one record with too much text
-	conns := make([]*grpc.ClientConn, connections)
-	small := []byte{}
-	for i := range conns {
-		conns[i] = h.dial(h.apiAddr)
-		var reply []byte
-		err := conns[i].Invoke(ctx(t), "/engram.v1.MemoryService/Get", &small, &reply, grpc.ForceCodec(rawCodec{}))
-		wantCode(t, err, codes.InvalidArgument)
+	clients := exec.Command(os.Args[0], "-test.run=^TestThousandLargeMessages$", "-test.v")
+	clients.Env = append(os.Environ(), largeMessagesTo+"="+h.apiAddr)
+	clients.Stderr = os.Stderr
+	begin, err := clients.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := clients.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := clients.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	for lines.Scan() && lines.Text() != "connected" {
 	}
 	runtime.GC()
 	debug.FreeOSMemory()
@@ -74,37 +92,22 @@ func TestThousandLargeMessages(t *testing.T) {
 			}
 		}
 	})
-	var counts [17]atomic.Int64
-	var calls sync.WaitGroup
-	for _, conn := range conns {
-		calls.Go(func() {
-			var reply []byte
-			err := conn.Invoke(t.Context(), "/engram.v1.MemoryService/Store", &request, &reply, grpc.ForceCodec(rawCodec{}))
-			counts[status.Code(err)].Add(1)
-			switch status.Code(err) {
-			case codes.InvalidArgument: // it was read
-			case codes.ResourceExhausted:
-				if detail[*errdetails.RetryInfo](err) == nil {
-					t.Errorf("no RetryInfo: %v", err)
-				}
-			case codes.DeadlineExceeded: // cut: not complete in time
-			default:
-				t.Error(err)
-			}
-		})
+	if err := begin.Close(); err != nil {
+		t.Error(err)
 	}
-	calls.Wait()
+	for lines.Scan() {
+		t.Log("clients:", lines.Text())
+	}
+	if err := clients.Wait(); err != nil {
+		t.Error("the clients failed:", err)
+	}
 	close(done)
 	watch.Wait()
 	grown := peak.Load() - before
-	t.Logf("%d were read, %d refused, %d cut; memory grew by %d MiB, the budget being %d MiB", counts[codes.InvalidArgument].Load(),
-		counts[codes.ResourceExhausted].Load(), counts[codes.DeadlineExceeded].Load(), grown>>20, budget>>20)
-	// Each connection may hold its windows and buffers, on both sides.
+	t.Logf("memory grew by %d MiB, the budget being %d MiB", grown>>20, budget>>20)
+	// Each connection may hold its windows and buffers.
 	if allowed := budget + connections*(256<<10); grown > allowed {
 		t.Errorf("memory grew by %d bytes, over %d", grown, allowed)
-	}
-	if counts[codes.InvalidArgument].Load() == 0 {
-		t.Error("no message was read")
 	}
 	h.waitIdle()
 	h.store("a", rec("one", 1, 0)) // the server goes on
@@ -159,5 +162,52 @@ except grpc.RpcError as e:
 	}
 	if !bytes.Contains(b, []byte("records[0].id")) || !bytes.Contains(b, []byte("left out")) {
 		t.Errorf("the details that Python sees are %q", b)
+	}
+}
+
+// sendLargeMessages connects, says so, waits for its input to end, and has every
+// connection send its message; each is read, refused with RetryInfo, or cut.
+func sendLargeMessages(t *testing.T, addr string, connections int) {
+	request := field(2, field(4, make([]byte, 16<<20-64))) // one record with too much text
+	conns := make([]*grpc.ClientConn, connections)
+	small := []byte{}
+	for i := range conns {
+		conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		conns[i] = conn
+		var reply []byte
+		wantCode(t, conn.Invoke(t.Context(), "/engram.v1.MemoryService/Get", &small, &reply, grpc.ForceCodec(rawCodec{})), codes.InvalidArgument)
+	}
+	fmt.Println("connected")
+	if _, err := io.Copy(io.Discard, os.Stdin); err != nil {
+		t.Fatal(err)
+	}
+	var counts [17]atomic.Int64
+	var calls sync.WaitGroup
+	for _, conn := range conns {
+		calls.Go(func() {
+			var reply []byte
+			err := conn.Invoke(t.Context(), "/engram.v1.MemoryService/Store", &request, &reply, grpc.ForceCodec(rawCodec{}))
+			counts[status.Code(err)].Add(1)
+			switch status.Code(err) {
+			case codes.InvalidArgument: // it was read
+			case codes.ResourceExhausted:
+				if detail[*errdetails.RetryInfo](err) == nil {
+					t.Errorf("no RetryInfo: %v", err)
+				}
+			case codes.DeadlineExceeded: // cut: not complete in time
+			default:
+				t.Error(err)
+			}
+		})
+	}
+	calls.Wait()
+	t.Logf("%d were read, %d refused, %d cut", counts[codes.InvalidArgument].Load(),
+		counts[codes.ResourceExhausted].Load(), counts[codes.DeadlineExceeded].Load())
+	if counts[codes.InvalidArgument].Load() == 0 {
+		t.Error("no message was read")
 	}
 }

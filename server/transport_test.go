@@ -247,7 +247,7 @@ func TestSlowRequests(t *testing.T) {
 		c.Limits.ReceiveTimeout = 2 * time.Second
 	})
 	var slow []*slowConn
-	for range 6 {
+	for range 3 { // each holds twice a message
 		slow = append(slow, h.slow("/engram.v1.MemoryService/Get", 1<<20, 100))
 	}
 	for h.inflight.used.Load() < 6<<20 {
