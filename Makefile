@@ -1,4 +1,4 @@
-.PHONY: generate lint test race fuzz bench demo ci
+.PHONY: generate lint test race bench demo ci
 
 generate: ## make the API's Go and the kernels' assembly again
 	go run github.com/bufbuild/buf/cmd/buf@v1.75.0 generate
