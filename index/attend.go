@@ -177,15 +177,7 @@ func (a *attend) block(worker int, b block) {
 func (a *attend) single(p *pass, q int, b block) {
 	part, n := &a.parts[b.part], b.to-b.from
 	p.scores = sized(p.scores, n)
-	rows, stride := part.Segment.keyBlock(b.from, b.to), pad(a.shape.Dim)
-	if a.shape.Metric == L2 {
-		kernel.L2(p.scores, a.queries[q], rows, stride)
-	} else {
-		kernel.Dot(p.scores, a.queries[q], rows, stride)
-	}
-	if a.shape.Metric == Cosine {
-		cosine(p.scores, part.Segment.inverseNorms(b.from, b.to), a.inverse[q])
-	}
+	part.Segment.score(p.scores, a.queries[q], a.inverse[q], b.from)
 	if part.Mask != nil {
 		for i := range p.scores {
 			if !part.has(b.from + i) {
@@ -215,18 +207,7 @@ func (a *attend) single(p *pass, q int, b block) {
 func (a *attend) gather(p *pass, q int, b block) {
 	part := &a.parts[b.part]
 	p.scores = sized(p.scores, len(p.at))
-	rows, stride := part.Segment.keyBlock(b.from, b.to), pad(a.shape.Dim)
-	if a.shape.Metric == L2 {
-		kernel.L2At(p.scores, a.queries[q], rows, stride, p.at)
-	} else {
-		kernel.DotAt(p.scores, a.queries[q], rows, stride, p.at)
-	}
-	if a.shape.Metric == Cosine {
-		inverse := part.Segment.inverseNorms(b.from, b.to)
-		for i, dot := range p.scores {
-			p.scores[i] = float32(float32(dot*inverse[p.at[i]]) * a.inverse[q])
-		}
-	}
+	part.Segment.scoreAt(p.scores, a.queries[q], a.inverse[q], b, p.at)
 	t := &p.tops[q]
 	for i, s := range p.scores {
 		if s >= t.threshold() {

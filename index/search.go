@@ -179,15 +179,7 @@ func (s *search) single(c *scan, q int, b block) {
 	p := &s.parts[b.part]
 	n := b.to - b.from
 	c.scores = sized(c.scores, n)
-	rows, stride := p.Segment.keyBlock(b.from, b.to), pad(s.shape.Dim)
-	if s.shape.Metric == L2 {
-		kernel.L2(c.scores, s.queries[q], rows, stride)
-	} else {
-		kernel.Dot(c.scores, s.queries[q], rows, stride)
-	}
-	if s.shape.Metric == Cosine {
-		cosine(c.scores, p.Segment.inverseNorms(b.from, b.to), s.inverse[q])
-	}
+	p.Segment.score(c.scores, s.queries[q], s.inverse[q], b.from)
 	t := &c.tops[q]
 	limit := t.threshold()
 	for i, score := range c.scores {
@@ -198,31 +190,12 @@ func (s *search) single(c *scan, q int, b block) {
 	}
 }
 
-// cosine turns inner products into cosines, rounding after each product.
-func cosine(scores, inverse []float32, q float32) {
-	inverse = inverse[:len(scores)]
-	for i, dot := range scores {
-		scores[i] = float32(float32(dot*inverse[i]) * q)
-	}
-}
-
 // gather scores the rows at, counted from the block's first, for one query.
 func (s *search) gather(c *scan, q int, b block, at []uint32) {
 	p := &s.parts[b.part]
 	c.scores = sized(c.scores, len(at))
 	scores := c.scores[:len(at)]
-	rows, stride := p.Segment.keyBlock(b.from, b.to), pad(s.shape.Dim)
-	if s.shape.Metric == L2 {
-		kernel.L2At(scores, s.queries[q], rows, stride, at)
-	} else {
-		kernel.DotAt(scores, s.queries[q], rows, stride, at)
-	}
-	if s.shape.Metric == Cosine {
-		inverse := p.Segment.inverseNorms(b.from, b.to)
-		for i, dot := range scores {
-			scores[i] = float32(float32(dot*inverse[at[i]]) * s.inverse[q])
-		}
-	}
+	p.Segment.scoreAt(scores, s.queries[q], s.inverse[q], b, at)
 	t := &c.tops[q]
 	for i, score := range scores {
 		if score >= t.threshold() {
