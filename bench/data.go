@@ -26,8 +26,7 @@ func (s size) String() string {
 
 func (s size) bytes() int { return 4 * s.rows * s.dim }
 
-// data is one memory of random vectors: in segments for Engram, in files for the
-// peers.
+// data is one memory of vectors: in segments for Engram, in files for the peers.
 type data struct {
 	size
 	shape   index.Shape
@@ -45,14 +44,20 @@ func fill(r *rand.Rand, v []float32) {
 	}
 }
 
-// newData makes a memory, with values of its own if so asked, and writes it to files
-// in dir.
+// newData makes a memory of random vectors, with values of its own if so asked, and
+// writes it to files in dir.
 func newData(dir string, s size, queries int, values bool) (*data, error) {
-	d := &data{size: s, shape: index.Shape{Metric: index.Dot, Dim: s.dim, ValueDim: s.dim}, pool: slab.NewPool(math.MaxInt64)}
 	r := rand.New(rand.NewPCG(uint64(s.rows), uint64(s.dim)))
+	return dataOf(dir, s, queries, values, func(v []float32) { fill(r, v) })
+}
+
+// dataOf makes a memory of what next gives: first the queries, then the rows, each
+// followed by its value if there are values.
+func dataOf(dir string, s size, queries int, values bool, next func(v []float32)) (*data, error) {
+	d := &data{size: s, shape: index.Shape{Metric: index.Dot, Dim: s.dim, ValueDim: s.dim}, pool: slab.NewPool(math.MaxInt64)}
 	for range queries {
 		q := make([]float32, s.dim)
-		fill(r, q)
+		next(q)
 		d.queries = append(d.queries, q)
 	}
 	key, value := make([]float32, s.dim), make([]float32, s.dim)
@@ -63,10 +68,10 @@ func newData(dir string, s size, queries int, values bool) (*data, error) {
 			return nil, err
 		}
 		for range n {
-			fill(r, key)
+			next(key)
 			var own []float32
 			if values {
-				fill(r, value)
+				next(value)
 				own = value
 			}
 			if err := segment.Append(key, own); err != nil {
@@ -155,3 +160,24 @@ func (d *data) memory() (runs [][]byte) {
 
 // row is the number in the peers' files of a row of a part.
 func row(part int, r uint32) int { return part*index.MaxRows + int(r) }
+
+// each calls do with all rows, so many at a time, and the number of the first.
+func (d *data) each(n int, do func(from int, rows [][]float32) error) error {
+	for from := 0; from < d.rows; from += n {
+		var rows [][]float32
+		for r := from; r < min(from+n, d.rows); r++ {
+			rows = append(rows, d.parts[r/index.MaxRows].Segment.Key(r%index.MaxRows))
+		}
+		if err := do(from, rows); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func littleEndian(v []float32) (b []byte) {
+	for _, x := range v {
+		b = binary.LittleEndian.AppendUint32(b, math.Float32bits(x))
+	}
+	return b
+}

@@ -27,13 +27,17 @@ import (
 // A served is an Engram server in this process, behind a TCP socket, and its client.
 type served struct {
 	db   *memory.DB
+	addr string
 	conn *grpc.ClientConn
 	stop func() error
 }
 
-func serve() (*served, error) {
+func serve() (*served, error) { return serveAs(memory.Options{}) }
+
+func serveAs(opt memory.Options) (*served, error) {
 	pool := slab.NewPool(math.MaxInt64)
-	db := memory.New(memory.Options{Pool: pool})
+	opt.Pool = pool
+	db := memory.New(opt)
 	s, err := server.New(server.Config{DB: db, Pool: pool, Version: "bench", Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
@@ -47,8 +51,8 @@ func serve() (*served, error) {
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(ctx, api, admin) }()
 	s.SetReady()
-	conn, err := dial(api)
-	return &served{db, conn, func() error {
+	conn, err := dial(api.Addr().String())
+	return &served{db, api.Addr().String(), conn, func() error {
 		_ = conn.Close()
 		cancel()
 		return errors.Join(<-done, db.Close())
@@ -57,8 +61,8 @@ func serve() (*served, error) {
 
 func listen() (net.Listener, error) { return net.Listen("tcp", "127.0.0.1:0") }
 
-func dial(l net.Listener) (*grpc.ClientConn, error) {
-	return grpc.NewClient(l.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+func dial(addr string) (*grpc.ClientConn, error) {
+	return grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
 }
 
 // store puts rows of random vectors, with ids, texts and metadata, in a namespace.
@@ -92,31 +96,22 @@ func request(namespace string, dim int) *engramv1.RetrieveRequest {
 	return &engramv1.RetrieveRequest{Namespaces: []string{namespace}, Queries: []*engramv1.Query{{Vector: &engramv1.Vector{F32: f32}}}}
 }
 
-// echoing serves an RPC that does nothing, on a server as gRPC makes it, whose
-// messages are so large; call calls it.
+// echoing serves an RPC that does nothing, whose messages are so large; call calls it.
 func echoing(requestBytes, replyBytes int) (call func() error, stop func(), err error) {
-	answer := wrapperspb.Bytes(make([]byte, replyBytes))
-	s := grpc.NewServer()
-	s.RegisterService(&grpc.ServiceDesc{
-		ServiceName: "bench.Echo",
-		HandlerType: (*any)(nil),
-		Methods: []grpc.MethodDesc{{MethodName: "Echo", Handler: func(_ any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
-			return answer, decode(new(wrapperspb.BytesValue))
-		}}},
-	}, nil)
+	s := echoServer()
 	l, err := listen()
 	if err != nil {
 		return nil, nil, err
 	}
 	go func() { _ = s.Serve(l) }()
-	conn, err := dial(l)
+	conn, err := dial(l.Addr().String())
 	if err != nil {
 		s.Stop()
 		return nil, nil, err
 	}
-	in := wrapperspb.Bytes(make([]byte, requestBytes))
+	in := echoRequest(requestBytes, replyBytes)
 	call = func() error {
-		return conn.Invoke(context.Background(), "/bench.Echo/Echo", in, new(wrapperspb.BytesValue))
+		return conn.Invoke(context.Background(), echoMethod, in, new(wrapperspb.BytesValue))
 	}
 	return call, func() { _ = conn.Close(); s.Stop() }, nil
 }

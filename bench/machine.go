@@ -101,3 +101,15 @@ func load() string {
 	}
 	return "unknown"
 }
+
+// residentBytes is the memory that another process holds, files that it maps aside.
+func residentBytes(pid int) int64 {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	for line := range strings.Lines(string(b)) {
+		var kib int64
+		if _, err := fmt.Sscanf(line, "RssAnon: %d kB", &kib); err == nil {
+			return kib << 10
+		}
+	}
+	return 0
+}

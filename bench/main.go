@@ -1,13 +1,15 @@
 // Command bench measures Engram against what the machine allows and against its
 // peers, side by side in one run, and writes the ratios to docs/benchmarks.md.
 //
-//	go run ./bench                 everything, in some minutes; needs Python and package registries
-//	go run ./bench -short          smaller, in seconds, to standard output; peers that are installed
-//	go run ./bench -only batch     one of single, batch, attend, loopback, gc
+//	go run ./bench                 everything, in some hours; needs Python and package registries
+//	go run ./bench -short          smaller, in a minute, to standard output; peers that are installed
+//	go run ./bench -only batch     a part alone: -help names them
+//	go run ./bench -only peers     recall against speed, on every data set, beside every peer
+//	go run ./bench -only sphere -rows 100000
 //
-// A full run installs the newest Faiss and PyTorch in a virtual environment of the
-// user's cache folder. A short one uses those of the system's Python, and says so
-// where there are none.
+// A full run installs the newest of its peers in a virtual environment of the user's
+// cache folder, and keeps the embeddings that it makes there. A short one uses those of
+// the system's Python, and says so where there are none.
 package main
 
 import (
@@ -15,6 +17,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"log"
 	"os"
 	"os/signal"
@@ -22,6 +25,8 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+
+	"engram/internal/gcpace"
 )
 
 // engram is the name of our own contender.
@@ -32,20 +37,63 @@ type bench struct {
 	ctx    context.Context
 	short  bool
 	rounds int
+	rows   int // of the curves' data sets, at most; 0: all
 	peers  peers
 	report report
 }
 
 // rows are the things measured, in the report's order.
-var rows = []struct {
-	name string
-	run  func(*bench) error
-}{
+var rows = append([]part{
 	{"single", single},
 	{"batch", batch},
 	{"attend", attend},
 	{"loopback", loopback},
+	{"shared", sharing},
 	{"gc", gc},
+	{"durable", storing},
+	{"restart", restart},
+}, curveRows()...)
+
+// A part of a run, as the flag -only has it.
+type part struct {
+	name string
+	run  func(*bench) error
+}
+
+// groups are names for several parts.
+var groups = map[string][]string{"peers": names(curveRows())}
+
+func curveRows() (all []part) {
+	for _, s := range datasets {
+		all = append(all, part{s.name, func(b *bench) error { return b.curves(s) }})
+	}
+	return append(all, part{"servers", serving})
+}
+
+func names(parts []part) (all []string) {
+	for _, p := range parts {
+		all = append(all, p.name)
+	}
+	return all
+}
+
+// asked are the parts of a list of names, in the report's order; all for none.
+func asked(list string) ([]part, error) {
+	var wanted []string
+	for _, name := range strings.FieldsFunc(list, func(r rune) bool { return r == ',' }) {
+		if group, ok := groups[name]; ok {
+			wanted = append(wanted, group...)
+			continue
+		}
+		if !slices.Contains(names(rows), name) {
+			return nil, fmt.Errorf("-only %s: there are %s and peers", name, strings.Join(names(rows), ", "))
+		}
+		wanted = append(wanted, name)
+	}
+	if len(wanted) == 0 {
+		return rows, nil
+	}
+	return slices.DeleteFunc(slices.Clone(rows), func(p part) bool { return !slices.Contains(wanted, p.name) }), nil
 }
 
 func main() {
@@ -57,11 +105,13 @@ func main() {
 
 func run() error {
 	short := flag.Bool("short", false, "smaller sizes, seconds rather than minutes")
-	only := flag.String("only", "", "run this `name` alone (a comma between several)")
+	only := flag.String("only", "", "run this `part` alone (a comma between several): "+strings.Join(names(rows), ", ")+", or peers for all curves")
 	require := flag.Bool("require-peers", false, "fail if a peer is missing")
 	rounds := flag.Int("rounds", 0, "rounds of each race (default 21, short 5)")
+	most := flag.Int("rows", 0, "at most so many rows in each of the curves' data sets")
 	out := flag.String("out", "", "the `file` to write (default docs/benchmarks.md for a whole run, else standard output)")
 	cache := flag.String("cache", "", "the `folder` for what peers need (default engram-bench in the user's cache)")
+	serve := flag.String("serve", "", "only serve a data `folder`, as the durable rows have this program do")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		return fmt.Errorf("%q: no arguments are taken, only flags", flag.Arg(0))
@@ -69,7 +119,12 @@ func run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 
-	b := &bench{ctx: ctx, short: *short, rounds: *rounds}
+	if *serve != "" {
+		return serveDurable(ctx, *serve)
+	}
+	gcpace.Set(0) // as engram serve does
+
+	b := &bench{ctx: ctx, short: *short, rounds: *rounds, rows: *most}
 	if b.rounds <= 0 {
 		b.rounds = 21
 		if b.short {
@@ -92,21 +147,16 @@ func run() error {
 	b.report.command = strings.Join(append([]string{"go run ./bench"}, os.Args[1:]...), " ")
 	b.report.machine = append(machine(), "commit: "+revision())
 
-	names := strings.FieldsFunc(*only, func(r rune) bool { return r == ',' })
-	ran := 0
-	for _, row := range rows {
-		if len(names) > 0 && !slices.Contains(names, row.name) {
-			continue
-		}
-		ran++
-		if err := row.run(b); err != nil {
-			return fmt.Errorf("%s: %w", row.name, err)
+	parts, err := asked(*only)
+	if err != nil {
+		return err
+	}
+	for _, p := range parts {
+		if err := p.run(b); err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
 		}
 	}
-	if ran == 0 || ran < len(names) {
-		return fmt.Errorf("-only %s: there are single, batch, attend, loopback and gc", *only)
-	}
-	if err := b.write(*out, ran == len(rows)); err != nil {
+	if err := b.write(*out, len(parts) == len(rows)); err != nil {
 		return err
 	}
 	if *require && len(b.report.missing) > 0 {
@@ -115,6 +165,7 @@ func run() error {
 	return nil
 }
 
+// write writes the report, and beside a file the plot.
 func (b *bench) write(out string, whole bool) error {
 	if out == "" && whole && !b.short {
 		out = filepath.Join("docs", "benchmarks.md")
@@ -122,11 +173,21 @@ func (b *bench) write(out string, whole bool) error {
 	if out == "" {
 		return b.report.write(os.Stdout)
 	}
-	f, err := os.Create(out)
+	if len(b.report.panels) > 0 {
+		b.report.plot = strings.TrimSuffix(out, filepath.Ext(out)) + ".svg"
+		if err := create(b.report.plot, func(w io.Writer) error { return writePlot(w, b.report.panels) }); err != nil {
+			return err
+		}
+	}
+	return create(out, b.report.write)
+}
+
+func create(path string, write func(io.Writer) error) error {
+	f, err := os.Create(path)
 	if err != nil {
 		return err
 	}
-	return errors.Join(b.report.write(f), f.Close())
+	return errors.Join(write(f), f.Close())
 }
 
 // sizes are those measured: out of any cache's reach.
@@ -141,8 +202,7 @@ func (b *bench) sizes() []size {
 func (b *bench) peer(name string, start func(context.Context) (*peer, error)) *peer {
 	p, err := start(b.ctx)
 	if err != nil {
-		b.report.missing = append(b.report.missing, fmt.Sprintf("%s isn't here: %s", name, strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")))
-		log.Printf("%s isn't here: %v", name, err)
+		b.report.miss(name, err)
 		return nil
 	}
 	b.report.note("%s", p.about)

@@ -32,7 +32,8 @@ type peer struct {
 	out *bufio.Scanner
 }
 
-// A question is one line to a peer. Op is "about", "load", "run" or "answer".
+// A question is one line to a peer. Op is "about", "load", "build", "set",
+// "run" or "answer".
 type question struct {
 	Op       string `json:"op"`
 	Keys     string `json:"keys,omitempty"`
@@ -43,6 +44,7 @@ type question struct {
 	Queries  int    `json:"queries,omitempty"` // the first of them
 	Threads  int    `json:"threads,omitempty"`
 	Variant  string `json:"variant,omitempty"`
+	Setting  []int  `json:"setting,omitempty"`
 	TopCount int    `json:"top,omitempty"`
 }
 
@@ -52,7 +54,11 @@ type answer struct {
 	About    string      `json:"about"`
 	Variants []string    `json:"variants"`
 	Seconds  float64     `json:"seconds"`
+	Bytes    int64       `json:"bytes"`
+	Series   [][][]int   `json:"series"`
 	IDs      [][]int     `json:"ids"`
+	Address  string      `json:"address"`
+	PID      int         `json:"pid"`
 	Context  [][]float64 `json:"context"`
 }
 
@@ -167,16 +173,8 @@ func (ps *peers) python(ctx context.Context, name, script string, packages ...st
 		}
 		interpreters = []string{python}
 	}
-	text, err := scripts.ReadFile("peers/" + script)
+	path, err := ps.script(script)
 	if err != nil {
-		return nil, err
-	}
-	protocol, err := scripts.ReadFile("peers/protocol.py")
-	if err != nil {
-		return nil, err
-	}
-	path := filepath.Join(ps.dir, script)
-	if err := errors.Join(os.WriteFile(path, text, 0o600), os.WriteFile(filepath.Join(ps.dir, "protocol.py"), protocol, 0o600)); err != nil {
 		return nil, err
 	}
 	missing := []error{errors.New("no Python here has it")}
@@ -188,6 +186,20 @@ func (ps *peers) python(ctx context.Context, name, script string, packages ...st
 		missing = append(missing, err)
 	}
 	return nil, errors.Join(missing...)
+}
+
+// script writes one of bench/peers to a file, beside what it imports.
+func (ps *peers) script(name string) (string, error) {
+	for _, file := range []string{name, "protocol.py", "curve.py"} {
+		text, err := scripts.ReadFile("peers/" + file)
+		if err != nil {
+			return "", err
+		}
+		if err := os.WriteFile(filepath.Join(ps.dir, file), text, 0o600); err != nil {
+			return "", err
+		}
+	}
+	return filepath.Join(ps.dir, name), nil
 }
 
 func (ps *peers) venvPython() string { return filepath.Join(ps.cache, "venv", "bin", "python") }
@@ -210,16 +222,27 @@ func (ps *peers) venv(ctx context.Context, packages []string) (string, error) {
 	return python, run(python, append([]string{"-m", "pip", "install", "-q", "--upgrade"}, packages...)...)
 }
 
-// vek builds and starts the loop over viterin/vek's Dot, a module of its own.
-func (ps *peers) vek(ctx context.Context) (*peer, error) {
+// vek starts the loop over viterin/vek's Dot.
+func (ps *peers) vek(ctx context.Context) (*peer, error) { return ps.golang(ctx, "vek", "vek") }
+
+// golang builds and starts a program of bench that is a module of its own.
+func (ps *peers) golang(ctx context.Context, name, folder string) (*peer, error) {
+	root, err := moduleRoot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	program := filepath.Join(ps.dir, folder)
+	build := exec.CommandContext(ctx, "go", "build", "-C", filepath.Join(root, "bench", folder), "-o", program, ".")
+	if out, err := build.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("build bench/%s: %w\n%s", folder, err, out)
+	}
+	return start(name, exec.CommandContext(ctx, program))
+}
+
+func moduleRoot(ctx context.Context) (string, error) {
 	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "engram").Output()
 	if err != nil {
-		return nil, fmt.Errorf("find the module's folder (run from within it): %w", err)
+		return "", fmt.Errorf("find the module's folder (run from within it): %w", err)
 	}
-	program := filepath.Join(ps.dir, "vek")
-	build := exec.CommandContext(ctx, "go", "build", "-C", filepath.Join(strings.TrimSpace(string(root)), "bench", "vek"), "-o", program, ".")
-	if out, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("build bench/vek: %w\n%s", err, out)
-	}
-	return start("vek", exec.CommandContext(ctx, program))
+	return strings.TrimSpace(string(root)), nil
 }

@@ -3,7 +3,9 @@ package main
 import (
 	"fmt"
 	"io"
+	"log"
 	"os/exec"
+	"path/filepath"
 	"strings"
 )
 
@@ -46,6 +48,17 @@ type report struct {
 	lines   []line
 	notes   []string // facts beside the ratios
 	missing []string // peers that weren't there, and why
+
+	sections []string // of the data sets, in Markdown
+	panels   []panel  // of the plot
+	plot     string   // its file, beside the report; "": none is drawn
+}
+
+// miss adds what isn't measured, and why.
+func (r *report) miss(what string, why error) {
+	text := fmt.Sprintf("%s isn't here: %s", what, strings.ReplaceAll(strings.TrimSpace(why.Error()), "\n", "; "))
+	r.missing = append(r.missing, text)
+	log.Print(text)
 }
 
 // note adds a fact once.
@@ -100,6 +113,19 @@ same vectors, and must give the same answers.
 This file is written by the command below.
 `
 
+const curvesPreface = `
+## Recall against speed
+
+Each index is built by all cores and then asked for the nearest 10 of queries that are
+no rows, in one call of many queries, at each of its settings; recall is counted against
+one exact search, a row as near as the tenth counting as found. Settings that others of
+the same index beat aside, all points of all indexes take turns, round after round, on
+one core, and those around the recalls below on all. A figure at a recall is drawn
+between the two points around it, in the logarithm of the rate. Memory is what the
+process holds more after building; for a refined index, and for lists that share
+centroids with the one before it, that is what comes on top, and so is the time.
+`
+
 // write writes the report in Markdown.
 func (r *report) write(w io.Writer) error {
 	var b strings.Builder
@@ -112,6 +138,15 @@ func (r *report) write(w io.Writer) error {
 	for _, l := range r.lines {
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %.2f%s (%.2f–%.2f) | %s | %s |\n",
 			l.what, l.engram, l.against, l.theirs, l.ratio.median, l.unit, l.ratio.low, l.ratio.high, l.goalText(), l.met())
+	}
+	if len(r.sections) > 0 {
+		b.WriteString(curvesPreface)
+		if r.plot != "" {
+			fmt.Fprintf(&b, "\n![Recall against queries a second](%s)\n", filepath.Base(r.plot))
+		}
+		for _, s := range r.sections {
+			b.WriteString(s)
+		}
 	}
 	if len(r.notes) > 0 {
 		b.WriteString("\n## Beside them\n\n")

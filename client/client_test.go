@@ -27,6 +27,7 @@ import (
 	"engram/memory"
 	pb "engram/proto/engram/v1"
 	"engram/server"
+	"engram/storage"
 )
 
 func TestMain(m *testing.M) {
@@ -56,6 +57,17 @@ func start() (stop func() error, err error) {
 	quiet := slog.New(slog.DiscardHandler)
 	pool := slab.NewPool(1 << 30)
 	db := memory.New(memory.Options{Pool: pool, Clock: memory.SystemClock(), Embedder: lexical, Limits: memory.DefaultLimits(), Log: quiet})
+	data, err := os.MkdirTemp("", "engram-client-test")
+	if err != nil {
+		return nil, err
+	}
+	dir, err := storage.Open(data, storage.Options{Log: quiet})
+	if err != nil {
+		return nil, err
+	}
+	if _, err := dir.Recover(context.Background(), db); err != nil {
+		return nil, err
+	}
 	s, err := server.New(server.Config{DB: db, Pool: pool, Embedder: lexical, Version: "test", Log: quiet})
 	if err != nil {
 		return nil, err
@@ -67,7 +79,7 @@ func start() (stop func() error, err error) {
 	address = listeners[0].Addr().String()
 	return func() error {
 		cancel()
-		return errors.Join(<-served, db.Close())
+		return errors.Join(<-served, db.Close(), dir.Close(), os.RemoveAll(data))
 	}, nil
 }
 
@@ -385,5 +397,50 @@ func TestUnavailableEndsInAnError(t *testing.T) {
 	}
 	if n, err := c.Load(ctx, "n", numbers(5, func(int, *client.Record) error { return nil }), nil); n != 0 || status.Code(err) != codes.Unavailable || errors.Is(err, io.EOF) {
 		t.Errorf("no server: %d loaded, %v", n, err)
+	}
+}
+
+// Watch gives what happened and then what happens, and goes on where one left off.
+func TestWatch(t *testing.T) {
+	c, ctx := dial(t, address)
+	name := t.Name()
+	if _, err := c.Store(ctx, name, client.Record{ID: "a", Text: "first", Key: []float32{1}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.SetDurability(ctx, name, client.None); err != nil {
+		t.Fatal(err)
+	}
+	var seen []client.Mutation
+	follow := func(after uint64, n int) {
+		t.Helper()
+		for m, err := range c.Watch(ctx, name, client.After(after), client.WithVectors()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if seen = append(seen, m); len(seen) == n {
+				return
+			}
+		}
+	}
+	follow(0, 2)
+	if n := seen[0].NamespaceCreated; n == nil || n.Dimension != 1 || seen[0].Changes[0].Record.Text != "first" || seen[0].Changes[0].Record.Key[0] != 1 {
+		t.Errorf("the store came as %+v", seen[0])
+	}
+	if d := seen[1].Durability; d == nil || *d != client.None {
+		t.Errorf("the change came as %+v", seen[1])
+	}
+	done := make(chan error, 1)
+	go func() {
+		_, err := c.Delete(ctx, name, "a")
+		done <- err
+	}()
+	follow(seen[1].LSN, 3)
+	if err := <-done; err != nil || len(seen[2].Deleted) != 1 || seen[2].Deleted[0] != "a" {
+		t.Errorf("the deletion came as %+v (%v)", seen[2], err)
+	}
+	for _, err := range c.Watch(ctx, "never", client.WithoutContent()) {
+		if status.Code(err) != codes.NotFound {
+			t.Error(err)
+		}
 	}
 }

@@ -20,6 +20,27 @@ const (
 	L2     = pb.Metric_METRIC_L2
 )
 
+// A Durability says when writes are acknowledged, and so what a fault can take of them:
+// see engram.v1.Durability.
+type Durability = pb.Durability
+
+// The durabilities.
+const (
+	Sync     = pb.Durability_DURABILITY_SYNC     // on disk
+	Interval = pb.Durability_DURABILITY_INTERVAL // on disk within a second or so
+	None     = pb.Durability_DURABILITY_NONE     // on disk when the system likes
+)
+
+// A KeyEncoding says how keys are kept: see engram.v1.KeyEncoding.
+type KeyEncoding = pb.KeyEncoding
+
+// The encodings of keys.
+const (
+	F32      = pb.KeyEncoding_KEY_ENCODING_F32       // as they were given
+	Int8     = pb.KeyEncoding_KEY_ENCODING_INT8      // with codes beside them: the same answers, faster
+	Int8Only = pb.KeyEncoding_KEY_ENCODING_INT8_ONLY // codes alone: a quarter of the memory
+)
+
 // A Namespace is one memory. Zero fields are unset: see the comments of
 // engram.v1.Namespace for each one's default.
 type Namespace struct {
@@ -29,6 +50,9 @@ type Namespace struct {
 	ValueDimension int
 	Embedder       string
 	MaxBytes       int64
+	Durability     Durability
+	KeyEncoding    KeyEncoding
+	Recall         float64 // by an index; 0: exact
 
 	// Set by the server.
 	CreateTime time.Time
@@ -39,7 +63,7 @@ type Namespace struct {
 func namespace(p *pb.Namespace) Namespace {
 	return Namespace{
 		p.GetName(), p.GetMetric(), int(p.GetDimension()), int(p.GetValueDimension()), p.GetEmbedder().GetName(),
-		int64(p.GetMaxBytes()), p.GetCreateTime().AsTime(), int(p.GetRecordCount()), p.GetLsn(),
+		int64(p.GetMaxBytes()), p.GetDurability(), p.GetKeyEncoding(), p.GetRecall(), p.GetCreateTime().AsTime(), int(p.GetRecordCount()), p.GetLsn(),
 	}
 }
 
@@ -48,6 +72,7 @@ func namespace(p *pb.Namespace) Namespace {
 func (c *Client) CreateNamespace(ctx context.Context, n Namespace) (Namespace, error) {
 	p := &pb.Namespace{
 		Name: n.Name, Metric: n.Metric, Dimension: uint32(n.Dimension), ValueDimension: uint32(n.ValueDimension), MaxBytes: uint64(n.MaxBytes),
+		Durability: n.Durability, KeyEncoding: n.KeyEncoding, Recall: n.Recall,
 	}
 	if n.Embedder != "" {
 		p.Embedder = &pb.Embedder{Name: n.Embedder}
@@ -88,9 +113,31 @@ func (c *Client) Namespaces(ctx context.Context, prefix string) iter.Seq2[Namesp
 // LimitNamespace sets the most bytes that a namespace may take; 0: no bound of its
 // own.
 func (c *Client) LimitNamespace(ctx context.Context, name string, maxBytes int64) (Namespace, error) {
+	return c.update(ctx, &pb.Namespace{Name: name, MaxBytes: uint64(maxBytes)}, "max_bytes")
+}
+
+// SetDurability changes when a namespace's writes are acknowledged.
+func (c *Client) SetDurability(ctx context.Context, name string, d Durability) (Namespace, error) {
+	return c.update(ctx, &pb.Namespace{Name: name, Durability: d}, "durability")
+}
+
+// SetKeyEncoding changes how a namespace's keys are kept. It returns at once; keys that are
+// there are encoded anew in the background.
+func (c *Client) SetKeyEncoding(ctx context.Context, name string, e KeyEncoding) (Namespace, error) {
+	return c.update(ctx, &pb.Namespace{Name: name, KeyEncoding: e}, "key_encoding")
+}
+
+// SetRecall has a namespace's records found by an index, which finds the given share of the
+// best on average; 0: all, without an index. It returns at once; the index is built in the
+// background.
+func (c *Client) SetRecall(ctx context.Context, name string, recall float64) (Namespace, error) {
+	return c.update(ctx, &pb.Namespace{Name: name, Recall: recall}, "recall")
+}
+
+// update changes one field of a namespace.
+func (c *Client) update(ctx context.Context, n *pb.Namespace, field string) (Namespace, error) {
 	reply, err := c.namespaces.Update(ctx, &pb.NamespaceServiceUpdateRequest{
-		Namespace:  &pb.Namespace{Name: name, MaxBytes: uint64(maxBytes)},
-		UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"max_bytes"}},
+		Namespace: n, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{field}},
 	})
 	return namespace(reply.GetNamespace()), err
 }

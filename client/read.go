@@ -28,6 +28,7 @@ func Like(namespace, id string) Query {
 type ReadOption func(*reading)
 
 type reading struct {
+	search     *pb.Search
 	topK       *uint32
 	minScore   *float32
 	scale      *float32
@@ -36,6 +37,7 @@ type reading struct {
 	order      Order
 	include    *pb.Include
 	maxBytes   *uint32
+	after      *uint64
 }
 
 func read(options []ReadOption) (*reading, error) {
@@ -49,6 +51,24 @@ func read(options []ReadOption) (*reading, error) {
 
 // TopK is how many hits to return. Default 10.
 func TopK(k int) ReadOption { n := uint32(k); return func(r *reading) { r.topK = &n } }
+
+// Exact finds the best of all records, whatever the namespace's recall.
+func Exact() ReadOption {
+	exact := true
+	return func(r *reading) { r.search = &pb.Search{Exact: &exact} }
+}
+
+// Recall finds the given share of the best records on average, above 0 and below 1, if the
+// namespace has an index.
+func Recall(share float64) ReadOption {
+	return func(r *reading) { r.search = &pb.Search{Recall: &share} }
+}
+
+// Probes looks into so many lists of the namespace's index, if it has one.
+func Probes(n int) ReadOption {
+	lists := uint32(n)
+	return func(r *reading) { r.search = &pb.Search{Probes: &lists} }
+}
 
 // MinScore leaves out hits of less similarity.
 func MinScore(s float32) ReadOption { return func(r *reading) { r.minScore = &s } }
@@ -80,10 +100,11 @@ type Hit struct {
 	Record     Record
 	Similarity float32 // by the namespace's metric
 	Score      float32 // what hits are ordered by
+	ScoreError float32 // how far Similarity may be from that of the key as it was given
 }
 
 // Retrieve returns the records nearest to the query, best first. Options: TopK,
-// MinScore, Where, WithVectors, WithoutContent.
+// MinScore, Where, Exact, Recall, Probes, WithVectors, WithoutContent.
 func (c *Client) Retrieve(ctx context.Context, namespace string, query Query, options ...ReadOption) ([]Hit, error) {
 	all, err := c.RetrieveAll(ctx, []string{namespace}, []Query{query}, options...)
 	if err != nil {
@@ -101,7 +122,7 @@ func (c *Client) RetrieveAll(ctx context.Context, namespaces []string, queries [
 	}
 	reply, err := c.memory.Retrieve(ctx, &pb.RetrieveRequest{
 		Namespaces: namespaces, Queries: queryProtos(queries), TopK: r.topK, Filter: r.filter.pb,
-		MinScore: r.minScore, Include: r.include, MaxReplyBytes: r.maxBytes,
+		MinScore: r.minScore, Include: r.include, MaxReplyBytes: r.maxBytes, Search: r.search,
 	})
 	if err != nil {
 		return nil, err
@@ -109,7 +130,7 @@ func (c *Client) RetrieveAll(ctx context.Context, namespaces []string, queries [
 	out := make([][]Hit, len(reply.GetResults()))
 	for i, result := range reply.GetResults() {
 		for _, h := range result.GetHits() {
-			out[i] = append(out[i], Hit{h.GetNamespace(), record(h.GetRecord()), h.GetSimilarity(), h.GetScore()})
+			out[i] = append(out[i], Hit{h.GetNamespace(), record(h.GetRecord()), h.GetSimilarity(), h.GetScore(), h.GetScoreError()})
 		}
 	}
 	return out, nil

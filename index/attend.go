@@ -13,6 +13,9 @@ type AttendOptions struct {
 	Scale      float64 // of scores, before the softmax; at least 0
 	TopWeights int     // how many of the heaviest rows to name
 	Workers    int     // at most; 0: GOMAXPROCS
+
+	Sharing *Sharing // rides passes of this, if the read is large enough; nil: walks by itself
+	Group   any      // comparable: reads of one group and shape ride together
 }
 
 // A Weight is the attention that one row got.
@@ -39,10 +42,16 @@ type Attention struct {
 // log-sum-exps.
 //
 // Given the float32 scores, ‖context − exact‖ ≤ 4e-6·Σ wᵢ‖vᵢ‖ and the log-sum-exp
-// is within 1e-6. The scores of a single query are canonical; those of several may
-// be panels' (kernel.PanelDot, kernel.PanelL2), within their bounds.
+// is within 1e-6. The scores of a single query that walks by itself are canonical;
+// those of several, of one call or of several that share a pass, may be panels'
+// (kernel.PanelDot, kernel.PanelL2), within their bounds.
 func Attend(ctx context.Context, shape Shape, parts []Part, queries [][]float32, opt AttendOptions) ([]Attention, Stats, error) {
 	stride := pad(shape.Dim) + pad(shape.ValueDim)
+	if opt.Sharing.takes(parts, len(queries), true) {
+		if out, stats, ok, err := opt.Sharing.attend(ctx, shape, parts, queries, opt); ok {
+			return out, stats, err
+		}
+	}
 	rows := min(blockRows(stride), attendRows)
 	if len(queries) >= attendPanelQueries {
 		rows = max(rows, panelBlock)
@@ -50,16 +59,28 @@ func Attend(ctx context.Context, shape Shape, parts []Part, queries [][]float32,
 	n := workers(opt.Workers, parts, rows, stride*len(queries))
 	a := newAttend(shape, parts, queries, opt, n)
 	defer a.release()
-	if err := walk(ctx, parts, rows, n, a.block); err != nil {
+	if len(queries) >= attendPanelQueries {
+		a.panels = pack(queries, shape.Dim)
+	}
+	for i := range a.passes {
+		a.pass(i)
+	}
+	if err := walk(ctx, parts, rows, stride, n, a.block); err != nil {
 		return nil, Stats{}, err
 	}
-	out := make([]Attention, len(queries))
+	out, stats := a.results()
+	return out, stats, nil
+}
+
+// results merges what the workers summed.
+func (a *attend) results() ([]Attention, Stats) {
+	out := make([]Attention, len(a.queries))
 	var stats Stats
-	for q := range queries {
+	for q := range a.queries {
 		out[q] = a.result(q)
 		stats.RowsScanned += int64(out[q].Attended)
 	}
-	return out, stats, nil
+	return out, stats
 }
 
 // attendRows bounds a block of Attend: what PanelWeightedSum adds up before it
@@ -81,7 +102,7 @@ type attend struct {
 	opt     AttendOptions
 	inverse []float32 // of the queries' norms; zeros up to whole panels
 	panels  [][]float32
-	passes  []*pass
+	passes  []*pass // nil for a worker that had nothing to do
 }
 
 // A pass is one worker's running softmaxes, one a query (a lane), with room for
@@ -95,33 +116,40 @@ type pass struct {
 	attended uint64
 	tops     []top
 
-	scores []float32
-	at     []uint32
-	hits   []uint32
-	peak   []float32
-	limits []float32
+	scores   []float32
+	at       []uint32
+	hits     []uint32
+	peak     []float32
+	limits   []float32
+	keys     []float32 // decoded, of a block
+	gathered []float32 // of single rows
 }
 
 var passes = sync.Pool{New: func() any { return new(pass) }}
 
 func newAttend(shape Shape, parts []Part, queries [][]float32, opt AttendOptions, n int) *attend {
 	a := &attend{shape: shape, parts: parts, queries: queries, opt: opt, passes: make([]*pass, n)}
-	w := kernel.PanelWidth()
-	a.inverse = make([]float32, len(queries)+w)
+	a.inverse = make([]float32, len(queries)+kernel.PanelWidth())
 	for q, v := range queries {
 		a.inverse[q] = float32(1 / Norm(v))
 	}
-	lanes := len(queries)
-	if len(queries) >= attendPanelQueries {
-		a.panels = pack(queries, shape.Dim)
-		lanes = len(a.panels) * w
-	}
-	for i := range a.passes {
-		p := passes.Get().(*pass)
-		p.reset(lanes, len(queries), shape.ValueDim, opt.TopWeights)
-		a.passes[i] = p
-	}
 	return a
+}
+
+// pass is a worker's, made the first time that it asks.
+func (a *attend) pass(worker int) *pass {
+	p := a.passes[worker]
+	if p != nil {
+		return p
+	}
+	lanes := len(a.queries)
+	if a.panels != nil {
+		lanes = len(a.panels) * kernel.PanelWidth()
+	}
+	p = passes.Get().(*pass)
+	p.reset(lanes, len(a.queries), a.shape.ValueDim, a.opt.TopWeights)
+	a.passes[worker] = p
+	return p
 }
 
 func (p *pass) reset(lanes, queries, valueDim, topWeights int) {
@@ -142,12 +170,14 @@ func (p *pass) reset(lanes, queries, valueDim, topWeights int) {
 
 func (a *attend) release() {
 	for _, p := range a.passes {
-		passes.Put(p)
+		if p != nil {
+			passes.Put(p)
+		}
 	}
 }
 
 func (a *attend) block(worker int, b block) {
-	p, part := a.passes[worker], &a.parts[b.part]
+	p, part := a.pass(worker), &a.parts[b.part]
 	n := part.eligible(b.from, b.to)
 	if n == 0 {
 		return
@@ -160,24 +190,26 @@ func (a *attend) block(worker int, b block) {
 			a.gather(p, q, b)
 		}
 	case a.panels != nil:
-		values, _ := part.Segment.valueBlock(b.from, b.to)
-		touch(part.Segment.keyBlock(b.from, b.to))
+		keys := part.Segment.keyBlock(&p.keys, b.from, b.to)
+		values, _ := part.Segment.valueBlock(keys, b.from, b.to)
+		touch(keys)
 		touch(values)
 		for i := range a.panels {
-			a.panel(p, i, b)
+			a.panel(p, i, b, keys)
 		}
 	default:
+		keys := part.Segment.keyBlock(&p.keys, b.from, b.to)
 		for q := range a.queries {
-			a.single(p, q, b)
+			a.single(p, q, b, keys)
 		}
 	}
 }
 
-// single attends to a whole block for one query.
-func (a *attend) single(p *pass, q int, b block) {
+// single attends to a whole block, whose keys are given, for one query.
+func (a *attend) single(p *pass, q int, b block, keys []float32) {
 	part, n := &a.parts[b.part], b.to-b.from
 	p.scores = sized(p.scores, n)
-	part.Segment.score(p.scores, a.queries[q], a.inverse[q], b.from)
+	part.Segment.score(p.scores, a.queries[q], a.inverse[q], keys, b.from)
 	if part.Mask != nil {
 		for i := range p.scores {
 			if !part.has(b.from + i) {
@@ -199,7 +231,7 @@ func (a *attend) single(p *pass, q int, b block) {
 	sum, shift := kernel.Exp(p.scores, p.scores, a.opt.Scale, p.max[q])
 	p.sum[q] += sum
 	p.shift[q] += shift
-	values, valueStride := part.Segment.valueBlock(b.from, b.to)
+	values, valueStride := part.Segment.valueBlock(keys, b.from, b.to)
 	kernel.WeightedSum(p.lane(q, a.shape.ValueDim), p.scores, values, valueStride)
 }
 
@@ -207,7 +239,7 @@ func (a *attend) single(p *pass, q int, b block) {
 func (a *attend) gather(p *pass, q int, b block) {
 	part := &a.parts[b.part]
 	p.scores = sized(p.scores, len(p.at))
-	part.Segment.scoreAt(p.scores, a.queries[q], a.inverse[q], b, p.at)
+	part.Segment.scoreAt(p.scores, a.queries[q], a.inverse[q], b, p.at, &p.gathered)
 	t := &p.tops[q]
 	for i, s := range p.scores {
 		if s >= t.threshold() {
@@ -220,26 +252,23 @@ func (a *attend) gather(p *pass, q int, b block) {
 	p.shift[q] += shift
 	context := p.lane(q, a.shape.ValueDim)
 	for i, row := range p.at {
-		value := part.Segment.Value(b.from + int(row))
+		var value []float32
+		if part.Segment.shape.Encoding == Int8Only && !part.Segment.HasValues() {
+			value = p.gathered[i*pad(a.shape.Dim):][:a.shape.Dim]
+		} else {
+			value = part.Segment.Value(b.from + int(row))
+		}
 		kernel.WeightedSum(context, p.scores[i:i+1], value, len(value))
 	}
 }
 
-// panel attends to a whole block for one panel of queries.
-func (a *attend) panel(p *pass, i int, b block) {
+// panel attends to a whole block, whose keys are given, for one panel of queries.
+func (a *attend) panel(p *pass, i int, b block, keys []float32) {
 	part, n, w := &a.parts[b.part], b.to-b.from, kernel.PanelWidth()
 	first := i * w
 	p.scores = sized(p.scores, n*w)
 	scores := p.scores
-	rows, stride := part.Segment.keyBlock(b.from, b.to), pad(a.shape.Dim)
-	if a.shape.Metric == L2 {
-		kernel.PanelL2(scores, a.panels[i], rows, stride, n, a.shape.Dim)
-	} else {
-		kernel.PanelDot(scores, a.panels[i], rows, stride, n, a.shape.Dim)
-	}
-	if a.shape.Metric == Cosine {
-		kernel.PanelScale(scores, part.Segment.inverseNorms(b.from, b.to), a.inverse[first:first+w], n)
-	}
+	part.Segment.panelScores(scores, a.panels[i], a.inverse[first:first+w], keys, b.from, n)
 	if part.Mask != nil {
 		for r := range n {
 			if !part.has(b.from + r) {
@@ -261,7 +290,7 @@ func (a *attend) panel(p *pass, i int, b block) {
 		p.raise(first+j, a.opt.Scale*float64(peak), a.shape.ValueDim)
 	}
 	kernel.PanelExp(scores, scores, n, a.opt.Scale, p.max[first:first+w], p.sum[first:first+w], p.shift[first:first+w])
-	values, valueStride := part.Segment.valueBlock(b.from, b.to)
+	values, valueStride := part.Segment.valueBlock(keys, b.from, b.to)
 	d := a.shape.ValueDim
 	kernel.PanelWeightedSum(p.context[first*d:(first+w)*d], scores, values, valueStride, n, d)
 }
@@ -307,6 +336,22 @@ func (p *pass) raise(q int, m float64, valueDim int) {
 	}
 }
 
+// add merges a lane of another pass into lane q.
+func (p *pass) add(q int, from *pass, lane, valueDim int) {
+	if from.sum[lane] == 0 {
+		return
+	}
+	p.raise(q, from.max[lane], valueDim)
+	down := from.max[lane] - p.max[q]
+	f := math.Exp(down)
+	p.sum[q] += f * from.sum[lane]
+	p.shift[q] += f * (from.shift[lane] + down*from.sum[lane])
+	to := p.lane(q, valueDim)
+	for i, x := range from.lane(lane, valueDim) {
+		to[i] += f * x
+	}
+}
+
 // result merges the passes' softmaxes of one query.
 func (a *attend) result(q int) Attention {
 	d := a.shape.ValueDim
@@ -316,17 +361,7 @@ func (a *attend) result(q int) Attention {
 	for _, from := range a.passes[1:] {
 		r.Attended += from.attended
 		tops = append(tops, &from.tops[q])
-		if from.sum[q] == 0 {
-			continue
-		}
-		to.raise(q, from.max[q], d)
-		from.raise(q, to.max[q], d)
-		to.sum[q] += from.sum[q]
-		to.shift[q] += from.shift[q]
-		context := to.lane(q, d)
-		for i, x := range from.lane(q, d) {
-			context[i] += x
-		}
+		to.add(q, from, q, d)
 	}
 	sum := to.sum[q]
 	if r.Attended == 0 {

@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,10 +20,12 @@ import (
 // report the ratio of the best times of each: of/bandwidth, where the limit is
 // reading the vectors once; of/peak, where it is multiplying and adding.
 
-var benchShapes = []struct {
+type benchShape struct {
 	name      string
 	rows, dim int
-}{
+}
+
+var benchShapes = []benchShape{
 	{"1M×128", 1_000_000, 128},
 	{"200k×768", 200_000, 768},
 }
@@ -84,15 +87,22 @@ func (f *fixture) rows() (n int) {
 	return n
 }
 
-// read loads all keys, and values, once, on all processors.
+// read loads all keys, and values, once, on all processors; readCodes all codes.
 func (f *fixture) read() {
+	readAll(f.parts, func(s *Segment) [][]byte { return [][]byte{bytesOf(s.keys), bytesOf(s.values)} })
+}
+
+func (f *fixture) readCodes() {
+	readAll(f.parts, func(s *Segment) [][]byte { return [][]byte{s.codes.block} })
+}
+
+func readAll(parts []Part, of func(s *Segment) [][]byte) {
 	var wg sync.WaitGroup
 	n := runtime.GOMAXPROCS(0)
 	for w := range n {
 		wg.Go(func() {
-			for i := range f.parts {
-				for _, v := range [][]float32{f.parts[i].Segment.keys, f.parts[i].Segment.values} {
-					m := bytesOf(v)
+			for i := range parts {
+				for _, m := range of(parts[i].Segment) {
 					roofline.Read(m[len(m)/n*w : len(m)/n*(w+1)])
 				}
 			}
@@ -115,20 +125,26 @@ func multiplyAdd(count int) {
 	wg.Wait()
 }
 
-// against runs work and limit by turns and reports the limit's best time over the
-// work's as the metric.
-func against(b *testing.B, metric string, work, limit func()) {
-	best := [2]time.Duration{math.MaxInt64, math.MaxInt64}
+// byTurns runs functions by turns, and gives the best time of each.
+func byTurns(b *testing.B, run ...func()) []time.Duration {
+	best := slices.Repeat([]time.Duration{math.MaxInt64}, len(run))
 	for b.Loop() {
-		for i, f := range []func(){work, limit} {
+		for i, f := range run {
 			start := time.Now()
 			f()
 			best[i] = min(best[i], time.Since(start))
 		}
 	}
-	b.ReportMetric(float64(best[0].Microseconds())/1e3, "best-ms")
+	b.ReportMetric(float64(best[0].Nanoseconds())/1e6, "best-ms")
+	b.ReportMetric(0, "ns/op") // of all together, so of nothing
+	return best
+}
+
+// against runs work and limit by turns and reports the limit's best time over the
+// work's as the metric.
+func against(b *testing.B, metric string, work, limit func()) {
+	best := byTurns(b, work, limit)
 	b.ReportMetric(float64(best[1])/float64(best[0]), metric)
-	b.ReportMetric(0, "ns/op") // of both together, so of nothing
 }
 
 func BenchmarkSearch(b *testing.B) {
@@ -136,7 +152,7 @@ func BenchmarkSearch(b *testing.B) {
 		for _, name := range []string{"dot", "cosine", "l2"} {
 			for _, batch := range []int{1, 2, 4, 8, 16, 64, 256} {
 				b.Run(fmt.Sprintf("%s/%s/batch=%d", s.name, name, batch), func(b *testing.B) {
-					f := benchParts(b, s.rows, Shape{metrics[name], s.dim, s.dim}, false)
+					f := benchParts(b, s.rows, Shape{metrics[name], s.dim, s.dim, F32}, false)
 					queries := f.queries(rand.New(rand.NewPCG(2, 2)), uniform, batch)
 					work := func() {
 						if _, _, err := Search(context.Background(), f.shape, f.parts, queries, SearchOptions{K: 10, MinScore: never}); err != nil {
@@ -154,8 +170,35 @@ func BenchmarkSearch(b *testing.B) {
 	}
 }
 
+// BenchmarkSearchCodes runs the same search by codes and by keys, and what reads the
+// codes once, by turns.
+func BenchmarkSearchCodes(b *testing.B) {
+	for _, s := range append(benchShapes, benchShape{"1000×384", 1000, 384}, benchShape{"100×128", 100, 128}) {
+		for _, name := range []string{"dot", "cosine", "l2"} {
+			for _, batch := range []int{1, 2, 4, 8, 16, 64, 256} {
+				b.Run(fmt.Sprintf("%s/%s/batch=%d", s.name, name, batch), func(b *testing.B) {
+					f := benchParts(b, s.rows, Shape{metrics[name], s.dim, s.dim, Int8}, false)
+					queries := f.queries(rand.New(rand.NewPCG(2, 2)), uniform, batch)
+					search := func(encoding Encoding) func() {
+						shape := f.shape
+						shape.Encoding = encoding
+						return func() {
+							if _, _, err := Search(context.Background(), shape, f.parts, queries, SearchOptions{K: 10, MinScore: never}); err != nil {
+								b.Fatal(err)
+							}
+						}
+					}
+					best := byTurns(b, search(Int8), search(F32), f.readCodes)
+					b.ReportMetric(float64(best[1])/float64(best[0]), "×f32")
+					b.ReportMetric(float64(best[2])/float64(best[0]), "of/bandwidth")
+				})
+			}
+		}
+	}
+}
+
 func BenchmarkSearchMasked(b *testing.B) {
-	f := benchParts(b, 1_000_000, Shape{Cosine, 128, 128}, false)
+	f := benchParts(b, 1_000_000, Shape{Cosine, 128, 128, F32}, false)
 	for _, one := range []int{2, 3, 4, 6, 8, 16, 64} {
 		r := rand.New(rand.NewPCG(3, 3))
 		parts := make([]Part, len(f.parts))
@@ -183,7 +226,7 @@ func BenchmarkSearchMasked(b *testing.B) {
 
 // A small namespace: what a Retrieve costs beside the call itself.
 func BenchmarkSearchSmall(b *testing.B) {
-	f := benchParts(b, 1000, Shape{Cosine, 384, 384}, false)
+	f := benchParts(b, 1000, Shape{Cosine, 384, 384, F32}, false)
 	queries := f.queries(rand.New(rand.NewPCG(4, 4)), uniform, 1)
 	b.Run("1000×384/batch=1", func(b *testing.B) {
 		b.ReportAllocs()
@@ -208,7 +251,7 @@ func BenchmarkAttend(b *testing.B) {
 						run += "/top=10"
 					}
 					b.Run(run, func(b *testing.B) {
-						f := benchParts(b, s.rows, Shape{metrics[name], s.dim, s.dim}, true)
+						f := benchParts(b, s.rows, Shape{metrics[name], s.dim, s.dim, F32}, true)
 						queries := f.queries(rand.New(rand.NewPCG(5, 5)), uniform, batch)
 						scale := 1 / math.Sqrt(float64(s.dim))
 						if strings.HasPrefix(name, "cos") {

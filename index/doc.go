@@ -7,4 +7,8 @@
 // bounds stated there. Both walk blocks of rows that fit a core's second-level
 // cache, on several cores where the work is worth it, and stop within a block
 // when their context ends.
+//
+// An IVF covers the first rows of segments with codes in lists, and SearchIVF looks
+// into those near a query: it may miss some of the top K, and what it finds has the
+// same canonical scores. A Calibration tells how many lists give a recall.
 package index

@@ -54,7 +54,23 @@ func (p *Part) has(row int) bool { return p.Mask == nil || p.Mask[row/64]>>(row%
 
 // Stats says how a read was done.
 type Stats struct {
-	RowsScanned int64 // rows scored, summed over queries
+	RowsScanned int64 // rows scored, summed over queries, be it by their codes
+	ListsProbed int64 // lists of an index that were looked into, summed over queries
+	Rescored    int64 // rows of those scored exactly after their codes
+
+	// Recall is what to expect where lists were probed, as far as it was calibrated; 0: it
+	// isn't known, or nothing was left out.
+	Recall float64
+}
+
+// Add counts t, too; of recalls the lesser stays.
+func (s *Stats) Add(t Stats) {
+	if t.ListsProbed > 0 && (s.ListsProbed == 0 || t.Recall < s.Recall) {
+		s.Recall = t.Recall
+	}
+	s.RowsScanned += t.RowsScanned
+	s.ListsProbed += t.ListsProbed
+	s.Rescored += t.Rescored
 }
 
 // A block is a run of rows of one part, from a multiple of 64 on.
@@ -89,7 +105,7 @@ func blockAt(parts []Part, rows, i int) (b block, ok bool) {
 }
 
 // workUnit is the multiply-adds that are worth another goroutine.
-const workUnit = 1 << 20
+const workUnit = 1 << 18
 
 // workers is how many goroutines are worth a read of blocks of rows, in which each
 // row takes work multiply-adds; asked 0 stands for GOMAXPROCS.
@@ -104,17 +120,27 @@ func workers(asked int, parts []Part, rows, work int) int {
 	return int(max(1, min(int64(asked), int64(blocks(parts, rows)), 1+total/workUnit)))
 }
 
-// walk gives every block of at most rows rows to one of n workers, which take them in order; each
-// worker has its own number. It ends early, within a block, when ctx ends.
-func walk(ctx context.Context, parts []Part, rows, n int, do func(worker int, b block)) error {
+// stretchBytes is how much a worker walks through in order before it goes where
+// another may have been: memory is read fastest so.
+const stretchBytes = 2 << 20
+
+// walk gives every block of at most rows rows, of a stride, to one of n workers,
+// which take stretches of them in order; each worker has its own number. It ends
+// early, within a block, when ctx ends.
+func walk(ctx context.Context, parts []Part, rows, stride, n int, do func(worker int, b block)) error {
+	total := blocks(parts, rows)
+	stretch := max(1, min(stretchBytes/(4*rows*max(stride, 1)), total/(8*n)))
 	var next atomic.Int64
 	work := func(worker int) {
 		for {
-			b, ok := blockAt(parts, rows, int(next.Add(1))-1)
-			if !ok || ctx.Err() != nil {
-				return
+			to := int(next.Add(int64(stretch)))
+			for i := to - stretch; i < to; i++ {
+				b, ok := blockAt(parts, rows, i)
+				if !ok || ctx.Err() != nil {
+					return
+				}
+				do(worker, b)
 			}
-			do(worker, b)
 		}
 	}
 	var wg sync.WaitGroup

@@ -58,7 +58,38 @@ func scaled(r *rand.Rand, v []float32) {
 	v[0] = f
 }
 
-var kinds = map[string]vectors{"uniform": uniform, "few": few, "near": near, "scaled": scaled}
+// lopsided gives vectors of a component that is far greater than the rest, which
+// codes can't tell from zero.
+func lopsided(r *rand.Rand, v []float32) {
+	uniform(r, v)
+	v[r.IntN(min(len(v), 3))] = float32(r.IntN(3)-1) * 1e6
+	v[0] += 1
+}
+
+// twins gives vectors an ulp apart at the ends of what may be stored: of norms near
+// 1e18 and 1e-18.
+func twins(r *rand.Rand, v []float32) {
+	f := []float32{1e18, 1, 1e-18}[r.IntN(3)]
+	for i := range v {
+		v[i] = f * float32(0.9/math.Sqrt(float64(len(v))))
+		if f < 1 {
+			v[i] *= 1.3
+		}
+		v[i] = math.Float32frombits(math.Float32bits(v[i]) + r.Uint32N(2))
+	}
+}
+
+// aside gives vectors far to one side of the origin, close to each other.
+func aside(r *rand.Rand, v []float32) {
+	uniform(r, v)
+	for i := range v {
+		v[i] += float32(100 * (i%3 + 1))
+	}
+}
+
+var kinds = map[string]vectors{
+	"uniform": uniform, "few": few, "near": near, "scaled": scaled, "lopsided": lopsided, "twins": twins, "aside": aside,
+}
 
 // newFixture makes parts of the given rows. masked: none without; else one eligible
 // row in so many.
@@ -127,7 +158,7 @@ func (f *fixture) queries(r *rand.Rand, kind vectors, n int) [][]float32 {
 // score is the canonical score of one row, from the kernel's single rows.
 func (f *fixture) score(p *Part, row int, query []float32) float32 {
 	var s [1]float32
-	key := p.Segment.Key(row)
+	key := p.Segment.KeyInto(nil, row)
 	if f.shape.Metric == L2 {
 		kernel.L2(s[:], query, key, len(key))
 		return s[0]
@@ -162,7 +193,7 @@ func (f *fixture) search(query []float32, k int, minScore float32) []Hit {
 // exact is the score in float64.
 func (f *fixture) exact(p *Part, row int, query []float32) float64 {
 	var dot, kk, qq, dist float64
-	for i, k := range p.Segment.Key(row) {
+	for i, k := range p.Segment.KeyInto(nil, row) {
 		q := float64(query[i])
 		dot += q * float64(k)
 		kk += float64(k) * float64(k)
@@ -198,7 +229,7 @@ func (f *fixture) checkSearch(t failer, queries [][]float32, opt SearchOptions) 
 	for q := range queries {
 		want := f.search(queries[q], opt.K, opt.MinScore)
 		if !slices.Equal(got[q], want) {
-			t.Fatalf("query %d of %d, %+v:\ngot  %v\nwant %v", q, len(queries), opt, got[q], want)
+			t.Fatalf("%+v: query %d of %d, %+v:\ngot  %v\nwant %v", f.shape, q, len(queries), opt, got[q], want)
 		}
 	}
 }

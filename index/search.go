@@ -14,6 +14,9 @@ type SearchOptions struct {
 	K        int
 	MinScore float32 // −Inf: any
 	Workers  int     // at most; 0: GOMAXPROCS
+
+	Sharing *Sharing // rides passes of this, if the read is large enough; nil: walks by itself
+	Group   any      // comparable: reads of one group and shape ride together
 }
 
 // panelQueries is the number of queries from which on panels pay.
@@ -44,30 +47,57 @@ const sparse = 4
 // above zero.
 func Search(ctx context.Context, shape Shape, parts []Part, queries [][]float32, opt SearchOptions) ([][]Hit, Stats, error) {
 	stride := pad(shape.Dim)
+	if opt.Sharing.takes(parts, len(queries), false) {
+		if hits, stats, ok, err := opt.Sharing.search(ctx, shape, parts, queries, opt); ok {
+			return hits, stats, err
+		}
+	}
 	rows := blockRows(stride)
-	if len(queries) >= panelQueries {
-		rows = mostPanelRows * max(1, rows/mostPanelRows)
+	if byCodes(parts, len(queries)) {
+		stride = codeStride(shape.Dim) / 4
+		rows = blockRows(stride)
+		if len(queries) >= codePanelQueries {
+			rows = panelBlockRows(stride)
+		}
+	} else if len(queries) >= panelQueries {
+		rows = panelBlockRows(stride)
 	}
 	n := workers(opt.Workers, parts, rows, stride*len(queries))
 	s := newSearch(shape, parts, queries, opt, n)
 	defer s.release()
-	err := walk(ctx, parts, rows, n, s.block)
-	if err != nil {
+	if len(queries) >= panelQueries && s.panels == nil {
+		s.panels = pack(queries, shape.Dim)
+	}
+	if err := walk(ctx, parts, rows, stride, n, s.block); err != nil {
 		return nil, Stats{}, err
 	}
-	out := make([][]Hit, len(queries))
-	tops := make([]*top, n)
-	for q := range queries {
-		for w := range n {
-			tops[w] = &s.scans[w].tops[q]
+	out, stats := s.results()
+	return out, stats, nil
+}
+
+// panelBlockRows is how many rows of a stride make a block for panels.
+func panelBlockRows(stride int) int { return mostPanelRows * max(1, blockRows(stride)/mostPanelRows) }
+
+// results merges what the workers found.
+func (s *search) results() ([][]Hit, Stats) {
+	out := make([][]Hit, len(s.queries))
+	tops := make([]*top, 0, len(s.scans))
+	for q := range s.queries {
+		tops = tops[:0]
+		for _, c := range s.scans {
+			if c != nil {
+				tops = append(tops, &c.tops[q])
+			}
 		}
-		out[q] = merge(parts, opt.K, tops)
+		out[q] = merge(s.parts, s.opt.K, tops)
 	}
 	var stats Stats
-	for w := range n {
-		stats.RowsScanned += s.scans[w].scanned
+	for _, c := range s.scans {
+		if c != nil {
+			stats.RowsScanned += c.scanned
+		}
 	}
-	return out, stats, nil
+	return out, stats
 }
 
 // A search is one call of Search.
@@ -75,18 +105,32 @@ type search struct {
 	shape   Shape
 	parts   []Part
 	queries [][]float32
+	opt     SearchOptions
 	inverse []float32 // of the queries' norms; zeros up to whole panels
 	norms   []float64 // of the queries
 	panels  [][]float32
-	scans   []*scan
+	codes   []codeQuery
+	scans   []*scan // nil for a worker that had nothing to do
+
+	codePanels []codePanel
+	ones       []int16
 }
 
 // A scan is one worker's: its best hits so far, and its scratch.
 type scan struct {
-	tops    []top
-	scores  []float32
-	at      []uint32
-	scanned int64
+	tops     []top
+	scores   []float32
+	at       []uint32
+	keys     []float32 // decoded, of a block
+	gathered []float32 // of single rows
+	scanned  int64
+
+	judges    []judge // per query
+	sums      []int32
+	panelSums []int32
+	rowSums   []int32 // of a block's codes
+	bound     kernel.CodePanelBound
+	blind     int // rows to come that panels of codes aren't asked about
 
 	part    int       // that limits are for; −1 at first
 	longest float64   // the greatest norm of its rows, under Dot
@@ -99,29 +143,42 @@ type scan struct {
 var scans = sync.Pool{New: func() any { return new(scan) }}
 
 func newSearch(shape Shape, parts []Part, queries [][]float32, opt SearchOptions, n int) *search {
-	s := &search{shape: shape, parts: parts, queries: queries, scans: make([]*scan, n)}
-	for w := range s.scans {
-		c := scans.Get().(*scan)
-		c.scanned, c.part = 0, -1
-		c.limits = sized(c.limits, len(queries)+kernel.PanelWidth())
-		for q := range c.limits {
-			c.limits[q] = float32(math.Inf(1))
-		}
-		c.tops = sized(c.tops, len(queries))
-		for q := range c.tops {
-			c.tops[q].reset(opt.K, opt.MinScore)
-		}
-		s.scans[w] = c
-	}
+	s := &search{shape: shape, parts: parts, queries: queries, opt: opt, scans: make([]*scan, n)}
 	s.inverse, s.norms = make([]float32, len(queries)+kernel.PanelWidth()), make([]float64, len(queries))
 	for q, v := range queries {
 		s.norms[q] = Norm(v)
 		s.inverse[q] = float32(1 / s.norms[q])
 	}
-	if len(queries) >= panelQueries {
-		s.panels = pack(queries, shape.Dim)
+	if byCodes(parts, len(queries)) {
+		s.codes = s.codeQueries()
+		if len(queries) >= codePanelQueries && kernel.CodePanels() {
+			s.codePanels, s.ones = s.packCodes(), onesFor(shape.Dim)
+			s.panels = pack(queries, shape.Dim) // for where codes are of no use
+		}
 	}
 	return s
+}
+
+// scan is a worker's, made the first time that it asks.
+func (s *search) scan(worker int) *scan {
+	c := s.scans[worker]
+	if c != nil {
+		return c
+	}
+	c = scans.Get().(*scan)
+	c.scanned, c.part, c.blind = 0, -1, 0
+	c.limits = sized(c.limits, len(s.queries)+kernel.PanelWidth())
+	for q := range c.limits {
+		c.limits[q] = float32(math.Inf(1))
+	}
+	c.tops = sized(c.tops, len(s.queries))
+	for q := range c.tops {
+		c.tops[q].reset(s.opt.K, s.opt.MinScore)
+	}
+	c.judges = sized(c.judges, len(s.queries))
+	clear(c.judges)
+	s.scans[worker] = c
+	return c
 }
 
 // pack packs queries into panels.
@@ -138,7 +195,9 @@ func pack(queries [][]float32, dim int) [][]float32 {
 
 func (s *search) release() {
 	for _, c := range s.scans {
-		scans.Put(c)
+		if c != nil {
+			scans.Put(c)
+		}
 	}
 }
 
@@ -153,17 +212,28 @@ func sized[T any](v []T, n int) []T {
 }
 
 func (s *search) block(worker int, b block) {
-	c, p := s.scans[worker], &s.parts[b.part]
+	c, p := s.scan(worker), &s.parts[b.part]
 	n := p.eligible(b.from, b.to)
 	if n == 0 {
 		return
 	}
 	c.scanned += int64(n) * int64(len(s.queries))
+	coded := s.codes != nil && p.Segment.codes != nil
+	share := sparse
+	if coded && p.Segment.shape.Encoding == Int8Only {
+		share *= 4 // decoding a row costs more than judging it
+	}
 	switch {
-	case n < (b.to-b.from)/sparse:
+	case n < (b.to-b.from)/share:
 		c.at = p.at(c.at[:0], b.from, b.to)
 		for q := range s.queries {
 			s.gather(c, q, b, c.at)
+		}
+	case coded && s.codePanels != nil:
+		s.codePanelBlock(c, b)
+	case coded:
+		for q := range s.queries {
+			s.codeBlock(c, q, b)
 		}
 	case s.panels != nil:
 		s.panelBlock(c, b)
@@ -179,7 +249,7 @@ func (s *search) single(c *scan, q int, b block) {
 	p := &s.parts[b.part]
 	n := b.to - b.from
 	c.scores = sized(c.scores, n)
-	p.Segment.score(c.scores, s.queries[q], s.inverse[q], b.from)
+	p.Segment.score(c.scores, s.queries[q], s.inverse[q], p.Segment.keyBlock(&c.keys, b.from, b.to), b.from)
 	t := &c.tops[q]
 	limit := t.threshold()
 	for i, score := range c.scores {
@@ -195,7 +265,7 @@ func (s *search) gather(c *scan, q int, b block, at []uint32) {
 	p := &s.parts[b.part]
 	c.scores = sized(c.scores, len(at))
 	scores := c.scores[:len(at)]
-	p.Segment.scoreAt(scores, s.queries[q], s.inverse[q], b, at)
+	p.Segment.scoreAt(scores, s.queries[q], s.inverse[q], b, at, &c.gathered)
 	t := &c.tops[q]
 	for i, score := range scores {
 		if score >= t.threshold() {
@@ -208,7 +278,7 @@ func (s *search) gather(c *scan, q int, b block, at []uint32) {
 // nominate canonically.
 func (s *search) panelBlock(c *scan, b block) {
 	p := &s.parts[b.part]
-	stride, w := pad(s.shape.Dim), kernel.PanelWidth()
+	w := kernel.PanelWidth()
 	if c.part != b.part {
 		c.part, c.longest = b.part, p.Segment.longest()
 		for q := range s.queries {
@@ -222,19 +292,12 @@ func (s *search) panelBlock(c *scan, b block) {
 	for from := b.from; from < b.to; from += rowsAtOnce {
 		sub := block{b.part, from, min(from+rowsAtOnce, b.to)}
 		n := sub.to - sub.from
-		rows := p.Segment.keyBlock(sub.from, sub.to)
+		rows := p.Segment.keyBlock(&c.keys, sub.from, sub.to)
 		scores := c.panel[:n*w]
 		touch(rows)
 		for i, panel := range s.panels {
 			first := i * w
-			if s.shape.Metric == L2 {
-				kernel.PanelL2(scores, panel, rows, stride, n, s.shape.Dim)
-			} else {
-				kernel.PanelDot(scores, panel, rows, stride, n, s.shape.Dim)
-			}
-			if s.shape.Metric == Cosine {
-				kernel.PanelScale(scores, p.Segment.inverseNorms(sub.from, sub.to), s.inverse[first:first+w], n)
-			}
+			p.Segment.panelScores(scores, panel, s.inverse[first:first+w], rows, sub.from, n)
 			hits := c.hits[:kernel.PanelSelect(c.hits, scores, c.limits[first:first+w], n)]
 			if len(hits) == 0 {
 				continue
@@ -291,7 +354,7 @@ func (s *search) nominated(limit float32, q int, longest float64) float32 {
 	}
 	d := s.shape.Dim
 	e := gamma(d) + gamma(d/64+8)
-	under := float64(2*d+80) * tiny
+	under := underflow(d)
 	switch s.shape.Metric {
 	case Dot:
 		e = e*s.norms[q]*longest*(1+1e-6) + under
@@ -308,5 +371,6 @@ func (s *search) nominated(limit float32, q int, longest float64) float32 {
 // leastNorm is the least norm of a key under Cosine.
 const leastNorm = 1e-18
 
-// underCosine bounds what underflow of an inner product can do to a cosine.
-func underCosine(under, norm float64) float64 { return under / (leastNorm * norm) }
+// underCosine bounds what underflow of an inner product can do to a cosine. A decoded
+// key's norm may be a little less than the least.
+func underCosine(under, norm float64) float64 { return under / (leastNorm / 2 * norm) }

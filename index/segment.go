@@ -3,6 +3,7 @@ package index
 import (
 	"errors"
 	"math"
+	"slices"
 	"sync/atomic"
 
 	"engram/internal/slab"
@@ -18,6 +19,22 @@ const (
 	L2                   // −½‖q−k‖²
 )
 
+// An Encoding says how a segment keeps its keys.
+type Encoding uint8
+
+const (
+	// F32 keeps keys as they were given.
+	F32 Encoding = iota
+	// Int8 keeps codes of 8 bits a component beside the keys. Search reads the codes
+	// and then the few keys that could be among the best: its answer is F32's to the
+	// bit, for about a quarter of the memory traffic and a quarter more memory.
+	Int8
+	// Int8Only keeps the codes alone: a quarter of the memory. The key that is stored
+	// is the decoded one, and the scores are its own; Segment.ScoreError bounds how
+	// far they are from those of the key that was given.
+	Int8Only
+)
+
 // MaxRows is the most rows of a segment.
 const MaxRows = 1 << 16
 
@@ -25,6 +42,7 @@ const MaxRows = 1 << 16
 type Shape struct {
 	Metric        Metric
 	Dim, ValueDim int // components of a key, of a value
+	Encoding      Encoding
 }
 
 var (
@@ -43,34 +61,52 @@ type Segment struct {
 	shape    Shape
 	rows     int
 	capacity int
-	keys     []float32     // capacity × stride, then under Cosine capacity inverse norms
+	keys     []float32     // capacity × stride, but none of Int8Only; then under Cosine capacity inverse norms
 	values   []float32     // capacity × value stride; nil: the keys
+	codes    *codes        // nil: F32
 	norm     atomic.Uint64 // under Dot, the bits of the greatest norm of a key; readers may see that of rows to come
 }
 
 // pad is a vector's room in a row: whole cache lines.
 func pad(dim int) int { return (dim + 15) &^ 15 }
 
+// keyFloats is the room of the keys kept as float32 and of the inverse norms.
+func keyFloats(shape Shape, capacity int) int {
+	n := 0
+	if shape.Encoding != Int8Only {
+		n = capacity * pad(shape.Dim)
+	}
+	if shape.Metric == Cosine {
+		n += capacity
+	}
+	return n
+}
+
 // NewSegment makes a segment with room for capacity rows; values says whether
 // rows have values of their own, which a ValueDim other than Dim implies. Its
 // error is slab.ErrBudget where the pool has no room.
 func NewSegment(pool *slab.Pool, shape Shape, capacity int, values bool) (*Segment, error) {
 	s := &Segment{pool: pool, shape: shape, capacity: capacity}
-	n := capacity * pad(shape.Dim)
-	if shape.Metric == Cosine {
-		n += capacity
-	}
-	b, err := pool.Alloc(4 * n)
-	if err != nil {
-		return nil, err
-	}
-	s.keys = slab.Slice[float32](b)
-	if values || shape.ValueDim != shape.Dim {
-		if b, err = pool.Alloc(4 * capacity * pad(shape.ValueDim)); err != nil {
-			s.Free()
-			return nil, err
+	var err error
+	floats := func(n int) (v []float32) {
+		if n > 0 && err == nil {
+			var b []byte
+			if b, err = pool.Alloc(4 * n); err == nil {
+				v = slab.Slice[float32](b)
+			}
 		}
-		s.values = slab.Slice[float32](b)
+		return v
+	}
+	s.keys = floats(keyFloats(shape, capacity))
+	if values || shape.ValueDim != shape.Dim {
+		s.values = floats(capacity * pad(shape.ValueDim))
+	}
+	if shape.Encoding != F32 && err == nil {
+		s.codes, err = newCodes(pool, shape, capacity)
+	}
+	if err != nil {
+		s.Free()
+		return nil, err
 	}
 	return s, nil
 }
@@ -88,85 +124,135 @@ func (s *Segment) Shape() Shape { return s.shape }
 func (s *Segment) HasValues() bool { return s.values != nil }
 
 // Bytes is what the segment takes outside the heap.
-func (s *Segment) Bytes() int64 { return 4 * int64(len(s.keys)+len(s.values)) }
+func (s *Segment) Bytes() int64 { return SegmentBytes(s.shape, s.capacity, s.values != nil) }
 
 // SegmentBytes is what a segment would take.
 func SegmentBytes(shape Shape, capacity int, values bool) int64 {
-	n := int64(capacity) * int64(pad(shape.Dim))
-	if shape.Metric == Cosine {
-		n += int64(capacity)
-	}
+	n := keyFloats(shape, capacity)
 	if values || shape.ValueDim != shape.Dim {
-		n += int64(capacity) * int64(pad(shape.ValueDim))
+		n += capacity * pad(shape.ValueDim)
 	}
-	return 4 * n
+	return int64(4*n) + int64(codeBytes(shape, capacity))
 }
 
-// Append adds a row; a nil value stands for the key. The caller has checked the
-// lengths. ErrFull and ErrNeedsValues leave the segment as it was.
-func (s *Segment) Append(key, value []float32) error {
+// Append adds a row; a nil value stands for the key, as it is stored. The caller has
+// checked the lengths. ErrFull and ErrNeedsValues leave the segment as it was.
+func (s *Segment) Append(key, value []float32) error { return s.AppendLossy(key, value, 0) }
+
+// AppendLossy is Append of a key that itself was decoded: lost is how far it is from
+// the one that was given, as Lost said.
+func (s *Segment) AppendLossy(key, value []float32, lost float32) error {
 	if s.rows == s.capacity {
 		return ErrFull
 	}
 	if value != nil && s.values == nil {
 		return ErrNeedsValues
 	}
-	stride := pad(s.shape.Dim)
-	copy(s.keys[s.rows*stride:], key)
+	s.rows++
+	s.Put(s.rows-1, key, value, lost)
+	return nil
+}
+
+// Extend adds n rows, for which there is room, that Put fills before anybody reads them.
+func (s *Segment) Extend(n int) { s.rows += n }
+
+// Put fills a row that Extend added; rows may be filled from several goroutines. A nil
+// value stands for the key, and another one needs a segment with values; lost is as in
+// AppendLossy.
+func (s *Segment) Put(row int, key, value []float32, lost float32) {
+	if s.codes != nil {
+		scratch := decoded.Get().(*[]float32)
+		defer decoded.Put(scratch)
+		key = s.codes.put(s.shape, row, key, lost, scratch)
+	}
+	if s.shape.Encoding != Int8Only {
+		copy(s.keys[row*pad(s.shape.Dim):], key)
+	}
 	switch s.shape.Metric {
 	case Cosine:
-		s.keys[s.capacity*stride+s.rows] = inverseNorm(key)
+		s.inverseNorms(row, row+1)[0] = inverseNorm(key)
 	case Dot:
-		if norm := Norm(key); norm > s.longest() {
-			s.norm.Store(math.Float64bits(norm))
-		}
+		s.raise(Norm(key))
 	}
 	if s.values != nil {
 		if value == nil {
 			value = key
 		}
-		copy(s.values[s.rows*pad(s.shape.ValueDim):], value)
+		copy(s.values[row*pad(s.shape.ValueDim):], value)
 	}
-	s.rows++
-	return nil
 }
 
-// Copy makes a segment with more room, or with values of its own, and the same
+// raise makes longest at least a norm.
+func (s *Segment) raise(norm float64) {
+	for {
+		was := s.norm.Load()
+		if norm <= math.Float64frombits(was) || s.norm.CompareAndSwap(was, math.Float64bits(norm)) {
+			return
+		}
+	}
+}
+
+// Copy makes a segment of a pool with more room, or with values of its own, and the same
 // rows. The old one stays for its readers.
-func (s *Segment) Copy(capacity int, values bool) (*Segment, error) {
-	c, err := NewSegment(s.pool, s.shape, capacity, values || s.values != nil)
+func (s *Segment) Copy(pool *slab.Pool, capacity int, values bool) (*Segment, error) {
+	c, err := NewSegment(pool, s.shape, capacity, values || s.values != nil)
 	if err != nil {
 		return nil, err
 	}
-	stride := pad(s.shape.Dim)
-	copy(c.keys, s.keys[:s.rows*stride])
+	if s.shape.Encoding != Int8Only {
+		copy(c.keys, s.keyRows(0, s.rows))
+	}
 	if s.shape.Metric == Cosine {
-		copy(c.keys[c.capacity*stride:], s.keys[s.capacity*stride:][:s.rows])
+		copy(c.inverseNorms(0, s.rows), s.inverseNorms(0, s.rows))
+	}
+	if s.codes != nil {
+		c.codes.copyRows(s.codes, s.rows, s.shape.Dim)
 	}
 	switch {
 	case c.values == nil:
 	case s.values != nil:
 		copy(c.values, s.values[:s.rows*pad(s.shape.ValueDim)])
 	default: // ValueDim is Dim
-		copy(c.values, s.keys[:s.rows*stride])
+		for row := range s.rows {
+			s.KeyInto(c.values[row*pad(s.shape.Dim):][:0:s.shape.Dim], row)
+		}
 	}
 	c.rows = s.rows
 	c.norm.Store(s.norm.Load())
 	return c, nil
 }
 
-// Key is a row's key, in place.
+// Key is a row's key, in place. Keys of Int8Only lie nowhere: KeyInto decodes them.
 func (s *Segment) Key(row int) []float32 {
 	stride := pad(s.shape.Dim)
 	return s.keys[row*stride:][:s.shape.Dim:s.shape.Dim]
 }
 
-// Value is a row's value, in place.
+// KeyInto appends a row's key to dst.
+func (s *Segment) KeyInto(dst []float32, row int) []float32 {
+	if s.shape.Encoding != Int8Only {
+		return append(dst, s.Key(row)...)
+	}
+	n := len(dst)
+	dst = slices.Grow(dst, s.shape.Dim)[:n+s.shape.Dim]
+	s.codes.decode(dst[n:], row)
+	return dst
+}
+
+// Value is a row's value, in place; of Int8Only only where HasValues.
 func (s *Segment) Value(row int) []float32 {
 	if s.values == nil {
 		return s.Key(row)
 	}
 	return s.values[row*pad(s.shape.ValueDim):][:s.shape.ValueDim:s.shape.ValueDim]
+}
+
+// ValueInto appends a row's value to dst.
+func (s *Segment) ValueInto(dst []float32, row int) []float32 {
+	if s.values == nil {
+		return s.KeyInto(dst, row)
+	}
+	return append(dst, s.Value(row)...)
 }
 
 // Free gives the slabs back. No reader may be left.
@@ -176,17 +262,36 @@ func (s *Segment) Free() {
 			s.pool.Free(bytesOf(v))
 		}
 	}
-	s.keys, s.values = nil, nil
+	if s.codes != nil {
+		s.pool.Free(s.codes.block)
+	}
+	s.keys, s.values, s.codes = nil, nil, nil
 }
 
-func (s *Segment) keyBlock(from, to int) []float32 {
+// keyRows are rows' keys in place, which there are none of Int8Only.
+func (s *Segment) keyRows(from, to int) []float32 {
 	stride := pad(s.shape.Dim)
 	return s.keys[from*stride : to*stride]
 }
 
-func (s *Segment) valueBlock(from, to int) ([]float32, int) {
+// keyBlock are rows' keys, in place, or decoded in scratch of Int8Only.
+func (s *Segment) keyBlock(scratch *[]float32, from, to int) []float32 {
+	if s.shape.Encoding != Int8Only {
+		return s.keyRows(from, to)
+	}
+	stride := pad(s.shape.Dim)
+	*scratch = sized(*scratch, (to-from)*stride)
+	for row := from; row < to; row++ {
+		s.codes.decode((*scratch)[(row-from)*stride:][:s.shape.Dim], row)
+	}
+	return *scratch
+}
+
+// valueBlock are rows' values and their stride, given their keys, which may be
+// them.
+func (s *Segment) valueBlock(keys []float32, from, to int) ([]float32, int) {
 	if s.values == nil {
-		return s.keyBlock(from, to), pad(s.shape.Dim)
+		return keys, pad(s.shape.Dim)
 	}
 	stride := pad(s.shape.ValueDim)
 	return s.values[from*stride : to*stride], stride
@@ -194,7 +299,7 @@ func (s *Segment) valueBlock(from, to int) ([]float32, int) {
 
 // inverseNorms are of the rows' keys, under Cosine.
 func (s *Segment) inverseNorms(from, to int) []float32 {
-	at := s.capacity * pad(s.shape.Dim)
+	at := len(s.keys) - s.capacity
 	return s.keys[at+from : at+to]
 }
 

@@ -78,6 +78,12 @@ func (t *top) offer(parts []Part, h Hit) {
 	}
 }
 
+// Best brings the best k of hits into order, best first, and gives them.
+func Best(parts []Part, k int, hits []Hit) []Hit {
+	slices.SortFunc(hits, func(a, b Hit) int { return order(parts, a, b) })
+	return hits[:min(k, len(hits))]
+}
+
 // merge gives the best k of several tops, in order, in memory of its own.
 func merge(parts []Part, k int, tops []*top) []Hit {
 	n := 0
@@ -88,6 +94,5 @@ func merge(parts []Part, k int, tops []*top) []Hit {
 	for _, t := range tops {
 		all = append(all, t.heap...)
 	}
-	slices.SortFunc(all, func(a, b Hit) int { return order(parts, a, b) })
-	return all[:min(k, len(all))]
+	return Best(parts, k, all)
 }

@@ -147,3 +147,47 @@ func BenchmarkScores(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkFastScan is a list of 256 rows, as many times as make up 1M rows, read from
+// memory that no cache holds.
+func BenchmarkFastScan(b *testing.B) {
+	const rows = 256
+	for _, groups := range []int{32, 64, 96, 192} {
+		lists := (1 << 20) / rows
+		codes := make([]byte, lists*rows/FastScanRows*FastScanBytes(groups))
+		table, sums := make([]byte, 16*groups), make([]uint16, rows)
+		mul, add, hits := make([]float32, rows), make([]float32, rows), make([]uint32, rows)
+		for i := range codes {
+			codes[i] = byte(i * 7)
+		}
+		for i := range table {
+			table[i] = byte(i)
+		}
+		size := rows / FastScanRows * FastScanBytes(groups)
+		perRow := func(b *testing.B) {
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/rows, "ns/row")
+		}
+		b.Run(fmt.Sprintf("Scan/groups=%d", groups), func(b *testing.B) {
+			i := 0
+			for b.Loop() {
+				FastScan(sums, codes[i*size:][:size], table, groups, rows/FastScanRows)
+				i = (i + 1) % lists
+			}
+			perRow(b)
+		})
+		b.Run(fmt.Sprintf("ScanCached/groups=%d", groups), func(b *testing.B) {
+			for b.Loop() {
+				FastScan(sums, codes[:size], table, groups, rows/FastScanRows)
+			}
+			perRow(b)
+		})
+		if groups == 32 {
+			b.Run("Select", func(b *testing.B) {
+				for b.Loop() {
+					FastSelect(hits, sums, mul, add, 1, 1, 1, rows)
+				}
+				perRow(b)
+			})
+		}
+	}
+}

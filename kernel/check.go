@@ -31,3 +31,13 @@ func checkLen(what string, have, a, b int) {
 		panic(fmt.Sprintf("kernel: %s holds %d elements, %d×%d are needed", what, have, a, b))
 	}
 }
+
+// checkCodes panics unless a block of n rows of d codes lies within rows.
+func checkCodes(rows []int8, stride, n, d int) {
+	if n < 0 || stride < d || d%CodeUnit != 0 {
+		panic(fmt.Sprintf("kernel: block of %d rows of %d codes with stride %d: the codes are a multiple of %d, the stride no fewer", n, d, stride, CodeUnit))
+	}
+	if n > 0 && (len(rows) < d || stride > 0 && n-1 > (len(rows)-d)/stride) {
+		panic(fmt.Sprintf("kernel: block of %d rows of %d codes with stride %d exceeds its %d codes", n, d, stride, len(rows)))
+	}
+}

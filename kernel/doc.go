@@ -1,5 +1,5 @@
-// Package kernel is Engram's arithmetic on blocks of float32 vectors. It knows
-// no index: it takes slices, and returns scores and sums.
+// Package kernel is Engram's arithmetic on blocks of vectors. It knows no index: it
+// takes slices, and returns scores and sums.
 //
 // A block is n row vectors of d components in one slice, stride float32s from
 // one row's start to the next, so row i is rows[i*stride : i*stride+d]. What
@@ -22,6 +22,11 @@
 // u = 2⁻²⁴ and γ_k = k·u/(1−k·u), as in Higham, Accuracy and Stability of
 // Numerical Algorithms, §3.1. The bounds leave out underflow, which adds at most
 // 2⁻¹⁴⁹ an operation.
+//
+// Rows also have a form of a quarter of the size: codes of 8 bits and a scale
+// (Quantise, Decode). The inner product of codes and a query's codes of 16 bits
+// (CodeDot) is exact, whatever the processor; CodeSelect turns it into a bound of
+// the row's score and names the rows worth scoring.
 //
 // Each instruction set is a package of its own under internal; purego is both
 // the form for other processors and the reference. The set is chosen once, at

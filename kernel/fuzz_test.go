@@ -227,3 +227,84 @@ func FuzzWeightedSum(f *testing.F) {
 		})
 	})
 }
+
+func FuzzQuantise(f *testing.F) {
+	addSeeds(f)
+	f.Fuzz(func(t *testing.T, data []byte, scale uint8) {
+		row := floats(data)
+		for k, x := range row {
+			if !(math.Abs(float64(x)) <= mostQuantised) {
+				row[k] = float32(scale)
+			}
+		}
+		row = guarded(0, row)
+		var first []int8
+		eachFuzzed(func() {
+			codes, again, decoded := place[int8](1, len(row), true), place[int8](2, len(row), true), place[float32](3, len(row), true)
+			s, e := Quantise(codes, row)
+			checkQuantised(t, row, codes, s, e)
+			if first == nil {
+				first = slices.Clone(codes)
+			}
+			if !slices.Equal(codes, first) {
+				t.Fatalf("%s: other codes than another set's", Set())
+			}
+			Decode(decoded, codes, s)
+			if s2, e2 := Quantise(again, decoded); s2 != s || e2 != 0 || !slices.Equal(again, codes) {
+				t.Fatalf("%s: decoded and quantised again: scale %g, was %g; error %g", Set(), s2, s, e2)
+			}
+		})
+	})
+}
+
+// FuzzCodes takes codes and sums as they come.
+func FuzzCodes(f *testing.F) {
+	addSeeds(f)
+	f.Fuzz(func(t *testing.T, data []byte, rows uint8) {
+		n := int(rows%40) + 1
+		d := min(len(data)/(n+2), 1<<12) &^ (CodeUnit - 1)
+		limit := mostQueryCode
+		if d > 0 {
+			limit = min(limit, math.MaxInt32/(MaxCode*d))
+		}
+		query, codes := place[int16](0, d, true), place[int8](1, n*d, true)
+		for k := range query {
+			query[k] = int16(int(int16(binary.LittleEndian.Uint16(data[2*k:]))) % (limit + 1))
+		}
+		for i := range codes {
+			codes[i] = max(int8(data[2*d+i]), -MaxCode)
+		}
+		b := CodeBound{Unit: 0x1p-20, Base: 1, Slope: 1}
+		columns := place[float32](2, n, true)
+		for i := range columns {
+			columns[i] = float32(i%3) / 2
+			b.Limit = columns[i] + float32(d)/64
+		}
+		eachFuzzed(func() {
+			sums, hits := place[int32](3, n, true), place[uint32](4, n, true)
+			CodeDot(sums, query, codes, d)
+			var want []uint32
+			for i, got := range sums {
+				if exact := refCodeDot(query, codes[i*d:][:d]); int64(got) != exact {
+					t.Fatalf("%s: n=%d d=%d row %d: %d, want %d", Set(), n, d, i, got, exact)
+				}
+				x := float32(float32(b.Unit*float32(got))+b.Base) * columns[i]
+				if x = float32(x+columns[i]) + columns[i]; !(x < b.Limit) {
+					want = append(want, uint32(i))
+				}
+			}
+			if got := hits[:CodeSelect(hits, sums, columns, columns, columns, &b)]; !slices.Equal(got, want) {
+				t.Fatalf("%s: n=%d d=%d: selected %v, want %v", Set(), n, d, got, want)
+			}
+			panel, ones, all := place[uint8](5, CodePanelLen(d), true), make([]int32, n), place[int32](6, n*CodePanelWidth, true)
+			PackCodes(panel, [][]int16{query, query}, d)
+			CodeDot(ones, slices.Repeat([]int16{1}, d), codes, d)
+			CodePanelDot(all, panel, codes, ones, d, n, d)
+			for i, x := range sums {
+				if all[i*CodePanelWidth] != x || all[i*CodePanelWidth+1] != x || all[i*CodePanelWidth+2] != 0 {
+					t.Fatalf("%s: n=%d d=%d row %d: a panel gives %v, want %d twice", Set(), n, d, i, all[i*CodePanelWidth:][:3], x)
+				}
+			}
+		})
+	})
+}

@@ -6,6 +6,7 @@ type version struct {
 	row
 	payload
 	key, value []float32
+	lost       float32
 	old        Ref
 	exists     bool
 }
@@ -28,6 +29,7 @@ func (d *draft) merge(c *Change, lsn LSN, now int64) version {
 		p, _ := readPayload(s.at(w))
 		if c.Mask&MaskKey == 0 {
 			v.key, fromText = s.key(v.old.row), w.has(flagKeyText)
+			v.lost = s.vectors.Lost(int(v.old.row))
 		}
 		if c.Mask&MaskValue == 0 {
 			v.value = s.value(v.old.row)
@@ -86,7 +88,16 @@ func (d *draft) apply(m *Mutation) {
 		return
 	}
 	if m.MaxBytes != nil {
-		d.setMaxBytes(*m.MaxBytes)
+		d.set(func(s *settings) { s.maxBytes = *m.MaxBytes })
+	}
+	if m.Durability != nil {
+		d.set(func(s *settings) { s.durability = *m.Durability })
+	}
+	if m.KeyEncoding != nil {
+		d.set(func(s *settings) { s.encoding = *m.KeyEncoding })
+	}
+	if m.Recall != nil {
+		d.set(func(s *settings) { s.recall = *m.Recall })
 	}
 	for _, id := range m.Deletes {
 		if ref, ok := d.Find(id); ok {
@@ -96,7 +107,7 @@ func (d *draft) apply(m *Mutation) {
 	}
 	for i := range m.Changes {
 		v := d.merge(&m.Changes[i], m.LSN, m.Time)
-		d.push(v.row, v.payload, v.key, v.value)
+		d.push(v.row, v.payload, v.key, v.value, v.lost)
 		if v.exists {
 			d.kill(v.old)
 			d.count--

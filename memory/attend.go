@@ -49,7 +49,7 @@ func (db *DB) Attend(ctx context.Context, views []*View, queries []Query, opt At
 	r := read(views, opt.Filter)
 	defer r.done()
 	shape := views[0].settings.Value().shape()
-	a := index.AttendOptions{TopWeights: opt.TopWeights, Workers: db.workers}
+	a := index.AttendOptions{TopWeights: opt.TopWeights, Workers: db.workers, Sharing: db.sharing, Group: largest(views)}
 	if opt.Scale != nil {
 		a.Scale = *opt.Scale
 	} else {

@@ -6,7 +6,8 @@ import (
 	"engram/index"
 )
 
-// Config is what a namespace was made with. Only MaxBytes can change.
+// Config is what a namespace was made with. Only MaxBytes, Durability, KeyEncoding and
+// Recall can change.
 type Config struct {
 	Name                      string
 	Metric                    index.Metric
@@ -14,6 +15,13 @@ type Config struct {
 	Embedder                  EmbedderID // zero: none
 	// MaxBytes bounds the namespace's slabs; 0: the server's budget alone does.
 	MaxBytes   int64
+	Durability Durability
+	// KeyEncoding is how keys are kept. After a change of it segments are encoded anew
+	// in the background.
+	KeyEncoding index.Encoding
+	// Recall is the share of the best records that Retrieve is to find by an index, where
+	// it isn't told otherwise; 0: all, and there is no index.
+	Recall     float64
 	CreateTime int64 // Unix nanoseconds
 	Created    LSN   // of the mutation that made it
 }
@@ -26,12 +34,16 @@ type settings struct {
 	valueDim int
 	embedder EmbedderID
 	maxBytes int64
+
+	durability Durability
+	encoding   index.Encoding
+	recall     float64
 }
 
 func (c *Config) settings() unique.Handle[settings] {
-	return unique.Make(settings{c.Metric, c.Dimension, c.ValueDimension, c.Embedder, c.MaxBytes})
+	return unique.Make(settings{c.Metric, c.Dimension, c.ValueDimension, c.Embedder, c.MaxBytes, c.Durability, c.KeyEncoding, c.Recall})
 }
 
 func (s settings) shape() index.Shape {
-	return index.Shape{Metric: s.metric, Dim: s.dim, ValueDim: s.valueDim}
+	return index.Shape{Metric: s.metric, Dim: s.dim, ValueDim: s.valueDim, Encoding: s.encoding}
 }

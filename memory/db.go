@@ -25,25 +25,45 @@ type Options struct {
 	// what they made and refuses what another made. nil: none.
 	Embedder Embedder
 
-	// Workers bounds the goroutines of one read; 0: as many as processors.
+	// Durability is that of namespaces which Store makes.
+	Durability Durability
+
+	// Workers bounds the goroutines of one read, and of all reads that share passes; 0:
+	// as many as processors.
 	Workers int
+
+	// Unshared has every read walk by itself; otherwise concurrent reads of a large
+	// namespace ride one pass over it (index.Sharing).
+	Unshared bool
 }
 
 // A DB is a set of namespaces.
 type DB struct {
 	pool     *slab.Pool
+	beyond   *slab.Pool // pool, with CopyBytes more
+	recovery *slab.Pool // pool, with half as much again
 	clock    Clock
 	limits   Limits
 	log      *slog.Logger
 	newID    func() string
 	embedder Embedder
 	workers  int
+	sharing  *index.Sharing // nil: every read walks by itself
 	sizes    sizes
+
+	durability Durability
 
 	byName  sync.Map // name → *Namespace
 	sorted  atomic.Pointer[btree.BTreeG[*Namespace]]
-	lsn     atomic.Uint64
+	lsn     atomic.Uint64 // up to which everything is published
 	records atomic.Int64
+
+	published signal // when lsn rises
+
+	unsynced   atomic.Bool // a namespace of durability Interval was written to
+	journal    atomic.Pointer[Log]
+	readOnly   atomic.Pointer[ReadOnly]
+	onReadOnly atomic.Pointer[func(error)]
 
 	calls       chan *call
 	closing     sync.RWMutex // held, shared, while a call is handed over
@@ -51,6 +71,7 @@ type DB struct {
 	stopped     chan struct{}
 	committer   *committer
 	maintenance *maintenance
+	indexing    *maintenance // of namespaces with a recall
 }
 
 // sizes are from where on segments split, are indexed and are compacted. Tests
@@ -61,22 +82,37 @@ type sizes struct {
 	// A secondary index is built once so many rows are without one, and as many as
 	// are indexed already: so a row is indexed a bounded number of times.
 	indexRows uint32
-	// Compacting a segment needs so many dead rows, beside their share of over a
-	// quarter.
+	// Compacting a segment needs so many dead rows, or compactBytes of them, beside their
+	// share of over a quarter.
 	compactRows uint32
+	// A namespace with a recall has an index from so many records on.
+	ivfRows uint32
+
+	// Of index.ShareOptions.
+	sharedBytes int64
+	sharedYield int
 }
+
+// CopyBytes is how far a DB goes beyond the limit of its pool while it copies a segment to
+// free more than the copy takes. Before it begins an epoch, when it holds what was admitted
+// before and serves no one, it may be half the limit.
+func CopyBytes(limit int64) int64 { return min(limit/2, 2*segmentBytes) }
 
 // New makes an empty DB, of epoch 1, and starts its committer.
 func New(opt Options) *DB {
-	return newDB(opt, sizes{segmentRows: index.MaxRows, indexRows: 1000, compactRows: 64})
+	return newDB(opt, sizes{segmentRows: index.MaxRows, indexRows: 1000, compactRows: 64, ivfRows: 50_000})
 }
 
 func newDB(opt Options, sizes sizes) *DB {
 	db := &DB{
 		sizes: sizes,
-		pool:  opt.Pool, clock: opt.Clock, limits: opt.Limits, log: opt.Log, newID: opt.NewID,
-		embedder: opt.Embedder, workers: opt.Workers,
+		pool:  opt.Pool, beyond: opt.Pool.Beyond(CopyBytes(opt.Pool.Limit())),
+		recovery: opt.Pool.Beyond(opt.Pool.Limit() / 2), clock: opt.Clock, limits: opt.Limits, log: opt.Log, newID: opt.NewID,
+		embedder: opt.Embedder, workers: opt.Workers, durability: opt.Durability,
 		calls: make(chan *call, maxGroup), stopped: make(chan struct{}),
+	}
+	if !opt.Unshared {
+		db.sharing = index.NewSharing(index.ShareOptions{Workers: opt.Workers, Least: sizes.sharedBytes, Yield: sizes.sharedYield})
 	}
 	if db.clock == nil {
 		db.clock = SystemClock()
@@ -93,12 +129,14 @@ func newDB(opt Options, sizes sizes) *DB {
 	first := MakeLSN(1, 0)
 	db.lsn.Store(uint64(first))
 	db.committer = &committer{
-		db: db, lsn: first, drafts: make(map[string]*draft),
+		db: db, lsn: first, pending: make(map[string]*draft),
+		groups: make(chan *group, 64), synced: make(chan struct{}),
 		names: btree.NewBTreeGOptions(
 			func(a, b *Namespace) bool { return a.name < b.name }, btree.Options{NoLocks: true, Degree: 32}),
 	}
 	db.sorted.Store(db.committer.names.Copy())
-	db.maintenance = newMaintenance(db)
+	db.maintenance = newMaintenance(db, (*View).job)
+	db.indexing = newMaintenance(db, (*View).ivfJob)
 	go db.committer.run()
 	return db
 }
@@ -114,6 +152,7 @@ func (db *DB) Close() error {
 	db.closed = true
 	db.closing.Unlock()
 	db.maintenance.stop()
+	db.indexing.stop()
 	close(db.calls)
 	<-db.stopped
 	for _, ns := range db.sorted.Load().Items() {
@@ -132,7 +171,7 @@ func (db *DB) Pool() *slab.Pool { return db.pool }
 // Embedder is the one given to New; nil if there is none.
 func (db *DB) Embedder() Embedder { return db.embedder }
 
-// LSN is the last committed mutation's.
+// LSN is the last mutation's of those that are published, up to the first that isn't.
 func (db *DB) LSN() LSN { return LSN(db.lsn.Load()) }
 
 // NamespaceCount is how many namespaces there are.

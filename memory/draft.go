@@ -20,9 +20,14 @@ type draft struct {
 	ownDead []bool // by segment: the dead bitmap is the draft's own
 	changed bool   // there is something to publish
 	dropped bool   // the namespace is deleted
+	waits   bool   // it is published once the log is synced
 	deleted bool   // a row died since the last sweep
 
 	unbounded bool // max_bytes doesn't count: what is restored has been admitted before
+	admitted  bool // here: the server's budget doesn't count either
+
+	// settle waits until the rows that have a place are in it; nil: they are always.
+	settle func()
 }
 
 // newDraft begins a namespace.
@@ -33,10 +38,12 @@ func (db *DB) newDraft(c *Config) *draft {
 	return &draft{View: v, db: db}
 }
 
-// draftOf begins a draft at a namespace's current view.
-func (db *DB) draftOf(ns *Namespace) *draft {
-	base := ns.view.Load()
-	v := &View{count: base.count, lsn: base.lsn, ns: ns, settings: base.settings, requests: base.requests}
+// draftOf begins a draft at a view, its namespace's current one or one still pending.
+func (db *DB) draftOf(base *View) *draft {
+	v := &View{count: base.count, lsn: base.lsn, ns: base.ns, settings: base.settings, requests: base.requests, ivf: base.ivf}
+	if v.ivf != nil {
+		v.ivf.Retain()
+	}
 	v.refs.Store(1)
 	if len(base.segments) == 1 {
 		v.one[0] = base.segments[0]
@@ -57,9 +64,10 @@ func (db *DB) draftOf(ns *Namespace) *draft {
 func (d *draft) shape() index.Shape { return d.settings.Value().shape() }
 
 // bytes is what the namespace takes outside the heap.
-func (d *draft) bytes() (n int64) {
-	for i := range d.segments {
-		n += d.segments[i].totalBytes()
+func (d *draft) bytes() int64 {
+	n := totalBytes(d.segments)
+	if d.ivf != nil {
+		n += d.ivf.Bytes()
 	}
 	return n
 }
@@ -193,14 +201,21 @@ func (d *draft) reserveTail(sizes []int, values bool) (int, error) {
 		d.seal(at)
 		return 0, nil
 	}
+	if d.settle != nil {
+		d.settle()
+	}
 	rows := live + fresh
 	bytes := s.livePayload() + sum(sizes[:fresh])
 	// A quarter to spare: more would cost more than 100 bytes a record in its row.
 	tries := [][2]int{{min(limit, rows+rows/4), 0}, {rows, bytes}}
 	tries[0][1] = int(int64(bytes) * int64(tries[0][0]) / int64(rows))
 	var grown segView
-	err := d.attempt(tries, values || s.vectors.HasValues(), s.totalBytes(), func(capacity, payload int) (err error) {
-		grown, err = d.db.rewrite(d.shape(), d.segments[at:at+1], capacity, payload, values, nil)
+	err := d.attempt(tries, values || s.vectors.HasValues(), s.totalBytes(), func(pool *slab.Pool, capacity, payload int) (err error) {
+		if s.deadRows == 0 {
+			grown, err = grow(pool, s, capacity, payload, values)
+		} else {
+			grown, err = rewrite(pool, d.shape(), d.segments[at:at+1], capacity, payload, values, nil)
+		}
 		return err
 	})
 	if err != nil {
@@ -209,6 +224,9 @@ func (d *draft) reserveTail(sizes []int, values bool) (int, error) {
 	if s.deadRows == 0 && s.index != nil { // the rows kept their numbers
 		s.index.refs.Add(1)
 		grown.index = s.index
+	}
+	if s.deadRows == 0 {
+		d.moveIVF(d.segments[at:at+1], grown.vectors, nil)
 	}
 	d.replace(at, 1, grown)
 	return fresh, nil
@@ -223,24 +241,26 @@ func (d *draft) reservePayload(s *segView, bytes int) error {
 		return nil
 	}
 	spare := int(min(s.chunkBytes()/2, 1<<20))
-	return d.attempt([][2]int{{0, max(bytes, spare)}, {0, bytes}}, false, 0, func(_, payload int) error { return s.addChunk(payload) })
+	return d.attempt([][2]int{{0, max(bytes, spare)}, {0, bytes}}, false, 0, func(pool *slab.Pool, _, payload int) error {
+		return s.addChunk(pool, payload)
+	})
 }
 
 // reserveNew begins a segment and says for how many rows it has room. A
-// namespace's first segment fits what comes; what follows a full one has a full
-// one's room at once.
+// namespace's first segment fits what comes; what follows a full one has room for as
+// many rows at once.
 func (d *draft) reserveNew(sizes []int, values bool, expected int) (int, error) {
 	limit := d.db.maxRows(d.shape(), values)
 	k := min(len(sizes), limit)
 	bytes := sum(sizes[:k])
 	want := min(limit, max(k, expected))
 	if len(d.segments) > 0 && expected <= len(sizes) {
-		want = limit
+		want = min(limit, max(k, int(d.segments[len(d.segments)-1].n)))
 	}
 	tries := [][2]int{{want, min(bytes*want/k, max(bytes, 1<<20))}, {k, bytes}}
 	var made *segment
-	err := d.attempt(tries, values, 0, func(capacity, payload int) (err error) {
-		made, err = newSegment(d.db.pool, d.shape(), capacity, payload, values)
+	err := d.attempt(tries, values, 0, func(pool *slab.Pool, capacity, payload int) (err error) {
+		made, err = newSegment(pool, d.shape(), capacity, payload, values)
 		return err
 	})
 	if err == nil {
@@ -250,10 +270,11 @@ func (d *draft) reserveNew(sizes []int, values bool, expected int) (int, error) 
 }
 
 // attempt tries sizes (rows, bytes of payload) until one fits the budgets; the
-// bytes freed come back to the namespace's when it is done.
-func (d *draft) attempt(tries [][2]int, values bool, freed int64, make func(capacity, payload int) error) error {
+// bytes freed come back to them when it is done. The last may go beyond the server's
+// budget if as much is freed, or if it is to hold what was admitted before.
+func (d *draft) attempt(tries [][2]int, values bool, freed int64, make func(pool *slab.Pool, capacity, payload int) error) error {
 	var err error
-	for _, t := range tries {
+	for i, t := range tries {
 		cost := int64(slab.ClassSize(max(t[1], 1)))
 		if t[0] > 0 {
 			cost = segmentCost(d.shape(), t[0], t[1], values)
@@ -264,24 +285,31 @@ func (d *draft) attempt(tries [][2]int, values bool, freed int64, make func(capa
 				continue
 			}
 		}
-		if err = make(t[0], t[1]); err == nil {
+		pool := d.db.pool
+		switch {
+		case i < len(tries)-1:
+		case d.admitted:
+			pool = d.db.recovery
+		case cost <= freed:
+			pool = d.db.beyond
+		}
+		if err = make(pool, t[0], t[1]); err == nil {
 			return nil
 		}
 		if !errors.Is(err, slab.ErrBudget) {
 			return err
 		}
-		pool := d.db.pool
 		err = &Exhausted{What: "the server", Limit: pool.Limit(), Need: pool.InUse() + cost, cause: err}
 	}
 	return err
 }
 
 // push appends a row for which reserve made room.
-func (d *draft) push(r row, p payload, key, value []float32) {
+func (d *draft) push(r row, p payload, key, value []float32, lost float32) {
 	for d.segments[d.open].n == d.segments[d.open].capacity {
 		d.open++
 	}
-	if err := d.segments[d.open].append(r, p, key, value); err != nil {
+	if err := d.segments[d.open].append(r, p, key, value, lost); err != nil {
 		panic(fmt.Sprintf("memory: no room where some was reserved: %v", err))
 	}
 	d.count++
@@ -290,9 +318,10 @@ func (d *draft) push(r row, p payload, key, value []float32) {
 // discard lets go of everything; the draft is not published.
 func (d *draft) discard() { d.Release() }
 
-func (d *draft) setMaxBytes(n int64) {
+// set changes the namespace's settings.
+func (d *draft) set(change func(*settings)) {
 	s := d.settings.Value()
-	s.maxBytes = n
+	change(&s)
 	d.settings = unique.Make(s)
 }
 

@@ -31,7 +31,7 @@ func (c *committer) store(s *Store) (*StoreResult, error) {
 		now := newSettings(s.Records, s.Embedder)
 		m.Create = &Config{
 			Name: s.Namespace, Metric: now.metric, Dimension: now.dim, ValueDimension: now.valueDim,
-			Embedder: now.embedder, CreateTime: m.Time, Created: m.LSN,
+			Embedder: now.embedder, Durability: c.db.durability, CreateTime: m.Time, Created: m.LSN,
 		}
 		d = c.db.newDraft(m.Create)
 	}
@@ -76,11 +76,16 @@ func (c *committer) storeIn(d *draft, m *Mutation, s *Store) (*StoreResult, erro
 		m.Changes[i].KeyFromText = p.KeyFromText && s.Embedder != nil
 		out.Results[i] = RecordResult{ID: id, Version: m.LSN, Created: !exists}
 	}
+	if err := c.room(m); err != nil {
+		return nil, err
+	}
 	if err := d.reserveFor(m); err != nil {
 		return nil, err
 	}
 	m.Request = remember(s.RequestID, s.Digest, m, out.Results, generated)
-	c.commit(m, d)
+	if err := c.commit(m, d); err != nil {
+		return nil, err
+	}
 	return out, nil
 }
 
@@ -212,11 +217,16 @@ func (c *committer) update(u *Update) (*StoreResult, error) {
 		m.Changes[i] = ch
 		out.Results[i] = RecordResult{ID: p.ID, Version: m.LSN}
 	}
+	if err := c.room(m); err != nil {
+		return nil, err
+	}
 	if err := d.reserveFor(m); err != nil {
 		return nil, err
 	}
 	m.Request = remember(u.RequestID, u.Digest, m, out.Results, nil)
-	c.commit(m, d)
+	if err := c.commit(m, d); err != nil {
+		return nil, err
+	}
 	return out, nil
 }
 
@@ -260,7 +270,9 @@ func (c *committer) delete(del *Delete) (*DeleteResult, error) {
 		return &DeleteResult{LSN: d.lsn}, nil
 	}
 	m.Request = remember(del.RequestID, del.Digest, m, nil, nil)
-	c.commit(m, d)
+	if err := c.commit(m, d); err != nil {
+		return nil, err
+	}
 	return &DeleteResult{Deleted: len(m.Deletes), LSN: m.LSN}, nil
 }
 
@@ -306,17 +318,26 @@ func (db *DB) CreateNamespace(ctx context.Context, req *CreateNamespace) (Config
 		}
 		cfg.CreateTime, cfg.Created = m.Time, m.LSN
 		m.Create = &cfg
-		c.commit(m, db.newDraft(&cfg))
-		return nil
+		if err := c.room(m); err != nil {
+			return err
+		}
+		return c.commit(m, db.newDraft(&cfg))
 	})
 	return cfg, err
 }
 
-// UpdateNamespace changes a namespace's bound. One below what the namespace takes
-// refuses writes that need more memory until enough is deleted.
+// UpdateNamespace changes a namespace's bound, its durability, the encoding of its keys or
+// its recall.
+// A bound below what the namespace takes refuses writes that need more memory until enough
+// is deleted.
 func (db *DB) UpdateNamespace(ctx context.Context, u *UpdateNamespace) error {
 	if u.MaxBytes != nil && *u.MaxBytes < 0 {
 		return invalid("namespace.max_bytes", "is %d; it can't be negative", *u.MaxBytes)
+	}
+	if u.Recall != nil {
+		if reason := CheckRecall(*u.Recall); reason != "" {
+			return invalid("namespace.recall", "%s", reason)
+		}
 	}
 	return db.commit(ctx, func(c *committer) error {
 		m := c.begin(u.Name)
@@ -324,10 +345,11 @@ func (db *DB) UpdateNamespace(ctx context.Context, u *UpdateNamespace) error {
 		if d == nil {
 			return noNamespace(u.Name)
 		}
-		if m.MaxBytes = u.MaxBytes; m.MaxBytes != nil {
-			c.commit(m, d)
+		m.MaxBytes, m.Durability, m.KeyEncoding, m.Recall = u.MaxBytes, u.Durability, u.KeyEncoding, u.Recall
+		if m.MaxBytes == nil && m.Durability == nil && m.KeyEncoding == nil && m.Recall == nil {
+			return nil
 		}
-		return nil
+		return c.commit(m, d)
 	})
 }
 
@@ -342,8 +364,7 @@ func (db *DB) DeleteNamespace(ctx context.Context, del *DeleteNamespace) (*Delet
 		}
 		m.Drop = true
 		out = &DeleteResult{Deleted: d.count, LSN: m.LSN}
-		c.commit(m, d)
-		return nil
+		return c.commit(m, d)
 	})
 	return out, err
 }

@@ -40,6 +40,11 @@ func hashID(id string) uint32 { return uint32(maphash.String(hashSeed, id)) }
 // tag is the part of a hash that a slot keeps; never 0, which marks a free slot.
 func tag(hash uint32) uint32 { return max(hash>>16, 1) << 16 }
 
+// insertNew is insert of an id that the table lacks, into a row that is in place.
+func (t idTable) insertNew(hash, row uint32) {
+	t.insert(hash, row, func(uint32) bool { return false }, func(uint16) {})
+}
+
 // insert makes row the newest of its id and gives the one that was, or noRow. The
 // row itself is not published by this: link is called before it can be found.
 func (t idTable) insert(hash, row uint32, same func(row uint32) bool, link func(prev uint16)) {

@@ -38,6 +38,15 @@ func (db *DB) Import(ctx context.Context, c Config, lsn LSN, records iter.Seq2[*
 	if err := n.Done(); err != nil {
 		return err
 	}
+	file := ""
+	if l := db.journal.Load(); l != nil {
+		if err := db.ReadOnly(); err != nil {
+			return err
+		}
+		if file, err = (*l).Import(ctx, d.View); err != nil {
+			return err
+		}
+	}
 	return db.commit(ctx, func(cm *committer) error {
 		if cm.draft(c.Name) != nil {
 			return &Exists{kindNamespace, c.Name, c.Name}
@@ -50,11 +59,22 @@ func (db *DB) Import(ctx context.Context, c Config, lsn LSN, records iter.Seq2[*
 			if err != nil {
 				return invalid("lsn", "is %d: %v", lsn, err)
 			}
+			if cm.log != nil {
+				if err := cm.log.Epoch(next); err != nil {
+					cm.fail(err)
+					return db.ReadOnly()
+				}
+			}
 			cm.lsn = next
 		}
 		m := cm.begin(c.Name)
-		m.Create, m.imported = &c, d
-		cm.commit(m, d)
+		m.Create, m.Import = &c, file
+		if err := cm.room(m); err != nil {
+			return err
+		}
+		if err := cm.commit(m, d); err != nil {
+			return err
+		}
 		taken = true
 		return nil
 	})

@@ -9,12 +9,14 @@ import (
 	"engram/memory/filter"
 )
 
-// maintenance is what goes on behind the writes: one goroutine that compacts
-// segments with many dead rows, builds secondary indexes, and notes the bounds of
-// segments that are complete. It works on views, and hands what it made to the
+// maintenance is what goes on behind the writes. One goroutine compacts segments with
+// many dead rows, builds secondary indexes, and notes the bounds of segments that are
+// complete; another one builds the indexes of namespaces with a recall, which takes
+// longer. Each works on views, and hands what it made to the
 // committer, which puts it in the place of what was there if that still is.
 type maintenance struct {
 	db     *DB
+	job    func(*View, *DB) func(*maintenance, *View) error // the next on a view; nil: none
 	mu     sync.Mutex
 	queued map[*Namespace]bool
 	queue  []*Namespace
@@ -24,8 +26,8 @@ type maintenance struct {
 	ended  chan struct{}
 }
 
-func newMaintenance(db *DB) *maintenance {
-	m := &maintenance{db: db, queued: make(map[*Namespace]bool), wake: make(chan struct{}, 1), ended: make(chan struct{})}
+func newMaintenance(db *DB, job func(*View, *DB) func(*maintenance, *View) error) *maintenance {
+	m := &maintenance{db: db, job: job, queued: make(map[*Namespace]bool), wake: make(chan struct{}, 1), ended: make(chan struct{})}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	go m.run()
 	return m
@@ -39,7 +41,7 @@ func (m *maintenance) stop() {
 // look queues a namespace if there is work on it. It is quick: the committer calls
 // it for every view it publishes.
 func (m *maintenance) look(v *View) {
-	if v.job(&m.db.sizes) == nil {
+	if m.job(v, m.db) == nil {
 		return
 	}
 	m.mu.Lock()
@@ -85,18 +87,44 @@ func (m *maintenance) run() {
 func (m *maintenance) serve(ns *Namespace) {
 	v := ns.View()
 	defer v.Release()
-	job := v.job(&m.db.sizes)
+	job := m.job(v, m.db)
 	if job == nil {
 		return
 	}
 	if err := job(m, v); err != nil && !errors.Is(err, slab.ErrBudget) && m.ctx.Err() == nil {
-		m.db.log.Error("maintenance failed", "namespace", ns.name, "error", err)
+		m.db.log.Error("maintenance failed", "namespace", ns.name, "error", err.Error())
 	}
-	m.db.maintenance.look(v)
+	m.look(v)
+}
+
+// compactBytes of dead rows are worth a segment's compaction, few as the rows may be.
+const compactBytes = 64 << 10
+
+// compactAll compacts whatever has dead rows, as far as there is room for the copies in
+// a recovery.
+func (m *maintenance) compactAll() {
+	for _, ns := range m.db.sorted.Load().Items() {
+		v := ns.View()
+		for i := range v.segments {
+			if v.segments[i].deadRows > 0 {
+				// Where it fails the dead rows stay.
+				_ = m.compact(v, i, m.db.recovery)
+			}
+		}
+		v.Release()
+	}
+}
+
+// mayEncode is false where an encoding was refused for want of room, and little came free
+// since.
+func (s *segView) mayEncode(inUse int64) bool {
+	refused := s.encodeRefused.Load()
+	return refused == 0 || inUse+s.bytes() < refused
 }
 
 // job gives the first thing to do on a view; nil if there is nothing.
-func (v *View) job(z *sizes) func(*maintenance, *View) error {
+func (v *View) job(db *DB) func(*maintenance, *View) error {
+	z := &db.sizes
 	for i := range v.segments {
 		s := &v.segments[i]
 		complete := i < len(v.segments)-1
@@ -106,8 +134,11 @@ func (v *View) job(z *sizes) func(*maintenance, *View) error {
 		}
 		fresh := s.n - indexed
 		switch {
-		case s.deadRows >= z.compactRows && 4*s.deadRows > s.n && s.deadRows > s.compactRefused.Load():
-			return func(m *maintenance, v *View) error { return m.compact(v, i) }
+		case s.deadRows > 0 && 4*s.deadRows > s.n && s.deadRows > s.compactRefused.Load() &&
+			(s.deadRows >= z.compactRows || s.bytes()/int64(s.n)*int64(s.deadRows) >= compactBytes):
+			return func(m *maintenance, v *View) error { return m.compact(v, i, m.db.beyond) }
+		case s.vectors.Shape() != v.settings.Value().shape() && s.mayEncode(db.pool.InUse()):
+			return func(m *maintenance, v *View) error { return m.compact(v, i, m.db.beyond) }
 		case complete && !s.bounded():
 			return func(_ *maintenance, v *View) error {
 				s := &v.segments[i]
@@ -172,9 +203,11 @@ func (d *draft) place(s *segment) int {
 	return -1
 }
 
-// compact rewrites a segment without its dead rows, together with neighbours that
-// have become small enough to share a segment with it.
-func (m *maintenance) compact(v *View, i int) error {
+// compact rewrites a segment without its dead rows and as the namespace now keeps its
+// keys, together with neighbours that have become small enough to share a segment with it.
+// It frees more than it takes, but where keys are kept more largely, and so may go beyond
+// the budget for a while.
+func (m *maintenance) compact(v *View, i int, beyond *slab.Pool) error {
 	shape := v.settings.Value().shape()
 	values := v.segments[i].vectors.HasValues()
 	limit := m.db.maxRows(shape, values)
@@ -202,6 +235,7 @@ func (m *maintenance) compact(v *View, i int) error {
 		end++
 	}
 	from := v.segments[first:end]
+	live, bytes := rows, payload
 	if end == len(v.segments) { // what is written meanwhile needs room
 		rows = min(limit, rows+rows/8+16)
 		payload += payload/8 + 1024
@@ -210,9 +244,17 @@ func (m *maintenance) compact(v *View, i int) error {
 	for j := range from {
 		moved[j] = make([]uint32, from[j].n)
 	}
-	made, err := m.db.rewrite(shape, from, max(rows, 1), max(payload, 1), values, func(j int, r, to uint32) { moved[j][r] = to })
+	to := func(j int, r, to uint32) { moved[j][r] = to }
+	made, err := rewrite(m.db.pool, shape, from, max(rows, 1), max(payload, 1), values, to)
+	if errors.Is(err, slab.ErrBudget) { // at least without room to spare
+		if segmentCost(shape, max(live, 1), max(bytes, 1), values) > totalBytes(from) {
+			beyond = m.db.pool
+		}
+		made, err = rewrite(beyond, shape, from, max(live, 1), max(bytes, 1), values, to)
+	}
 	if err != nil {
 		v.segments[i].compactRefused.Store(v.segments[i].deadRows * 5 / 4)
+		v.segments[i].encodeRefused.Store(m.db.pool.InUse())
 		return err
 	}
 	taken := false
@@ -221,6 +263,12 @@ func (m *maintenance) compact(v *View, i int) error {
 		if d == nil || d.ns != v.ns {
 			return nil
 		}
+		if more := made.bytes() - totalBytes(from); more > 0 { // keys that take more room now
+			if limit := d.settings.Value().maxBytes; limit > 0 && d.bytes()+more > limit {
+				v.segments[i].encodeRefused.Store(m.db.pool.InUse())
+				return nil
+			}
+		}
 		taken = d.swapIn(from, made, moved)
 		return nil
 	})
@@ -228,6 +276,13 @@ func (m *maintenance) compact(v *View, i int) error {
 		made.release()
 	}
 	return err
+}
+
+func totalBytes(segments []segView) (n int64) {
+	for i := range segments {
+		n += segments[i].totalBytes()
+	}
+	return n
 }
 
 // swapIn puts a compacted copy of segments in their place, once it has caught up
@@ -264,6 +319,12 @@ func (d *draft) swapIn(from []segView, made segView, moved [][]uint32) bool {
 	}
 	if made.deadRows > 0 {
 		made.dead = dead
+	}
+	if made.n > 0 {
+		d.moveIVF(from, made.vectors, func(segment int, row uint32) (uint32, bool) {
+			to := moved[segment][row]
+			return to, to != gone
+		})
 	}
 	if made.n == 0 {
 		return false // all died meanwhile: sweep has taken the originals, or will

@@ -14,7 +14,7 @@ import (
 // eventually waits for what goes on in the background.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for range 10000 {
+	for range 60000 {
 		if ok() {
 			return
 		}
@@ -28,7 +28,7 @@ func idle(t testing.TB, db *DB, namespace string) {
 	eventually(t, "maintenance is done", func() bool {
 		v := view(t, db, namespace)
 		defer v.Release()
-		return v.job(&db.sizes) == nil
+		return v.job(db) == nil
 	})
 }
 
@@ -186,7 +186,7 @@ func TestRetrieveAllocatesTheSame(t *testing.T) {
 		}
 		small, large := allocs("small"), allocs("large")
 		t.Logf("filtered %v: %v allocations of 100 records, %v of 150,000", filtered, small, large)
-		most := small + 5
+		most := small + 20 // with -race pools lose some of what is put back
 		if filtered {
 			most += 3 * 30 // segments of the large one, which alone is indexed
 		}
@@ -238,4 +238,99 @@ func TestBytesOfARecord(t *testing.T) {
 			t.Errorf("of %d, a record takes %.1f bytes beyond its vectors and payload", n, each)
 		}
 	}
+}
+
+// A change of encoding reaches the segments that are there, and what is rounded says by
+// how much.
+func TestEncodeAnew(t *testing.T) {
+	db := newTestDB(t)
+	const dim, records = 32, 70_000 // two segments
+	fill(t, db, "n", 0, records, dim)
+	query := make([]float32, dim)
+	for i := range query {
+		query[i] = float32(i%7) - 2.9
+	}
+	search := func() []Hit {
+		v := view(t, db, "n")
+		defer v.Release()
+		hits, _, err := db.Retrieve(t.Context(), []*View{v}, []Query{{Vector: query}}, RetrieveOptions{K: 20, MinScore: float32(math.Inf(-1))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return hits[0]
+	}
+	as := func(e index.Encoding) NamespaceStats {
+		t.Helper()
+		if err := db.UpdateNamespace(t.Context(), &UpdateNamespace{Name: "n", KeyEncoding: &e}); err != nil {
+			t.Fatal(err)
+		}
+		idle(t, db, "n")
+		v := view(t, db, "n")
+		defer v.Release()
+		for i := range v.segments {
+			if got := v.segments[i].vectors.Shape().Encoding; got != e {
+				t.Fatalf("segment %d is kept as %d, not %d", i, got, e)
+			}
+		}
+		return v.Stats()
+	}
+	idle(t, db, "n")
+	want := search()
+	beside := as(index.Int8)
+	if got := search(); !slices.Equal(got, want) {
+		t.Errorf("with codes beside keys %v, not %v", got, want)
+	}
+	only := as(index.Int8Only)
+	if 2*only.VectorBytes > beside.VectorBytes {
+		t.Errorf("vectors took %d bytes with codes, then codes alone %d", beside.VectorBytes, only.VectorBytes)
+	}
+	rounded := search()
+	for i, h := range rounded {
+		if h.Error <= 0 || math.Abs(float64(h.Score-want[i].Score)) > float64(h.Error+want[i].Error)+1e-6 {
+			t.Errorf("hit %d scores %v ± %v, before %v", i, h.Score, h.Error, want[i].Score)
+		}
+	}
+	var r Record
+	v := view(t, db, "n")
+	if !v.Get("id5", &r, IncludeAll) || r.KeyLost <= 0 {
+		t.Errorf("%+v is not rounded", r)
+	}
+	v.Release()
+	as(index.F32)
+	if got := search(); len(got) != len(rounded) || got[0].Score != rounded[0].Score || got[0].Error != 0 {
+		t.Errorf("of the rounded keys %v, not %v", got, rounded)
+	}
+}
+
+// Where the budget has no room for a larger encoding the keys stay as they are.
+func TestEncodeWithoutRoom(t *testing.T) {
+	pool := slab.NewPool(800 << 10)
+	db := newTestDB(t, func(o *Options) { o.Pool = pool })
+	fill(t, db, "n", 0, 1000, 128)
+	e := index.Int8
+	if err := db.UpdateNamespace(t.Context(), &UpdateNamespace{Name: "n", KeyEncoding: &e}); err != nil {
+		t.Fatal(err)
+	}
+	idle(t, db, "n")
+	v := view(t, db, "n")
+	if got := v.segments[0].vectors.Shape().Encoding; got != index.F32 || v.Config().KeyEncoding != e {
+		t.Errorf("keys are kept as %d, in a pool with %d of %d bytes in use", got, pool.InUse(), pool.Limit())
+	}
+	v.Release()
+	if pool.InUse() > pool.Limit() {
+		t.Errorf("%d bytes are in use, over the limit of %d", pool.InUse(), pool.Limit())
+	}
+	// Deletes make room, and then it is done.
+	var ids []string
+	for i := range 900 {
+		ids = append(ids, fmt.Sprint("id", i))
+	}
+	if _, err := db.Delete(t.Context(), &Delete{Namespace: "n", IDs: ids}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "keys are encoded", func() bool {
+		v := view(t, db, "n")
+		defer v.Release()
+		return v.segments[0].vectors.Shape().Encoding == e
+	})
 }

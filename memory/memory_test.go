@@ -333,7 +333,7 @@ func TestNamespaces(t *testing.T) {
 	p := put("x", 1, 2)
 	p.Value = []float32{1, 2, 3}
 	mustStore(t, db, "a", p)
-	if n := int64(1 << 30); db.UpdateNamespace(ctx, &UpdateNamespace{"a", &n}) != nil || ns.Config().MaxBytes != n {
+	if n := int64(1 << 30); db.UpdateNamespace(ctx, &UpdateNamespace{Name: "a", MaxBytes: &n}) != nil || ns.Config().MaxBytes != n {
 		t.Errorf("got %+v", ns.Config())
 	}
 	del, err := db.DeleteNamespace(ctx, &DeleteNamespace{"a"})

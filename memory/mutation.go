@@ -1,5 +1,7 @@
 package memory
 
+import "engram/index"
+
 // A Mutation is one committed change of one namespace, with everything decided:
 // ids, times, the records that a filter chose, the outcome of conditions. Applying
 // the same mutations in the same order gives the same logical state on any
@@ -11,17 +13,34 @@ type Mutation struct {
 	Time      int64 // Unix nanoseconds
 	Namespace string
 
-	Drop     bool     // delete the namespace; no other part is set
-	Create   *Config  // make it first
-	MaxBytes *int64   // change its bound
-	Deletes  []string // ids, all of which exist
-	Changes  []Change // in the order of the request
+	Drop        bool            // delete the namespace; no other part is set
+	Create      *Config         // make it first
+	MaxBytes    *int64          // change its bound
+	Durability  *Durability     // change it
+	KeyEncoding *index.Encoding // change it
+	Recall      *float64        // change it
+	Deletes     []string        // ids, all of which exist
+	Changes     []Change        // in the order of the request
 
 	Request *RequestResult // to be remembered; nil if there was no request id
 
-	// imported is the state of a namespace that comes whole (import.go): Create
-	// with its records, which a log writes one by one.
-	imported *draft
+	// Import is the file in which a Log keeps the records that come with Create,
+	// where a namespace is imported; Imported, in Replay, reads them from there.
+	Import   string
+	Imported func() (*Imported, error)
+}
+
+// bytes is about what a mutation takes in a log.
+func (m *Mutation) bytes() int {
+	n := 128
+	for i := range m.Changes {
+		r := &m.Changes[i].Record
+		n += 128 + len(r.ID) + len(r.Text) + len(r.Metadata) + len(r.Session) + len(r.Speaker) + 4*(len(r.Key)+len(r.Value))
+	}
+	if m.Request != nil {
+		n += m.Request.size()
+	}
+	return n
 }
 
 // A Change is a new version of a record: the fields in Mask are as given, the

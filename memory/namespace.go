@@ -8,6 +8,7 @@ type Namespace struct {
 	createTime int64
 	created    LSN
 	view       atomic.Pointer[View]
+	asking     atomic.Pointer[asking] // nil: it never had an index
 }
 
 // View acquires the current view; the caller releases it.

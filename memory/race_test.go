@@ -17,11 +17,24 @@ import (
 // TestEveryAnswerIsOfItsLSN writes, reads and compacts at once, and then checks
 // every answer against a model that has applied the acknowledged writes up to the
 // LSN which the answer claims.
-func TestEveryAnswerIsOfItsLSN(t *testing.T) { answersOfTheirLSN(t, slab.NewPool(1<<30), 400) }
+func TestEveryAnswerIsOfItsLSN(t *testing.T) {
+	answersOfTheirLSN(t, slab.NewPool(1<<30), 400, 4, sizes{segmentRows: 128, indexRows: 32, compactRows: 8})
+}
+
+// TestEverySharedAnswerIsOfItsLSN does the same with so many readers, and so small a
+// namespace that shares, that they ride passes with views of different LSNs.
+func TestEverySharedAnswerIsOfItsLSN(t *testing.T) {
+	db := answersOfTheirLSN(t, slab.NewGuardedPool(1<<30), 200, 16, sizes{segmentRows: 128, indexRows: 32, compactRows: 8, sharedBytes: 1, sharedYield: 1})
+	if st, _ := db.Sharing(); float64(st.Reads) <= st.Passes || st.Riding != 0 { // how many ride together is the scheduler's matter
+		t.Errorf("%+v: nothing was shared", st)
+	} else {
+		t.Logf("%d reads rode in %.1f passes", st.Reads, st.Passes)
+	}
+}
 
 // TestNoReaderOutlivesItsSlabs does the same where a read of a freed slab faults.
 func TestNoReaderOutlivesItsSlabs(t *testing.T) {
-	answersOfTheirLSN(t, slab.NewGuardedPool(1<<30), 150)
+	answersOfTheirLSN(t, slab.NewGuardedPool(1<<30), 150, 4, sizes{segmentRows: 128, indexRows: 32, compactRows: 8})
 }
 
 type answer struct {
@@ -29,9 +42,9 @@ type answer struct {
 	check func(model) error
 }
 
-func answersOfTheirLSN(t *testing.T, pool *slab.Pool, writes int) {
-	const writers, readers, ids, dim = 4, 4, 150, 3
-	db := newDB(Options{Pool: pool}, sizes{segmentRows: 128, indexRows: 32, compactRows: 8})
+func answersOfTheirLSN(t *testing.T, pool *slab.Pool, writes, readers int, sizes sizes) *DB {
+	const writers, ids, dim = 4, 150, 3
+	db := newDB(Options{Pool: pool}, sizes)
 	if _, err := db.CreateNamespace(t.Context(), &CreateNamespace{Config{Name: "n", Metric: index.Dot, Dimension: dim, ValueDimension: dim}}); err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +156,11 @@ func answersOfTheirLSN(t *testing.T, pool *slab.Pool, writes int) {
 		if r.IntN(3) == 0 {
 			f, keep = nil, nil
 		}
-		switch r.IntN(5) {
+		kind := r.IntN(5)
+		if sizes.sharedBytes > 0 && kind < 2 {
+			kind += 3
+		}
+		switch kind {
 		case 0:
 			id := fmt.Sprint("id", r.IntN(ids))
 			var got Record
@@ -287,4 +304,5 @@ func answersOfTheirLSN(t *testing.T, pool *slab.Pool, writes int) {
 	if used := pool.InUse(); used != 0 {
 		t.Errorf("%d bytes of slabs are in use after Close", used)
 	}
+	return db
 }

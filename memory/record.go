@@ -16,6 +16,9 @@ type Record struct {
 	Created     LSN    // of the mutation that created it
 	Place       uint32 // in the batch that created it
 	KeyFromText bool   // the key was made of the text by the namespace's embedder
+	// KeyLost is how far Key is from the one that was given, which index.Int8Only has
+	// rounded: the norm of the difference.
+	KeyLost float32
 }
 
 // Include says what of a record is copied, beside its id, session, speaker,

@@ -41,6 +41,19 @@ func (l *requestLog) all() []RequestResult {
 	return l.entries
 }
 
+// requestLogOf gives a log of results as another had them. None of them is dropped for
+// its age: which those were depends on how the clock went.
+func requestLogOf(entries []RequestResult) *requestLog {
+	if len(entries) == 0 {
+		return nil
+	}
+	l := &requestLog{entries: slices.Clip(entries)}
+	for i := range entries {
+		l.bytes += entries[i].size()
+	}
+	return l
+}
+
 // with gives a log of one more result, without those that are too old by the
 // time of the new one, and without the oldest where there is no room.
 func (l *requestLog) with(r RequestResult, limits *Limits) *requestLog {

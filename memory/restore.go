@@ -2,6 +2,8 @@ package memory
 
 import (
 	"fmt"
+	"math"
+	"math/bits"
 	"sync"
 )
 
@@ -27,7 +29,7 @@ func (r *Restorer) Namespace(c Config, lsn LSN, requests []RequestResult) (*Name
 	if err != nil {
 		return nil, err
 	}
-	n.restorer = r
+	n.restorer, n.draft.admitted = r, true
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if _, twice := r.open[c.Name]; twice {
@@ -39,8 +41,15 @@ func (r *Restorer) Namespace(c Config, lsn LSN, requests []RequestResult) (*Name
 	return n, nil
 }
 
-// Done publishes everything, and begins the epoch after that of last and of every
-// LSN restored.
+// Highest is the highest LSN of the namespaces restored.
+func (r *Restorer) Highest() LSN {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.last
+}
+
+// Done publishes everything. The DB's own LSN is then last, or the highest restored:
+// mutations of a log may follow (Replay) before the next epoch begins (Begin).
 func (r *Restorer) Done(last LSN) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -49,18 +58,11 @@ func (r *Restorer) Done(last LSN) error {
 			return fmt.Errorf("namespace %q is not completely restored", name)
 		}
 	}
-	next, err := max(last, r.last).nextEpoch()
-	if err != nil {
-		return err
-	}
-	if last == 0 && len(r.done) == 0 {
-		next = MakeLSN(1, 0)
-	}
-	err = r.db.commit(r.db.maintenance.ctx, func(c *committer) error {
+	err := r.db.commit(r.db.maintenance.ctx, func(c *committer) error {
 		for _, d := range r.done {
 			c.hold(d)
 		}
-		c.lsn = max(c.lsn, next)
+		c.lsn = max(c.lsn, last, r.last)
 		return nil
 	})
 	if err == nil {
@@ -83,14 +85,35 @@ func (r *Restorer) Abort() {
 type NamespaceRestorer struct {
 	restorer *Restorer
 	db       *DB
-	draft    *draft
 	lsn      LSN
 	settings settings
-	expected int
-	seen     int
-	last     LSN // the highest of a record
 	complete bool
-	batch    batch
+	part     Part // of Add
+
+	mu       sync.Mutex // over the draft, and the tables of ids in its segments
+	draft    *draft
+	expected int
+	ids      idFilter
+	filling  sync.WaitGroup // parts that have a place, and aren't in it
+}
+
+// A Part is some records of a namespace, checked, copied and put in place beside those of
+// other parts.
+type Part struct {
+	of    *NamespaceRestorer
+	seen  int
+	batch batch
+	runs  []run // where the rows go, once they have a place
+}
+
+// A run is rows one after the other in one segment, with room for their payloads in one
+// piece.
+type run struct {
+	segView
+	first  uint32
+	chunk  int
+	offset int
+	rows   int
 }
 
 func (db *DB) restoreNamespace(c Config, lsn LSN, requests []RequestResult) (*NamespaceRestorer, error) {
@@ -102,15 +125,23 @@ func (db *DB) restoreNamespace(c Config, lsn LSN, requests []RequestResult) (*Na
 	}
 	d := db.newDraft(&c)
 	d.lsn, d.unbounded, d.changed = lsn, true, true
-	for i := range requests {
-		d.requests = d.requests.with(requests[i], &db.limits)
+	d.requests = requestLogOf(requests)
+	n := &NamespaceRestorer{db: db, draft: d, lsn: lsn, settings: d.settings.Value()}
+	n.part.of = n
+	d.settle = func() {
+		n.mu.Unlock()
+		n.filling.Wait()
+		n.mu.Lock()
 	}
-	return &NamespaceRestorer{db: db, draft: d, lsn: lsn, settings: d.settings.Value()}, nil
+	return n, nil
 }
 
 // Expect says how many records will come, so that they fit without room to spare.
 // It need not be called, nor be right.
-func (n *NamespaceRestorer) Expect(records int) { n.expected = records }
+func (n *NamespaceRestorer) Expect(records int) {
+	n.expected = records
+	n.ids = newIDFilter(records)
+}
 
 // batchBytes is how much is gathered before it goes to slabs, which makes small
 // namespaces fit.
@@ -118,76 +149,178 @@ const batchBytes = 256 << 10
 
 // Add copies a record.
 func (n *NamespaceRestorer) Add(r *Record) error {
-	if err := n.check(r); err != nil {
+	if err := n.part.Add(r); err != nil {
 		return err
 	}
-	n.last = max(n.last, r.Version)
-	n.seen++
-	n.batch.add(r)
-	if n.batch.bytes() >= batchBytes {
-		return n.flush()
+	if n.part.batch.bytes() >= batchBytes {
+		return n.put()
 	}
 	return nil
 }
 
+// put puts what Add gathered in place.
+func (n *NamespaceRestorer) put() error {
+	if err := n.Place(&n.part); err != nil {
+		return err
+	}
+	return n.part.Fill()
+}
+
+// Begin makes p an empty part of the namespace, which it may have been of another.
+// Parts are filled in goroutines of their own.
+func (p *Part) Begin(n *NamespaceRestorer) {
+	p.of, p.seen = n, 0
+	p.batch.reset()
+}
+
+// Add copies a record.
+func (p *Part) Add(r *Record) error {
+	if err := p.of.check(r, p.seen); err != nil {
+		return err
+	}
+	p.seen++
+	p.batch.add(r)
+	return nil
+}
+
 // check refuses what can't have been stored.
-func (n *NamespaceRestorer) check(r *Record) error {
+func (n *NamespaceRestorer) check(r *Record, at int) error {
 	c := checker{limits: &n.db.limits}
-	c.name(field{n.seen, "id"}, r.ID)
-	c.record(n.seen, r, MaskAll, &n.settings, false)
+	c.name(field{at, "id"}, r.ID)
+	c.record(at, r, MaskAll, &n.settings, false)
 	if !(r.Importance > 0 && r.Importance <= 1) {
-		c.add(field{n.seen, "importance"}, "is %v; it must be above 0 and at most 1", r.Importance)
+		c.add(field{at, "importance"}, "is %v; it must be above 0 and at most 1", r.Importance)
+	}
+	if !(r.KeyLost >= 0 && r.KeyLost <= math.MaxFloat32) {
+		c.add(field{at, "key"}, "was rounded by %v; that must be a number of at least 0", r.KeyLost)
 	}
 	if r.Version > n.lsn || r.Created > r.Version {
-		c.add(field{n.seen, "version"}, "is %d, created at %d, in a namespace at %d", r.Version, r.Created, n.lsn)
+		c.add(field{at, "version"}, "is %d, created at %d, in a namespace at %d", r.Version, r.Created, n.lsn)
 	}
 	return c.err()
 }
 
-func (n *NamespaceRestorer) flush() error {
-	b := &n.batch
-	if len(b.rows) == 0 {
-		return nil
-	}
+// Place gives the records of a part a place behind those that have one, from one
+// goroutine at a time. Fill, which must follow, puts them there.
+func (n *NamespaceRestorer) Place(p *Part) error {
+	b := &p.batch
 	sizes := make([]int, len(b.rows))
 	values := false
 	for i := range b.rows {
 		sizes[i] = b.rows[i].size
 		values = values || b.rows[i].has(flagValue)
 	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	if err := n.draft.reserve(sizes, values, max(len(sizes), n.expected)); err != nil {
 		return err
 	}
 	n.expected = max(0, n.expected-len(sizes))
-	floats := b.floats
-	at := 0
-	for i := range b.rows {
-		w := &b.rows[i]
-		p, size := readPayload(b.payloads[at:])
-		at += size
-		if _, twice := n.draft.find(w.hash, p.id); twice {
-			return fmt.Errorf("record %q comes twice: %w", p.id, &Exists{kindRecord, n.draft.ns.name, p.id})
+	p.runs = p.runs[:0]
+	for at := 0; at < len(sizes); {
+		r := n.draft.claim(sizes[at:])
+		for _, w := range b.rows[at : at+r.rows] {
+			r.segment.payload += int64(w.content)
 		}
-		key := floats[:n.settings.dim]
-		floats = floats[n.settings.dim:]
-		var value []float32
-		if w.has(flagValue) {
-			value = floats[:n.settings.valueDim]
-			floats = floats[n.settings.valueDim:]
-		}
-		n.draft.push(w.row, p, key, value)
+		p.runs = append(p.runs, r)
+		at += r.rows
 	}
-	b.reset()
+	n.filling.Add(1)
 	return nil
 }
 
-// Done completes the namespace.
+// claim takes rooms that reserve made, as many as lie in one segment.
+func (d *draft) claim(sizes []int) run {
+	for d.segments[d.open].n == d.segments[d.open].capacity {
+		d.open++
+	}
+	s := &d.segments[d.open]
+	k := min(len(sizes), int(s.capacity-s.n))
+	r := run{first: s.n, chunk: len(s.segment.chunks) - 1, offset: s.used, rows: k}
+	s.vectors.Extend(k)
+	s.used += sum(sizes[:k])
+	s.chunks = s.segment.chunks
+	s.n += uint32(k)
+	d.count += k
+	r.segView = *s
+	return r
+}
+
+// Fill puts the records of a part, which has a place, there; its other parts may be
+// filled at the same time.
+func (p *Part) Fill() error {
+	defer p.of.filling.Done()
+	defer p.batch.reset()
+	rows, payloads, floats := p.batch.rows, p.batch.payloads, p.batch.floats
+	for i := range p.runs {
+		r := &p.runs[i]
+		mine := rows[:r.rows]
+		rows = rows[r.rows:]
+		// Where ids are found by scanning the rows, they have to stand still for that.
+		scanned := len(p.of.ids) == 0 || len(r.segment.ids) == 0
+		if scanned {
+			p.of.mu.Lock()
+		}
+		payloads, floats = r.fill(mine, payloads, floats, &p.of.settings)
+		if !scanned {
+			p.of.mu.Lock()
+		}
+		err := p.of.index(r)
+		p.of.mu.Unlock()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fill copies rows to their places, and gives what it leaves of payloads and vectors.
+func (r *run) fill(rows []batchRow, payloads []byte, floats []float32, set *settings) ([]byte, []float32) {
+	to, offset := r.chunks[r.chunk], r.offset
+	for i := range rows {
+		w := &rows[i]
+		at := r.first + uint32(i)
+		offset += copy(to[offset:], payloads[:w.size])
+		payloads = payloads[w.size:]
+		key := floats[:set.dim]
+		floats = floats[set.dim:]
+		var value []float32
+		if w.has(flagValue) {
+			value = floats[:set.valueDim]
+			floats = floats[set.valueDim:]
+		}
+		r.vectors.Put(int(at), key, value, w.lost)
+		w.payload |= uint64(r.chunk)<<32 | uint64(offset-w.size)
+		w.prev = noRow
+		r.segment.rows[at] = w.row
+	}
+	return payloads, floats
+}
+
+// index makes the rows of a run findable.
+func (n *NamespaceRestorer) index(r *run) error {
+	for at := r.first; at < r.first+uint32(r.rows); at++ {
+		w := &r.segment.rows[at]
+		if !n.ids.add(w.hash) {
+			id := readID(r.at(w))
+			if ref, twice := n.draft.find(w.hash, id); twice && (ref.row != at || n.draft.segments[ref.segment].segment != r.segment) {
+				return fmt.Errorf("record %q comes twice: %w", id, &Exists{kindRecord, n.draft.ns.name, id})
+			}
+		}
+		if len(r.segment.ids) > 0 {
+			r.segment.ids.insertNew(w.hash, at)
+		}
+	}
+	return nil
+}
+
+// Done completes the namespace, all of whose parts are filled.
 func (n *NamespaceRestorer) Done() error {
-	if err := n.flush(); err != nil {
+	if err := n.put(); err != nil {
 		return err
 	}
-	n.batch = batch{}
-	n.draft.unbounded = false
+	n.part, n.ids, n.draft.settle = Part{}, nil, nil
+	n.draft.unbounded, n.draft.admitted = false, false
 	n.complete = true
 	if r := n.restorer; r != nil {
 		r.mu.Lock()
@@ -199,6 +332,28 @@ func (n *NamespaceRestorer) Done() error {
 
 func (n *NamespaceRestorer) discard() { n.draft.discard() }
 
+// An idFilter knows, of hashes of ids, that most weren't added before: a bit for each
+// of some sixteen times as many as are expected, up to 8 MiB of bits.
+type idFilter []uint64
+
+func newIDFilter(expected int) idFilter {
+	if expected < 1024 { // the table of ids is as quick
+		return nil
+	}
+	return make(idFilter, 1<<min(bits.Len(uint(expected/4)), 20))
+}
+
+// add is true if the hash is surely a new one.
+func (f idFilter) add(hash uint32) bool {
+	if len(f) == 0 {
+		return false
+	}
+	at, bit := &f[hash/64&uint32(len(f)-1)], uint64(1)<<(hash%64)
+	known := *at&bit != 0
+	*at |= bit
+	return !known
+}
+
 // A batch is records that were copied and have no place yet.
 type batch struct {
 	rows     []batchRow
@@ -208,7 +363,8 @@ type batch struct {
 
 type batchRow struct {
 	row
-	size int // of the payload
+	size, content int // of the payload, without its lengths
+	lost          float32
 }
 
 func (b *batch) add(r *Record) {
@@ -227,7 +383,7 @@ func (b *batch) add(r *Record) {
 	p := payloadOf(r)
 	before := len(b.payloads)
 	b.payloads = p.appendTo(b.payloads)
-	b.rows = append(b.rows, batchRow{w, len(b.payloads) - before})
+	b.rows = append(b.rows, batchRow{w, len(b.payloads) - before, p.bytes(), r.KeyLost})
 }
 
 func (b *batch) bytes() int { return len(b.payloads) + 4*len(b.floats) + rowBytes*len(b.rows) }

@@ -1,7 +1,9 @@
 package memory
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"sync"
 
 	"engram/index"
@@ -25,6 +27,7 @@ type RetrieveOptions struct {
 	K        int
 	Filter   *filter.Filter // validated; nil: all records
 	MinScore float32        // −Inf: any
+	Near     Nearness
 }
 
 // A Hit is a record that was found.
@@ -32,6 +35,9 @@ type Hit struct {
 	View  int // in the order given
 	Ref   Ref // in that view
 	Score float32
+	// Error bounds how far the score may be from that of the key that was given, which
+	// index.Int8Only has rounded.
+	Error float32
 }
 
 // A reading is what a read needs of its views while it lasts: every segment of
@@ -115,6 +121,12 @@ func vectorsOf(queries []Query) [][]float32 {
 	return out
 }
 
+// largest is the namespace of the view with the most records: that whose passes a read
+// of all of them rides.
+func largest(views []*View) *Namespace {
+	return slices.MaxFunc(views, func(a, b *View) int { return cmp.Compare(a.count, b.count) }).ns
+}
+
 // Retrieve gives for each query the K records with the best scores over all the
 // views, best first and of equal scores the older first. The views are of one
 // metric and dimension, and the queries of that dimension (CheckVector).
@@ -124,27 +136,29 @@ func (db *DB) Retrieve(ctx context.Context, views []*View, queries []Query, opt 
 	}
 	r := read(views, opt.Filter)
 	defer r.done()
-	search := index.SearchOptions{K: opt.K, MinScore: opt.MinScore, Workers: db.workers}
+	search := index.SearchOptions{K: opt.K, MinScore: opt.MinScore, Workers: db.workers, Sharing: db.sharing, Group: largest(views)}
 	for i := range queries {
 		if queries[i].Exclude != nil {
 			search.K = opt.K + 1 // one may have to go
 			break
 		}
 	}
-	found, stats, err := index.Search(ctx, views[0].settings.Value().shape(), r.parts, vectorsOf(queries), search)
+	found, stats, err := r.nearest(ctx, views, vectorsOf(queries), search, opt.Near)
 	if err != nil {
 		return nil, stats, err
 	}
+	db.noteQueries(views, queries)
 	out := make([][]Hit, len(queries))
 	for q := range found {
 		part, row := r.excluded(views, queries[q].Exclude)
+		norm := index.Norm(queries[q].Vector)
 		out[q] = make([]Hit, 0, min(len(found[q]), opt.K))
 		for _, h := range found[q] {
 			if h.Part == part && h.Row == row || len(out[q]) == opt.K {
 				continue
 			}
 			view, ref := r.ref(h.Part, h.Row)
-			out[q] = append(out[q], Hit{view, ref, h.Score})
+			out[q] = append(out[q], Hit{view, ref, h.Score, r.parts[h.Part].Segment.ScoreError(int(h.Row), h.Score, norm)})
 		}
 	}
 	return out, stats, nil

@@ -33,19 +33,21 @@ type segment struct {
 	bounds atomic.Pointer[bounds]
 
 	// Where the budget had no room: maintenance leaves the segment alone until it
-	// has more rows, or more dead ones, than this.
+	// has more rows, more dead ones, or much less of the budget in use, than this.
 	indexRefused, compactRefused atomic.Uint32
+	encodeRefused                atomic.Int64 // bytes of the budget that were in use then
 }
 
-// segmentBytes bounds the vectors of a segment, so that growing one stays quick.
-const segmentBytes = 64 << 20
+// segmentBytes bounds the vectors of a segment, so that growing one stays quick, and
+// segmentPayload its payloads, a batch more or less. So a copy takes little room.
+const (
+	segmentBytes   = 64 << 20
+	segmentPayload = 64 << 20
+)
 
-// segmentPayload bounds the payloads of a segment, a batch more or less: when it is
-// rewritten they go to one chunk, whose offsets are of 32 bits.
-const segmentPayload = 1 << 30
-
-// maxRows is the most rows of a segment whose vectors have a shape.
+// maxRows is the most rows of a segment whose vectors have a shape, in any encoding.
 func (db *DB) maxRows(shape index.Shape, values bool) int {
+	shape.Encoding = index.F32
 	perRow := index.SegmentBytes(shape, 64, values) / 64
 	return min(int(db.sizes.segmentRows), max(64, int(segmentBytes/perRow)&^63))
 }
@@ -56,20 +58,27 @@ func blockBytes(capacity int) int { return capacity*rowBytes + 4*idTableSlots(ca
 // newSegment makes a segment for capacity rows, whose payloads take payload bytes
 // at first, with one reference.
 func newSegment(pool *slab.Pool, shape index.Shape, capacity, payload int, values bool) (*segment, error) {
-	s := &segment{capacity: uint32(capacity), pool: pool}
+	vectors, err := index.NewSegment(pool, shape, capacity, values)
+	if err != nil {
+		return nil, err
+	}
+	return segmentOf(pool, vectors, payload)
+}
+
+// segmentOf makes a segment of vectors, which it takes over.
+func segmentOf(pool *slab.Pool, vectors *index.Segment, payload int) (*segment, error) {
+	capacity := vectors.Cap()
+	s := &segment{capacity: uint32(capacity), pool: pool, vectors: vectors}
 	s.refs.Store(1)
 	s.chunks = s.first[:0]
 	var err error
-	if s.vectors, err = index.NewSegment(pool, shape, capacity, values); err != nil {
-		return nil, err
-	}
 	if s.block, err = pool.Alloc(blockBytes(capacity)); err != nil {
 		s.free()
 		return nil, err
 	}
 	s.rows = slab.Slice[row](s.block[:capacity*rowBytes])
 	s.ids = slab.Slice[uint32](s.block[capacity*rowBytes:])
-	if err = s.addChunk(payload); err != nil {
+	if err = s.addChunk(pool, payload); err != nil {
 		s.free()
 		return nil, err
 	}
@@ -86,11 +95,11 @@ func segmentCost(shape index.Shape, capacity, payload int, values bool) int64 {
 }
 
 // addChunk makes room for n more bytes of payloads, in one piece.
-func (s *segment) addChunk(n int) error {
+func (s *segment) addChunk(pool *slab.Pool, n int) error {
 	if n == 0 {
 		return nil
 	}
-	b, err := s.pool.Alloc(n)
+	b, err := pool.Alloc(n)
 	if err != nil {
 		return err
 	}
@@ -205,10 +214,10 @@ func (s *segView) published(r uint32) (uint32, bool) {
 	return r, true
 }
 
-// append adds a row, for which there is room; r's hash, payload position and prev
-// are filled in here.
-func (s *segView) append(r row, p payload, key, value []float32) error {
-	if err := s.vectors.Append(key, value); err != nil {
+// append adds a row, for which there is room; r's payload position and prev are filled
+// in here. lost is what the key was rounded by before.
+func (s *segView) append(r row, p payload, key, value []float32, lost float32) error {
+	if err := s.vectors.AppendLossy(key, value, lost); err != nil {
 		return err
 	}
 	last := len(s.segment.chunks) - 1
@@ -238,8 +247,13 @@ func (s *segView) insert(r row, at uint32, id string) {
 		})
 }
 
-// key and value alias the slab; the value is nil where it is the key.
-func (s *segView) key(r uint32) []float32 { return s.vectors.Key(int(r)) }
+// key and value alias the slab, or are decoded; the value is nil where it is the key.
+func (s *segView) key(r uint32) []float32 {
+	if s.vectors.Shape().Encoding == index.Int8Only {
+		return s.vectors.KeyInto(nil, int(r))
+	}
+	return s.vectors.Key(int(r))
+}
 
 func (s *segView) value(r uint32) []float32 {
 	if s.rows[r].has(flagValue) {
@@ -294,7 +308,7 @@ func (s *segView) alias(r uint32, inc Include) Record {
 		rec.Metadata = p.metadata
 	}
 	if inc&IncludeKey != 0 {
-		rec.Key = s.key(r)
+		rec.Key, rec.KeyLost = s.key(r), s.vectors.Lost(int(r))
 	}
 	if inc&IncludeValue != 0 {
 		rec.Value = s.value(r)

@@ -18,7 +18,17 @@ type NamespaceStats struct {
 	RowBytes     int64 // fixed columns, the tables of ids included
 	IDTableBytes int64 // of RowBytes
 	IndexBytes   int64 // secondary indexes
+	IVF          IVFStats
 	HeapBytes    int64 // on the Go heap, about
+}
+
+// IVFStats are of the index of a namespace with a recall; zero: there is none.
+type IVFStats struct {
+	Lists, Rows int
+	Uncovered   int // rows that it lacks, and that are all scored
+	Bytes       int64
+	ByKeys      bool                       // calibrated by stored keys, not by queries
+	Curves      map[int][]index.CurvePoint // by top_k
 }
 
 // Stats measures a namespace.
@@ -29,6 +39,12 @@ func (v *View) Stats() NamespaceStats {
 	}
 	if v.requests != nil {
 		st.HeapBytes += int64(v.requests.bytes)
+	}
+	if x := v.ivf; x != nil {
+		st.IVF = IVFStats{x.Lists(), x.Rows(), v.uncovered(), x.Bytes(), x.byKeys, make(map[int][]index.CurvePoint)}
+		for _, k := range calibratedKs {
+			st.IVF.Curves[k] = x.calibration.Curve(k)
+		}
 	}
 	for i := range v.segments {
 		s := &v.segments[i]
@@ -45,6 +61,14 @@ func (v *View) Stats() NamespaceStats {
 		st.HeapBytes += int64(unsafe.Sizeof(segment{})+unsafe.Sizeof(index.Segment{})) + int64(8*len(s.dead))
 	}
 	return st
+}
+
+// Sharing counts the reads that shared passes; ok is false if none may.
+func (db *DB) Sharing() (stats index.SharingStats, ok bool) {
+	if db.sharing == nil {
+		return index.SharingStats{}, false
+	}
+	return db.sharing.Stats(), true
 }
 
 // nameEntryBytes is what finding a namespace by its name takes: its share of the

@@ -16,6 +16,15 @@ const (
 	minCosineNorm = 1e-18
 )
 
+// CheckRecall says what is wrong with a namespace's recall, or gives "". 0 stands for
+// exact answers.
+func CheckRecall(r float64) string {
+	if r >= 0 && r < 1 {
+		return ""
+	}
+	return fmt.Sprintf("is %v; give a number above 0 and below 1, or 0 for exact answers", r)
+}
+
 // CheckVector says what is wrong with a key or a query of a namespace, or gives
 // "". The reason reads on from the field's name.
 func CheckVector(v []float32, m index.Metric, dimension int) string {
@@ -27,14 +36,11 @@ func CheckVector(v []float32, m index.Metric, dimension int) string {
 
 // checkComponents is CheckVector but for the length.
 func checkComponents(v []float32, cosine bool) string {
-	sum := float64(0)
-	for _, x := range v {
-		sum += float64(x) * float64(x)
-	}
-	if math.IsNaN(sum) || math.IsInf(sum, 0) {
+	norm := index.Norm(v)
+	if math.IsNaN(norm) || math.IsInf(norm, 0) {
 		return badComponents(v)
 	}
-	switch norm := math.Sqrt(sum); {
+	switch {
 	case norm > maxNorm:
 		return fmt.Sprintf("has a norm of %.3g; at most %g is allowed", norm, float64(maxNorm))
 	case cosine && norm < minCosineNorm:
@@ -266,6 +272,9 @@ func (db *DB) checkConfig(cfg *Config) error {
 	}
 	if cfg.MaxBytes < 0 {
 		c.add(of("namespace.max_bytes"), "is %d; it can't be negative", cfg.MaxBytes)
+	}
+	if reason := CheckRecall(cfg.Recall); reason != "" {
+		c.add(of("namespace.recall"), "%s", reason)
 	}
 	return c.err()
 }

@@ -16,6 +16,7 @@ type View struct {
 	ns       *Namespace
 	settings unique.Handle[settings]
 	requests *requestLog
+	ivf      *ivf // nil: none
 	segments []segView
 	one      [1]segView // what segments points to where there is only one
 }
@@ -41,6 +42,9 @@ func (v *View) Release() {
 			v.segments[i].index.release()
 			v.segments[i].release()
 		}
+		if v.ivf != nil {
+			v.ivf.Release()
+		}
 	case n < 0:
 		panic("memory: a View was released more often than acquired")
 	}
@@ -54,7 +58,7 @@ func (v *View) Config() Config {
 	s := v.settings.Value()
 	return Config{
 		Name: v.ns.name, Metric: s.metric, Dimension: s.dim, ValueDimension: s.valueDim,
-		Embedder: s.embedder, MaxBytes: s.maxBytes, CreateTime: v.ns.createTime, Created: v.ns.created,
+		Embedder: s.embedder, MaxBytes: s.maxBytes, Durability: s.durability, KeyEncoding: s.encoding, Recall: s.recall, CreateTime: v.ns.createTime, Created: v.ns.created,
 	}
 }
 

@@ -1,6 +1,9 @@
 package memory
 
-import "engram/memory/filter"
+import (
+	"engram/index"
+	"engram/memory/filter"
+)
 
 // Mode says what a Store does with ids that exist, or don't.
 type Mode uint8
@@ -64,8 +67,11 @@ type CreateNamespace struct{ Config }
 
 // UpdateNamespace changes what can be changed; nil: leave it.
 type UpdateNamespace struct {
-	Name     string
-	MaxBytes *int64
+	Name        string
+	MaxBytes    *int64
+	Durability  *Durability
+	KeyEncoding *index.Encoding
+	Recall      *float64
 }
 
 // DeleteNamespace deletes a namespace with all its records.

@@ -2,12 +2,16 @@ package server
 
 import (
 	"context"
+	"errors"
+	"maps"
 	runtimemetrics "runtime/metrics"
+	"slices"
 	"sync"
 
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"engram/index"
 	"engram/kernel"
 	"engram/memory"
 	engramv1 "engram/proto/engram/v1"
@@ -51,6 +55,10 @@ func (a *adminService) Stats(_ context.Context, req *engramv1.StatsRequest) (*en
 	if s.embedder != nil {
 		out.Server.Embedder = embedderProto(s.embedderID())
 	}
+	s.durabilityStats(out.Server)
+	if st, ok := s.db.Sharing(); ok {
+		out.Server.SharedScan = &engramv1.SharedScanStats{Reads: st.Reads, Passes: st.Passes, Riding: uint64(st.Riding)}
+	}
 	for _, name := range req.Namespaces {
 		view, err := s.db.View(name)
 		if err != nil {
@@ -62,9 +70,24 @@ func (a *adminService) Stats(_ context.Context, req *engramv1.StatsRequest) (*en
 	return out, nil
 }
 
+// durabilityStats says what can be lost, and whether writes are served.
+func (s *Server) durabilityStats(out *engramv1.ServerStats) {
+	out.DefaultDurability = durabilityProto[s.durable]
+	n := s.db.Durabilities()
+	out.SyncNamespaces, out.IntervalNamespaces, out.NoneNamespaces = uint64(n[memory.Sync]), uint64(n[memory.Interval]), uint64(n[memory.None])
+	var readOnly *memory.ReadOnly
+	if errors.As(s.db.ReadOnly(), &readOnly) {
+		out.ReadOnlyReason = readOnly.Reason
+	}
+	if journal, ok := s.db.Journal(); ok {
+		j := journal.Info()
+		out.Journal = &engramv1.JournalStats{Segments: uint64(j.Segments), Bytes: uint64(j.Bytes)}
+	}
+}
+
 func statsProto(view *memory.View) *engramv1.NamespaceStats {
 	st := view.Stats()
-	return &engramv1.NamespaceStats{
+	out := &engramv1.NamespaceStats{
 		Namespace:    namespaceProto(view),
 		DeadRows:     uint64(st.DeadRows),
 		Segments:     uint64(st.Segments),
@@ -73,6 +96,19 @@ func statsProto(view *memory.View) *engramv1.NamespaceStats {
 		RowBytes:     uint64(st.RowBytes + st.IDTableBytes),
 		IndexBytes:   uint64(st.IndexBytes),
 	}
+	if x := st.IVF; x.Lists > 0 {
+		out.Ivf = &engramv1.IVFStats{
+			Lists: uint64(x.Lists), Rows: uint64(x.Rows), UncoveredRows: uint64(x.Uncovered), Bytes: uint64(x.Bytes), CalibratedByKeys: x.ByKeys,
+		}
+		for _, k := range slices.Sorted(maps.Keys(x.Curves)) {
+			c := &engramv1.CalibrationCurve{TopK: uint32(k)}
+			for _, p := range x.Curves[k] {
+				c.Points = append(c.Points, &engramv1.CalibrationPoint{Probes: uint32(p.Probes), Recall: p.Recall, Error: p.Error})
+			}
+			out.Ivf.Curves = append(out.Ivf.Curves, c)
+		}
+	}
+	return out
 }
 
 func (a *adminService) Snapshot(ctx context.Context, _ *engramv1.SnapshotRequest) (*engramv1.SnapshotResponse, error) {
@@ -110,8 +146,24 @@ func (s *Server) observe() {
 	m.gauge("engram_inflight_bytes", "Memory held for requests and replies.", func() float64 { return float64(s.inflight.used.Load() + s.inflight.windows.Load()) })
 	m.gauge("engram_inflight_limit_bytes", "The budget of requests and replies.", func() float64 { return float64(s.inflight.limit) })
 	m.gauge("engram_inflight_refused", "Calls refused because that budget was full, since the start.", func() float64 { return float64(s.inflight.refused.Load()) })
+	sharing := func(value func(index.SharingStats) float64) func() float64 {
+		return func() float64 {
+			st, _ := s.db.Sharing()
+			return value(st)
+		}
+	}
+	m.counter("engram_shared_scan_reads_total", "Calls that rode in shared passes.", sharing(func(st index.SharingStats) float64 { return float64(st.Reads) }))
+	m.counter("engram_shared_scan_passes_total", "Passes over a namespace's vectors that they took, in parts of a whole one: reads over passes is a read's company.",
+		sharing(func(st index.SharingStats) float64 { return st.Passes }))
+	m.gauge("engram_shared_scan_riding", "Calls that ride in shared passes now.", sharing(func(st index.SharingStats) float64 { return float64(st.Riding) }))
 	m.gauge("engram_ready", "1 once the memory is restored.", func() float64 {
 		if s.ready.Load() {
+			return 1
+		}
+		return 0
+	})
+	m.gauge("engram_read_only", "1 if writes are refused until the next start.", func() float64 {
+		if s.db.ReadOnly() != nil {
 			return 1
 		}
 		return 0

@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"errors"
+	"io"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -12,6 +14,8 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/tap"
 	"google.golang.org/protobuf/proto"
+
+	"engram/memory"
 )
 
 // A deadline cuts a call whose client doesn't send: the tap puts one on every stream's
@@ -60,7 +64,10 @@ type exchange struct {
 	context.Context
 	s        *Server
 	m        *method
-	deadline *deadline // nil on the admin port
+	deadline *deadline         // nil on the admin port
+	stream   grpc.ServerStream // of a call that streams
+	source   source
+	head     [messageHead]byte
 	in       inbound
 	out      outbound
 	received int // bytes of all its requests
@@ -104,7 +111,7 @@ func (r registrar) RegisterService(desc *grpc.ServiceDesc, impl any) {
 			StreamName: md.MethodName,
 			Handler: func(impl any, ss grpc.ServerStream) error {
 				return r.s.serve(ss, m, func(x *exchange) error {
-					reply, err := md.Handler(impl, x, func(req any) error { return x.receive(ss, req) }, nil)
+					reply, err := md.Handler(impl, x, x.receive, nil)
 					if err != nil {
 						return err
 					}
@@ -125,6 +132,7 @@ func (r registrar) RegisterService(desc *grpc.ServiceDesc, impl any) {
 		handler := sd.Handler
 		sd.Handler = func(impl any, ss grpc.ServerStream) error {
 			return r.s.serve(ss, m, func(x *exchange) error {
+				x.stream = ss
 				return handler(impl, &stream{ServerStream: ss, x: x, client: sd.ClientStreams})
 			})
 		}
@@ -136,7 +144,7 @@ func (r registrar) RegisterService(desc *grpc.ServiceDesc, impl any) {
 // serve is what every call has around its handler.
 func (s *Server) serve(ss grpc.ServerStream, m *method, handle func(*exchange) error) (err error) {
 	x := &exchange{Context: ss.Context(), s: s, m: m}
-	x.in = inbound{f: s.inflight, ctx: x.Context, limit: 2 * int64(s.limits.MessageBytes)}
+	x.in = inbound{f: s.inflight, ctx: x.Context, limit: 8 * int64(s.limits.MessageBytes)}
 	x.out.f = s.inflight
 	x.deadline, _ = x.Context.Value(deadlineKey{}).(*deadline)
 	start := s.clock.Now()
@@ -164,6 +172,10 @@ func (s *Server) serve(ss grpc.ServerStream, m *method, handle func(*exchange) e
 	if err := s.admit(x); err != nil {
 		return err
 	}
+	var ok bool
+	if x.source, ok = grpc.ServerTransportStreamFromContext(x.Context).(source); !ok {
+		return status.Error(codes.Internal, "this version of gRPC doesn't let messages be read")
+	}
 	return handle(x)
 }
 
@@ -181,19 +193,20 @@ func (s *Server) admit(x *exchange) error {
 }
 
 // receive reads the one request of a call.
-func (x *exchange) receive(ss grpc.ServerStream, req any) error {
-	if err := x.s.inflight.acquire(x, x.in.limit); err != nil {
+func (x *exchange) receive(req any) error {
+	x.in.msg = req.(proto.Message)
+	if err := x.read(x.s.inflight.sem); err != nil {
+		if errors.Is(err, io.EOF) {
+			return status.Error(codes.Internal, "the call ended without a request")
+		}
 		return err
 	}
-	x.in.held = x.in.limit
-	x.in.msg = req.(proto.Message)
-	if err := ss.RecvMsg(&x.in); err != nil {
+	if err := x.readEnd(); err != nil {
 		return err
 	}
 	if x.deadline != nil {
 		x.deadline.timer.Stop()
 	}
-	x.received += x.in.wire
 	return x.in.err
 }
 
@@ -218,26 +231,19 @@ func (st *stream) Context() context.Context { return st.x }
 func (st *stream) RecvMsg(req any) error {
 	x := st.x
 	if !st.client {
-		return x.receive(st.ServerStream, req)
+		return x.receive(req)
 	}
 	if err := x.in.hold(0); err != nil {
 		return err
 	}
-	f, limit := x.s.inflight, x.in.limit
-	if err := f.acquireStream(x, limit); err != nil {
-		return err
-	}
-	x.in.held = limit
-	defer f.streams.Release(limit)
 	if x.deadline != nil {
 		x.deadline.timer.Reset(x.s.limits.StreamIdle)
 		defer x.deadline.timer.Stop()
 	}
 	x.in.msg, x.in.err = req.(proto.Message), nil
-	if err := st.ServerStream.RecvMsg(&x.in); err != nil {
+	if err := x.read(x.s.inflight.streams); err != nil {
 		return err
 	}
-	x.received += x.in.wire
 	x.m.received.Inc()
 	return x.in.err
 }
@@ -255,4 +261,31 @@ func (st *stream) SendMsg(reply any) error {
 	x.sent += x.out.wire
 	x.m.sent.Inc()
 	return err
+}
+
+// sendWithin is SendMsg of a reply that the client must take within a time: else, and
+// when the server stops, the sending is left to end with the call, and the error is
+// errSlow or memory.ErrClosed.
+func (x *exchange) sendWithin(d time.Duration, reply proto.Message) error {
+	out := &outbound{f: x.s.inflight, msg: reply}
+	if n := proto.Size(reply); n >= chargedReply {
+		if err := x.s.inflight.acquirePatiently(x, int64(n)); err != nil {
+			return err
+		}
+		out.held = int64(n)
+	}
+	sent := make(chan error, 1)
+	go func() { sent <- x.stream.SendMsg(out) }()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case err := <-sent:
+		x.sent += out.wire
+		x.m.sent.Inc()
+		return err
+	case <-x.s.stopping.Done():
+		return memory.ErrClosed
+	case <-timer.C:
+		return errSlow
+	}
 }

@@ -16,13 +16,11 @@ import (
 // Smaller ones fit the window that each call is charged for.
 const chargedReply = 4 << 10
 
-// inbound is a request on its way into msg. The codec charges its budget for the true
-// size, and leaves errors here: what it returns itself, gRPC would send as Internal.
+// inbound is a request on its way into msg.
 type inbound struct {
 	msg   proto.Message
-	wire  int   // bytes of the request
 	held  int64 // what the call holds of the budget for it
-	limit int64 // the message limit
+	limit int64 // of the request decoded
 	f     *inflight
 	ctx   context.Context
 	err   error
@@ -50,7 +48,7 @@ type outbound struct {
 	f    *inflight
 }
 
-// codec is gRPC's codec for protobuf on the server's side, taking inbound and outbound.
+// codec is gRPC's codec for protobuf on the server's side, taking outbound.
 type codec struct{}
 
 func (codec) Name() string { return "proto" }
@@ -82,12 +80,14 @@ func (codec) Marshal(v any) (mem.BufferSlice, error) {
 	return mem.BufferSlice{mem.NewBuffer(buf, pool)}, nil
 }
 
-func (codec) Unmarshal(data mem.BufferSlice, v any) error {
-	in, ok := v.(*inbound)
-	if !ok {
-		return fmt.Errorf("request is a %T", v)
-	}
-	in.wire = data.Len()
+// Unmarshal isn't called: requests are read by exchange.read.
+func (codec) Unmarshal(_ mem.BufferSlice, v any) error {
+	return fmt.Errorf("request is a %T", v)
+}
+
+// decode decodes a request, if there is room for it; the error is left in in.
+func (in *inbound) decode(data mem.BufferSlice) {
+	wire := data.Len()
 	buf := data.MaterializeToBuffer(mem.DefaultBufferPool())
 	defer buf.Free()
 	b := buf.ReadOnlyData()
@@ -96,21 +96,20 @@ func (codec) Unmarshal(data mem.BufferSlice, v any) error {
 	switch {
 	case err != nil:
 		in.err = status.Errorf(codes.InvalidArgument, "the request is not a valid %s: %v", plan.name, err)
-	case decoded > 4*in.limit:
-		in.err = status.Errorf(codes.ResourceExhausted, "the request, %d bytes, would take %d bytes of memory; at most %d are allowed", in.wire, decoded, 4*in.limit)
+	case decoded > in.limit:
+		in.err = status.Errorf(codes.ResourceExhausted, "the request, %d bytes, would take %d bytes of memory; at most %d are allowed", wire, decoded, in.limit)
 	default:
 		// While it is decoded, the request is there three times: as it came, in one
 		// piece, and as a message.
-		if in.err = in.hold(2*int64(in.wire) + decoded); in.err != nil {
-			return nil
+		if in.err = in.hold(2*int64(wire) + decoded); in.err != nil {
+			return
 		}
 		if err := proto.Unmarshal(b, in.msg); err != nil {
 			in.err = plan.undecodable(b)
-			return nil
+			return
 		}
 		in.err = in.hold(decoded)
 	}
-	return nil
 }
 
 // replyPool gives one buffer back to its pool, and then what was held for it to the

@@ -7,7 +7,9 @@ import (
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -62,6 +64,9 @@ func (s *Server) status(ctx context.Context, err error) error {
 		invalid      *memory.Invalid
 		precondition *memory.Precondition
 		exhausted    *memory.Exhausted
+		readOnly     *memory.ReadOnly
+		noSpace      *memory.NoSpace
+		gone         *memory.Gone
 	)
 	switch {
 	case errors.As(err, &busy):
@@ -94,17 +99,30 @@ func (s *Server) status(ctx context.Context, err error) error {
 		return withDetails(codes.ResourceExhausted, "the server's memory budget is full", quota("memory", err.Error()))
 	case errors.Is(err, memory.ErrSnapshotBusy):
 		return withDetails(codes.Aborted, err.Error(), retryIn(time.Second))
+	case errors.As(err, &readOnly):
+		// Clients that retry Unavailable are told that it won't help.
+		_ = grpc.SetTrailer(ctx, metadata.Pairs("grpc-retry-pushback-ms", "-1"))
+		return withDetails(codes.Unavailable, readOnly.Error(), readOnlyInfo)
+	case errors.As(err, &noSpace):
+		return withDetails(codes.ResourceExhausted, noSpace.Error(), quota("disk", noSpace.Error()), retryIn(time.Second))
 	case errors.Is(err, memory.ErrDiskFull):
-		return withDetails(codes.ResourceExhausted, "the disk is full; the snapshots that were there stay as they were", quota("disk", "the disk is full"))
+		return withDetails(codes.ResourceExhausted, "the disk is full; what was on it stays as it was", quota("disk", "the disk is full"))
+	case errors.As(err, &gone):
+		return status.Error(codes.OutOfRange, gone.Error())
+	case errors.Is(err, memory.ErrBehind), errors.Is(err, errSlow):
+		return withDetails(codes.ResourceExhausted, err.Error()+"; go on with after_lsn set to the last LSN that was seen", quota("watch", err.Error()), retryIn(time.Second))
 	case errors.Is(err, memory.ErrClosed):
 		return withDetails(codes.Unavailable, "the server is stopping", retryIn(time.Second))
 	case errors.As(err, &embed):
 		s.log.WarnContext(ctx, "embedding failed", "embedder", embed.name, "error", embed.err)
 		return withDetails(codes.Unavailable, fmt.Sprintf("embedder %q failed; the server's log says why", embed.name), retryIn(time.Second))
 	}
-	s.log.ErrorContext(ctx, "unexpected error", "error", err)
+	s.log.ErrorContext(ctx, "unexpected error", "error", err.Error())
 	return status.Error(codes.Internal, "internal error; the server's log says more")
 }
+
+// readOnlyInfo tells a client that no retry will help before the server is started again.
+var readOnlyInfo = &errdetails.ErrorInfo{Reason: "READ_ONLY", Domain: "engram"}
 
 // unwrapContext gives the context's own error, which is what gRPC looks for.
 func unwrapContext(err error) error {

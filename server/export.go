@@ -89,7 +89,7 @@ func (e *exporter) namespace(view *memory.View) bool {
 			}
 		}
 		e.item(&engramv1.ExportItem{Item: &engramv1.ExportItem_Record{Record: &engramv1.ExportItem_RecordState{
-			Record: p, Created: uint64(r.Created), Place: r.Place, KeyFromText: r.KeyFromText,
+			Record: p, Created: uint64(r.Created), Place: r.Place, KeyFromText: r.KeyFromText, KeyError: r.KeyLost,
 		}}})
 		e.records++
 		return e.err == nil && e.ctx.Err() == nil

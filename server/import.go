@@ -274,6 +274,6 @@ func (im *importer) record(p *engramv1.ExportItem_RecordState) (*memory.Record, 
 		v.add(field+".importance", "is unset")
 	}
 	r.Version, r.Created = memory.LSN(p.GetRecord().GetVersion()), memory.LSN(p.Created)
-	r.Place, r.KeyFromText = p.Place, p.KeyFromText
+	r.Place, r.KeyFromText, r.KeyLost = p.Place, p.KeyFromText, p.KeyError
 	return &r, v.err()
 }

@@ -14,21 +14,20 @@ import (
 const window = 64 << 10
 
 // inflight is the budget of bytes that requests and replies take between the socket and
-// the DB. A call holds its window from its first moment; the message limit while its
-// request is being read, because how long a request is shows only inside gRPC; the true
-// size of the request, decoded, until it is answered; and its reply until that is written
-// to the socket.
+// the DB. A call holds its window from its first moment; twice its request, if that is
+// larger than the window, while it is being read; the size of the request, decoded, until
+// it is answered; and its reply until that is written to the socket.
 //
 // A quarter of the budget is for windows, and a call beyond them is refused at once. For
-// the message limit and for the reply calls wait in line, briefly: so thousands of small
-// calls share the budget, though it covers the message limit only a few dozen times.
+// the rest calls wait in line, briefly.
 type inflight struct {
 	limit   int64
 	wait    time.Duration
 	windows atomic.Int64 // held, of a quarter of limit
 	room    int64        // the rest
 	sem     *semaphore.Weighted
-	// streams bounds what client streams hold, so that idle ones never starve the rest.
+	// streams bounds what the messages of client streams hold while they are read, so
+	// that slow ones never starve the rest.
 	streams *semaphore.Weighted
 	used    atomic.Int64
 	refused atomic.Int64
@@ -88,20 +87,27 @@ func (f *inflight) acquirePatiently(ctx context.Context, n int64) error {
 	return f.queue(ctx, ctx, f.sem, n)
 }
 
-// acquireStream takes n bytes for the next message of a client's stream.
-func (f *inflight) acquireStream(ctx context.Context, n int64) error {
-	if !f.streams.TryAcquire(n) {
+// acquireOf is acquire of what must fit a part of the budget, too: f.sem is all of it.
+func (f *inflight) acquireOf(ctx context.Context, part *semaphore.Weighted, n int64) error {
+	if part != f.sem && !part.TryAcquire(n) {
 		wait, cancel := context.WithTimeout(ctx, f.wait)
 		defer cancel()
-		if err := f.queue(ctx, wait, f.streams, n); err != nil {
+		if err := f.queue(ctx, wait, part, n); err != nil {
 			return err
 		}
 	}
 	if err := f.acquire(ctx, n); err != nil {
-		f.streams.Release(n)
+		f.releaseOf(part, n)
 		return err
 	}
 	return nil
+}
+
+// releaseOf gives n bytes back to a part of the budget, not to all of it.
+func (f *inflight) releaseOf(part *semaphore.Weighted, n int64) {
+	if part != f.sem {
+		part.Release(n)
+	}
 }
 
 func (f *inflight) queue(ctx, wait context.Context, sem *semaphore.Weighted, n int64) error {

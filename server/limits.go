@@ -17,9 +17,9 @@ type Limits struct {
 
 	// BytesInFlight bounds the memory of requests and replies together, decoded or not: a
 	// quarter is for the 64 KiB that each call may send ahead of being read, the rest,
-	// of which streams may hold half, for requests and replies. A request holds twice
-	// MessageBytes while it is read, as gRPC has it in frames and then whole. At least
-	// eight times MessageBytes.
+	// of which the messages of streams may hold half, for requests and replies. A request
+	// of more than 64 KiB holds twice its size while it is read, as gRPC has it in frames
+	// and then whole. At least eight times MessageBytes.
 	BytesInFlight int64
 	// BudgetWait is how long a call waits for its share of BytesInFlight.
 	BudgetWait time.Duration

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"math/rand/v2"
 	"runtime"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -19,6 +21,8 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"engram/internal/slab"
+	"engram/memory"
 	engramv1 "engram/proto/engram/v1"
 )
 
@@ -169,6 +173,42 @@ func TestText(t *testing.T) {
 	}
 }
 
+// Streams that wait for their clients take none of the budget: many of them are served,
+// though it has room for the largest message but a few times.
+func TestManyStreamsThatWait(t *testing.T) {
+	h := start(t)
+	var streams []grpc.BidiStreamingClient[engramv1.StoreStreamRequest, engramv1.StoreStreamResponse]
+	for round := range 2 {
+		for i := range 64 {
+			if round == 0 {
+				streams = append(streams, must[grpc.BidiStreamingClient[engramv1.StoreStreamRequest, engramv1.StoreStreamResponse]](t)(h.memory.StoreStream(ctx(t))))
+			}
+			if err := streams[i].Send(&engramv1.StoreStreamRequest{Namespace: "m", Records: []*engramv1.Record{rec(fmt.Sprint(i), 1, 2)}}); err != nil {
+				t.Fatal(err)
+			}
+			must[*engramv1.StoreStreamResponse](t)(streams[i].Recv())
+		}
+	}
+}
+
+// A unary call has one request.
+func TestOneRequest(t *testing.T) {
+	h := start(t)
+	must[*engramv1.StoreResponse](t)(h.memory.Store(ctx(t), &engramv1.StoreRequest{Namespace: "a", Records: []*engramv1.Record{rec("r", 1, 2)}}))
+	for requests, want := range []codes.Code{codes.Internal, codes.OK, codes.Internal} {
+		stream := must[grpc.ClientStream](t)(h.conn.NewStream(ctx(t), &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, engramv1.MemoryService_Count_FullMethodName))
+		for range requests {
+			if err := stream.SendMsg(&engramv1.CountRequest{Namespace: "a"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := stream.CloseSend(); err != nil {
+			t.Fatal(err)
+		}
+		wantCode(t, stream.RecvMsg(new(engramv1.CountResponse)), want)
+	}
+}
+
 func TestStoreStream(t *testing.T) {
 	h := start(t)
 	stream := must[grpc.BidiStreamingClient[engramv1.StoreStreamRequest, engramv1.StoreStreamResponse]](t)(h.memory.StoreStream(ctx(t)))
@@ -310,6 +350,175 @@ func TestNamespaces(t *testing.T) {
 	wantCode(t, err, codes.NotFound)
 }
 
+// The encodings of keys give the same answers, but for what INT8_ONLY rounds and says so.
+// They can be changed, and go along with exports.
+func TestKeyEncodings(t *testing.T) {
+	h := start(t)
+	r := rand.New(rand.NewPCG(1, 2))
+	const dim, records = 48, 700
+	var batch []*engramv1.Record
+	for i := range records {
+		key := make([]float32, dim)
+		for j := range key {
+			key[j] = float32(r.NormFloat64())
+		}
+		batch = append(batch, &engramv1.Record{Id: fmt.Sprint(i), Key: vec(key...)})
+	}
+	query := batch[7].Key
+	retrieve := func(namespace string) *engramv1.RetrieveResponse {
+		t.Helper()
+		return must[*engramv1.RetrieveResponse](t)(h.memory.Retrieve(ctx(t), &engramv1.RetrieveRequest{
+			Namespaces: []string{namespace}, Queries: []*engramv1.Query{{Vector: query}}, TopK: ptr(uint32(9)), Include: &engramv1.Include{Key: true}}))
+	}
+	encodings := map[string]engramv1.KeyEncoding{
+		"f32": engramv1.KeyEncoding_KEY_ENCODING_F32, "int8": engramv1.KeyEncoding_KEY_ENCODING_INT8, "only": engramv1.KeyEncoding_KEY_ENCODING_INT8_ONLY,
+	}
+	for name, e := range encodings {
+		n := must[*engramv1.NamespaceServiceCreateResponse](t)(h.namespaces.Create(ctx(t), &engramv1.NamespaceServiceCreateRequest{
+			Namespace: &engramv1.Namespace{Name: name, Dimension: dim, KeyEncoding: e}})).Namespace
+		if n.KeyEncoding != e {
+			t.Errorf("%s is made with %v", name, n.KeyEncoding)
+		}
+		h.store(name, batch...)
+	}
+	want := retrieve("f32").Results[0].Hits
+	for i, hit := range retrieve("int8").Results[0].Hits {
+		if hit.Record.Id != want[i].Record.Id || hit.Similarity != want[i].Similarity || hit.ScoreError != 0 || !proto.Equal(hit.Record.Key, want[i].Record.Key) {
+			t.Errorf("hit %d of INT8 is %v, not %v", i, hit, want[i])
+		}
+	}
+	exact := make(map[string]float32)
+	for _, hit := range want {
+		exact[hit.Record.Id] = hit.Similarity
+	}
+	only := retrieve("only").Results[0].Hits
+	known := 0
+	for i, hit := range only {
+		if s, ok := exact[hit.Record.Id]; ok {
+			known++
+			if off := math.Abs(float64(hit.Similarity - s)); off > float64(hit.ScoreError) || hit.ScoreError > 0.02 {
+				t.Errorf("hit %d of INT8_ONLY scores %v ± %v, exactly %v", i, hit.Similarity, hit.ScoreError, s)
+			}
+		}
+	}
+	if known < 7 || proto.Equal(only[0].Record.Key, want[0].Record.Key) {
+		t.Errorf("INT8_ONLY finds %d of %d, the first with the key that was given: %v", known, len(want), only[0])
+	}
+	// What comes back from an export scores the same, with the same errors.
+	items, err := h.exportItems("only")
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := start(t)
+	must[*engramv1.ImportResponse](t)(to.importItems("r", items))
+	h = to
+	if got := retrieve("only").Results[0].Hits; len(got) != len(only) {
+		t.Errorf("%d hits of the import, not %d", len(got), len(only))
+	} else {
+		for i := range got {
+			if got[i].Similarity != only[i].Similarity || got[i].ScoreError != only[i].ScoreError {
+				t.Errorf("hit %d of the import is %v, not %v", i, got[i], only[i])
+			}
+		}
+	}
+	n := must[*engramv1.NamespaceServiceUpdateResponse](t)(h.namespaces.Update(ctx(t), &engramv1.NamespaceServiceUpdateRequest{
+		Namespace:  &engramv1.Namespace{Name: "only", KeyEncoding: engramv1.KeyEncoding_KEY_ENCODING_F32},
+		UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"key_encoding"}}})).Namespace
+	if n.KeyEncoding != engramv1.KeyEncoding_KEY_ENCODING_F32 || retrieve("only").Results[0].Hits[0].Similarity != only[0].Similarity {
+		t.Errorf("after a change the namespace is %v", n)
+	}
+	_, err = h.namespaces.Create(ctx(t), &engramv1.NamespaceServiceCreateRequest{Namespace: &engramv1.Namespace{Name: "x", Dimension: 2, KeyEncoding: 9}})
+	wantCode(t, err, codes.InvalidArgument)
+}
+
+// A namespace with a recall of its own gets an index from 50,000 records on. A request may
+// ask otherwise; the reply says how it was searched.
+func TestRecall(t *testing.T) {
+	h := start(t)
+	const dim, records = 16, 51_000
+	r := rand.New(rand.NewPCG(3, 4))
+	n := must[*engramv1.NamespaceServiceCreateResponse](t)(h.namespaces.Create(ctx(t), &engramv1.NamespaceServiceCreateRequest{
+		Namespace: &engramv1.Namespace{Name: "n", Dimension: dim, Recall: 0.9}})).Namespace
+	if n.Recall != 0.9 {
+		t.Errorf("the namespace is %v", n)
+	}
+	random := func() *engramv1.Vector {
+		v := make([]float32, dim)
+		for j := range v {
+			v[j] = float32(r.NormFloat64())
+		}
+		return &engramv1.Vector{F32: littleBytes(v)}
+	}
+	for from := 0; from < records; from += 1000 {
+		batch := make([]*engramv1.Record, 1000)
+		for i := range batch {
+			batch[i] = &engramv1.Record{Id: fmt.Sprint(from + i), Key: random()}
+		}
+		h.store("n", batch...)
+	}
+	var ivf *engramv1.IVFStats
+	for ivf == nil || ivf.UncoveredRows > records/4 {
+		st := must[*engramv1.StatsResponse](t)(h.admin.Stats(ctx(t), &engramv1.StatsRequest{Namespaces: []string{"n"}}))
+		ivf = st.Namespaces[0].Ivf
+		time.Sleep(5 * time.Millisecond)
+	}
+	if ivf.Lists == 0 || ivf.Bytes == 0 || len(ivf.Curves) != 3 || len(ivf.Curves[1].Points) == 0 || !ivf.CalibratedByKeys {
+		t.Errorf("the index is %v", ivf)
+	}
+	retrieve := func(query *engramv1.Vector, search *engramv1.Search) *engramv1.RetrieveResponse {
+		t.Helper()
+		return must[*engramv1.RetrieveResponse](t)(h.memory.Retrieve(ctx(t), &engramv1.RetrieveRequest{
+			Namespaces: []string{"n"}, Queries: []*engramv1.Query{{Vector: query}}, Search: search, Include: &engramv1.Include{}}))
+	}
+	found, total := 0, 0
+	for range 100 {
+		q := random()
+		exact := retrieve(q, &engramv1.Search{Exact: ptr(true)})
+		if s := exact.Search; !s.Exact || s.ListsProbed != 0 || s.Recall != 1 {
+			t.Fatalf("an exact search says %v", s)
+		}
+		byDefault := retrieve(q, nil)
+		if s := byDefault.Search; s.Exact || s.ListsProbed == 0 || s.RowsScanned >= records || s.Recall < 0.9 {
+			t.Fatalf("a search by the namespace's recall says %v", s)
+		}
+		if s := retrieve(q, &engramv1.Search{Probes: ptr(uint32(1))}).Search; s.Exact || s.ListsProbed != 1 {
+			t.Fatalf("a search of one list says %v", s)
+		}
+		if s := retrieve(q, &engramv1.Search{Recall: ptr(0.999)}).Search; s.ListsProbed <= byDefault.Search.ListsProbed && !s.Exact {
+			t.Fatalf("a search for 0.999 says %v", s)
+		}
+		ids := make(map[string]bool)
+		for _, hit := range exact.Results[0].Hits {
+			ids[hit.Record.Id] = true
+		}
+		for _, hit := range byDefault.Results[0].Hits {
+			total++
+			if ids[hit.Record.Id] {
+				found++
+			}
+		}
+	}
+	if got := float64(found) / float64(total); got < 0.87 || total != 1000 {
+		t.Errorf("the recall is %v of %d hits", got, total)
+	}
+	for name, search := range map[string]*engramv1.Search{
+		"two":         {Exact: ptr(true), Recall: ptr(0.9)},
+		"not exact":   {Exact: ptr(false)},
+		"no probes":   {Probes: ptr(uint32(0))},
+		"many probes": {Probes: ptr(uint32(1<<16 + 1))},
+		"all":         {Recall: ptr(1.0)},
+		"nan":         {Recall: ptr(math.NaN())},
+	} {
+		_, err := h.memory.Retrieve(ctx(t), &engramv1.RetrieveRequest{Namespaces: []string{"n"}, Queries: []*engramv1.Query{{Vector: random()}}, Search: search})
+		if wantCode(t, err, codes.InvalidArgument); t.Failed() {
+			t.Fatal(name)
+		}
+	}
+	_, err := h.namespaces.Update(ctx(t), &engramv1.NamespaceServiceUpdateRequest{
+		Namespace: &engramv1.Namespace{Name: "n", Recall: 1.5}, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"recall"}}})
+	wantCode(t, err, codes.InvalidArgument)
+}
+
 func TestStats(t *testing.T) {
 	h := start(t)
 	h.store("a", rec("x", 1, 0), rec("y", 0, 1))
@@ -320,6 +529,53 @@ func TestStats(t *testing.T) {
 	}
 	if len(got.Namespaces) != 1 || got.Namespaces[0].Namespace.RecordCount != 2 {
 		t.Errorf("the namespaces are %v", got.Namespaces)
+	}
+}
+
+// Stats and metrics tell what reads of a large namespace shared.
+func TestSharedScanStats(t *testing.T) {
+	const dim, rows = 512, 4500
+	load := func(h *harness) {
+		for from := 0; from < rows; from += 500 {
+			batch := make([]memory.Put, 500)
+			for i := range batch {
+				batch[i].ID, batch[i].Key = fmt.Sprint(from+i), make([]float32, dim)
+				batch[i].Key[i], batch[i].Key[from/100] = 1, 2
+			}
+			if _, err := h.db.Store(ctx(t), &memory.Store{Namespace: "large", Records: batch}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		h.store("small", rec("x", 1, 0))
+	}
+	read := func(h *harness, namespace string, dim int) {
+		q := make([]float32, dim)
+		q[0] = 1
+		must[*engramv1.RetrieveResponse](t)(h.memory.Retrieve(ctx(t), &engramv1.RetrieveRequest{Namespaces: []string{namespace}, Queries: []*engramv1.Query{{Vector: vec(q...)}}}))
+		must[*engramv1.AttendResponse](t)(h.memory.Attend(ctx(t), &engramv1.AttendRequest{Namespaces: []string{namespace}, Queries: []*engramv1.Query{{Vector: vec(q...)}}}))
+	}
+	h := start(t)
+	load(h)
+	for range 3 {
+		read(h, "large", dim)
+		read(h, "small", 2)
+	}
+	st := must[*engramv1.StatsResponse](t)(h.admin.Stats(ctx(t), &engramv1.StatsRequest{})).Server.SharedScan
+	if st.GetReads() != 6 || math.Abs(st.GetPasses()-6) > 1e-6 || st.GetRiding() != 0 {
+		t.Errorf("after six reads, one by one: %v", st)
+	}
+	metrics := h.get("/metrics")
+	for _, want := range []string{"engram_shared_scan_reads_total 6", "engram_shared_scan_passes_total ", "engram_shared_scan_riding 0"} {
+		if !strings.Contains(metrics, want) {
+			t.Errorf("/metrics lacks %q", want)
+		}
+	}
+
+	unshared := memory.New(memory.Options{Pool: slab.NewPool(1 << 20), Unshared: true})
+	defer unshared.Close()
+	off := start(t, func(c *Config) { c.DB = unshared })
+	if st := must[*engramv1.StatsResponse](t)(off.admin.Stats(ctx(t), &engramv1.StatsRequest{})).Server.SharedScan; st != nil {
+		t.Errorf("with sharing off: %v", st)
 	}
 }
 
@@ -460,7 +716,7 @@ func (c *cancelledAt) Err() error {
 func TestCancelledScan(t *testing.T) {
 	h := start(t)
 	const dim = 256
-	for from := range 10 {
+	for from := range 7 { // more, and the calls would ride a pass, whose walker is anyone
 		records := make([]*engramv1.Record, 1000)
 		for i := range records {
 			key := make([]float32, dim)

@@ -70,6 +70,11 @@ func (m *metrics) gauge(name, help string, value func() float64) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
 }
 
+// counter adds a figure that only rises, and is read when it is scraped.
+func (m *metrics) counter(name, help string, value func() float64) {
+	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, value))
+}
+
 // method finds the counters of a method.
 func (m *metrics) method(service, name, kind string) *method {
 	labels := []string{kind, service, name}

@@ -29,6 +29,48 @@ var metricProto = map[index.Metric]engramv1.Metric{
 	index.L2:     engramv1.Metric_METRIC_L2,
 }
 
+var durabilityProto = map[memory.Durability]engramv1.Durability{
+	memory.Sync:     engramv1.Durability_DURABILITY_SYNC,
+	memory.Interval: engramv1.Durability_DURABILITY_INTERVAL,
+	memory.None:     engramv1.Durability_DURABILITY_NONE,
+}
+
+var encodingProto = map[index.Encoding]engramv1.KeyEncoding{
+	index.F32:      engramv1.KeyEncoding_KEY_ENCODING_F32,
+	index.Int8:     engramv1.KeyEncoding_KEY_ENCODING_INT8,
+	index.Int8Only: engramv1.KeyEncoding_KEY_ENCODING_INT8_ONLY,
+}
+
+// keyEncoding converts an encoding; unset, it is float32.
+func keyEncoding(v *violations, field string, p engramv1.KeyEncoding) index.Encoding {
+	switch p {
+	case engramv1.KeyEncoding_KEY_ENCODING_UNSPECIFIED, engramv1.KeyEncoding_KEY_ENCODING_F32:
+	case engramv1.KeyEncoding_KEY_ENCODING_INT8:
+		return index.Int8
+	case engramv1.KeyEncoding_KEY_ENCODING_INT8_ONLY:
+		return index.Int8Only
+	default:
+		v.add(field+".key_encoding", "is %d, which is no encoding of keys", p)
+	}
+	return index.F32
+}
+
+// durability converts a durability; unset, it is the server's default.
+func (s *Server) durability(v *violations, field string, p engramv1.Durability) memory.Durability {
+	switch p {
+	case engramv1.Durability_DURABILITY_UNSPECIFIED:
+		return s.durable
+	case engramv1.Durability_DURABILITY_SYNC:
+		return memory.Sync
+	case engramv1.Durability_DURABILITY_INTERVAL:
+		return memory.Interval
+	case engramv1.Durability_DURABILITY_NONE:
+		return memory.None
+	}
+	v.add(field+".durability", "is %d, which is no durability", p)
+	return s.durable
+}
+
 // namespaceConfig converts a namespace to make.
 func (s *Server) namespaceConfig(v *violations, field string, p *engramv1.Namespace) memory.Config {
 	s.namespaceName(v, field+".name", p.GetName())
@@ -44,7 +86,17 @@ func (s *Server) namespaceConfig(v *violations, field string, p *engramv1.Namesp
 		v.add(field+".value_dimension", "is %d; at most %d is allowed", c.ValueDimension, s.records.Dimension)
 	}
 	c.MaxBytes = maxBytes(v, field, p.GetMaxBytes())
+	c.Durability = s.durability(v, field, p.GetDurability())
+	c.KeyEncoding = keyEncoding(v, field, p.GetKeyEncoding())
+	c.Recall = recall(v, field, p.GetRecall())
 	return c
+}
+
+func recall(v *violations, field string, r float64) float64 {
+	if reason := memory.CheckRecall(r); reason != "" {
+		v.add(field+".recall", "%s", reason)
+	}
+	return r
 }
 
 func maxBytes(v *violations, field string, n uint64) int64 {
@@ -174,10 +226,19 @@ func (n *namespaceService) Update(ctx context.Context, req *engramv1.NamespaceSe
 		case "max_bytes":
 			n := maxBytes(&v, "namespace", req.Namespace.GetMaxBytes())
 			c.MaxBytes = &n
+		case "durability":
+			d := s.durability(&v, "namespace", req.Namespace.GetDurability())
+			c.Durability = &d
+		case "key_encoding":
+			e := keyEncoding(&v, "namespace", req.Namespace.GetKeyEncoding())
+			c.KeyEncoding = &e
+		case "recall":
+			r := recall(&v, "namespace", req.Namespace.GetRecall())
+			c.Recall = &r
 		case "metric", "dimension", "value_dimension", "embedder", "name":
 			v.add(at("update_mask.paths", i), "is %q, which is fixed when a namespace is made", path)
 		default:
-			v.add(at("update_mask.paths", i), "is %q; a mask may name max_bytes", path)
+			v.add(at("update_mask.paths", i), "is %q; a mask may name max_bytes, durability, key_encoding and recall", path)
 		}
 	}
 	if err := v.err(); err != nil {
@@ -217,11 +278,17 @@ func (s *Server) namespace(name string) (*engramv1.Namespace, error) {
 }
 
 func namespaceProto(view *memory.View) *engramv1.Namespace {
-	c := view.Config()
+	out := optionsProto(view.Config())
+	out.RecordCount, out.Lsn = uint64(view.Count()), uint64(view.LSN())
+	return out
+}
+
+// optionsProto writes what a namespace was made with.
+func optionsProto(c memory.Config) *engramv1.Namespace {
 	out := &engramv1.Namespace{
 		Name: c.Name, Metric: metricProto[c.Metric], Dimension: uint32(c.Dimension), ValueDimension: uint32(c.ValueDimension),
-		MaxBytes: uint64(c.MaxBytes), CreateTime: timestamp(c.CreateTime),
-		RecordCount: uint64(view.Count()), Lsn: uint64(view.LSN()),
+		MaxBytes: uint64(c.MaxBytes), CreateTime: timestamp(c.CreateTime), Durability: durabilityProto[c.Durability],
+		KeyEncoding: encodingProto[c.KeyEncoding], Recall: c.Recall,
 	}
 	if c.Embedder.Name != "" {
 		out.Embedder = embedderProto(c.Embedder)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 
+	"engram/index"
 	"engram/memory"
 	engramv1 "engram/proto/engram/v1"
 )
@@ -29,6 +30,7 @@ func (m *memoryService) Retrieve(ctx context.Context, req *engramv1.RetrieveRequ
 			v.add("min_score", "is %v; it must be finite", f)
 		}
 	}
+	opt.Near = nearness(&v, req.Search)
 	inc := included(&v, req.Include)
 	limit := s.replyLimit(&v, req.MaxReplyBytes)
 	if err := firstError(v.err(), err, queryErr, vs.madeBy(req.Embedder)); err != nil {
@@ -59,7 +61,7 @@ func (m *memoryService) Retrieve(ctx context.Context, req *engramv1.RetrieveRequ
 	out := &engramv1.RetrieveResponse{
 		Results:    make([]*engramv1.QueryResult, len(hits)),
 		Namespaces: vs.lsns(),
-		Search:     &engramv1.SearchStats{RowsScanned: uint64(stats.RowsScanned), Exact: true},
+		Search:     searchStats(stats),
 	}
 	count := 0
 	for _, of := range hits {
@@ -76,13 +78,54 @@ func (m *memoryService) Retrieve(ctx context.Context, req *engramv1.RetrieveRequ
 			m := &room[0]
 			room = room[1:]
 			r := vs[h.View].At(h.Ref, inc.Include)
-			m.hit.Namespace, m.hit.Similarity, m.hit.Score = req.Namespaces[h.View], h.Score, h.Score
+			m.hit.Namespace, m.hit.Similarity, m.hit.Score, m.hit.ScoreError = req.Namespaces[h.View], h.Score, h.Score, h.Error
 			m.hit.Record = m.record.set(&r, inc)
 			results[i].Hits[j] = &m.hit
 		}
 		out.Results[i] = &results[i]
 	}
 	return out, nil
+}
+
+// nearness checks how near to the exact answer one must be.
+func nearness(v *violations, p *engramv1.Search) (n memory.Nearness) {
+	if p == nil {
+		return n
+	}
+	set := 0
+	if p.Exact != nil {
+		set++
+		if n.Exact = *p.Exact; !n.Exact {
+			v.add("search.exact", "is false; leave it out, or give probes or recall")
+		}
+	}
+	if p.Probes != nil {
+		set++
+		if n.Probes = int(*p.Probes); n.Probes < 1 || n.Probes > index.MaxLists {
+			v.add("search.probes", "is %d; give 1 to %d", n.Probes, index.MaxLists)
+		}
+	}
+	if p.Recall != nil {
+		set++
+		if n.Recall = *p.Recall; !(n.Recall > 0 && n.Recall < 1) {
+			v.add("search.recall", "is %v; give a number above 0 and below 1", n.Recall)
+		}
+	}
+	if set > 1 {
+		v.add("search", "has %d fields set; give one of exact, probes and recall", set)
+	}
+	return n
+}
+
+func searchStats(st index.Stats) *engramv1.SearchStats {
+	p := &engramv1.SearchStats{
+		RowsScanned: uint64(st.RowsScanned), ListsProbed: uint64(st.ListsProbed), RowsRescored: uint64(st.Rescored),
+		Exact: st.ListsProbed == 0, Recall: st.Recall,
+	}
+	if p.Exact {
+		p.Recall = 1
+	}
+	return p
 }
 
 // topK checks how many records are wanted for each query.

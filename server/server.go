@@ -29,15 +29,16 @@ import (
 
 // Config is what a server is made of.
 type Config struct {
-	DB        *memory.DB
-	Pool      *slab.Pool         // the DB's
-	Embedder  memory.Embedder    // nil: text without a vector is refused
-	Snapshots memory.Snapshotter // nil: there is no data directory
-	Version   string             // of the program
-	Log       *slog.Logger       // default slog.Default()
-	Clock     memory.Clock       // default memory.SystemClock()
-	Limits    Limits             // default DefaultLimits()
-	Records   memory.Limits      // those of the DB; default memory.DefaultLimits()
+	DB         *memory.DB
+	Pool       *slab.Pool         // the DB's
+	Embedder   memory.Embedder    // nil: text without a vector is refused
+	Snapshots  memory.Snapshotter // nil: there is no data directory
+	Version    string             // of the program
+	Durability memory.Durability  // of namespaces made without one; the DB's
+	Log        *slog.Logger       // default slog.Default()
+	Clock      memory.Clock       // default memory.SystemClock()
+	Limits     Limits             // default DefaultLimits()
+	Records    memory.Limits      // those of the DB; default memory.DefaultLimits()
 
 	TLS    *tls.Config // nil: connections are in the clear
 	Tokens []string    // bearer tokens, any of which is good; none: no credentials are asked
@@ -50,6 +51,7 @@ type Server struct {
 	embedder  memory.Embedder
 	snapshots memory.Snapshotter
 	version   string
+	durable   memory.Durability // by default
 	log       *slog.Logger
 	clock     memory.Clock
 	limits    Limits
@@ -61,6 +63,8 @@ type Server struct {
 	inflight *inflight
 	metrics  *metrics
 	ready    atomic.Bool
+	stopping context.Context // until it drains
+	stop     context.CancelFunc
 	health   *health.Server
 	api      *grpc.Server
 	admin    *grpc.Server
@@ -69,6 +73,9 @@ type Server struct {
 // Liveness is the name under which the health service says that the server is up, ready
 // or not. Its overall status, and that of each service, say whether it is ready.
 const Liveness = "liveness"
+
+// Writes is the name under which the health service says whether writes are served, too.
+const Writes = "writes"
 
 // New makes a server. It isn't ready until SetReady.
 func New(c Config) (*Server, error) {
@@ -81,6 +88,7 @@ func New(c Config) (*Server, error) {
 		embedder:  c.Embedder,
 		snapshots: c.Snapshots,
 		version:   c.Version,
+		durable:   c.Durability,
 		log:       cmp.Or(c.Log, slog.Default()),
 		clock:     c.Clock,
 		limits:    c.Limits,
@@ -89,6 +97,7 @@ func New(c Config) (*Server, error) {
 		metrics:   newMetrics(),
 		health:    health.NewServer(),
 	}
+	s.stopping, s.stop = context.WithCancel(context.Background())
 	if s.clock == nil {
 		s.clock = memory.SystemClock()
 	}
@@ -149,7 +158,7 @@ func New(c Config) (*Server, error) {
 }
 
 func (s *Server) setHealth(status healthv1.HealthCheckResponse_ServingStatus) {
-	for _, name := range []string{"",
+	for _, name := range []string{"", Writes,
 		engramv1.MemoryService_ServiceDesc.ServiceName,
 		engramv1.NamespaceService_ServiceDesc.ServiceName,
 		engramv1.AdminService_ServiceDesc.ServiceName,
@@ -158,10 +167,14 @@ func (s *Server) setHealth(status healthv1.HealthCheckResponse_ServingStatus) {
 	}
 }
 
-// SetReady says that the memory is restored: calls are served, and health is SERVING.
+// SetReady says that the memory is restored: calls are served, and health is SERVING, of
+// writes until the memory is read-only.
 func (s *Server) SetReady() {
 	s.ready.Store(true)
 	s.setHealth(healthv1.HealthCheckResponse_SERVING)
+	s.db.OnReadOnly(func(error) {
+		s.health.SetServingStatus(Writes, healthv1.HealthCheckResponse_NOT_SERVING)
+	})
 }
 
 // Serve serves until ctx ends; then health turns NOT_SERVING, new calls are refused, and
@@ -207,6 +220,7 @@ func (s *Server) Serve(ctx context.Context, api, admin net.Listener) error {
 	}
 	s.health.Shutdown()
 	s.ready.Store(false)
+	s.stop()
 	s.log.Info("draining", "grace", s.limits.Grace)
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.limits.Grace)
 	defer cancel()

@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"maps"
+	"slices"
 
 	"engram/memory"
 	engramv1 "engram/proto/engram/v1"
@@ -11,6 +13,9 @@ var maskFields = map[string]memory.Mask{
 	"key": memory.MaskKey, "value": memory.MaskValue, "text": memory.MaskText, "metadata": memory.MaskMetadata,
 	"session": memory.MaskSession, "speaker": memory.MaskSpeaker, "time": memory.MaskTime, "importance": memory.MaskImportance,
 }
+
+// maskNames are the names of maskFields, in order.
+var maskNames = slices.Sorted(maps.Keys(maskFields))
 
 func (m *memoryService) Update(ctx context.Context, req *engramv1.UpdateRequest) (*engramv1.UpdateResponse, error) {
 	s := m.s

@@ -14,9 +14,10 @@ import (
 // A cursor reads a frame's raw data. The first mistake stays in err, and every
 // read after it gives zero; nothing is ever read past the end.
 type cursor struct {
-	b   []byte
-	off int
-	err error
+	b       []byte
+	version uint32 // of the snapshot format
+	off     int
+	err     error
 }
 
 var errShort = errors.New("more data")
@@ -90,9 +91,16 @@ func (c *cursor) alias() string {
 // vector reads n float32s into v, which it returns grown.
 func (c *cursor) vector(v []float32, n int) []float32 {
 	b := c.take(4 * n)
-	v = v[:0]
-	for ; len(b) >= 4; b = b[4:] {
-		v = append(v, math.Float32frombits(le.Uint32(b)))
+	if n = len(b) / 4; cap(v) < n {
+		v = make([]float32, n)
+	}
+	v = v[:n]
+	if bigEndian {
+		for i := range v {
+			v[i] = math.Float32frombits(le.Uint32(b[4*i:]))
+		}
+	} else if n > 0 {
+		copy(unsafe.Slice((*byte)(unsafe.Pointer(&v[0])), 4*n), b)
 	}
 	return v
 }
@@ -132,17 +140,40 @@ func (c *cursor) config(name string) memory.Config {
 	cfg.Embedder.Version = c.string()
 	cfg.Embedder.Dimension = int(c.uvarint("an embedder's dimension", maxDimension))
 	cfg.MaxBytes = int64(c.uvarint("max_bytes", math.MaxInt64))
+	if c.version > 1 {
+		cfg.Durability, cfg.KeyEncoding, cfg.Recall = c.durability(), c.encoding(), math.Float64frombits(c.u64())
+	}
 	cfg.CreateTime = int64(c.u64())
 	cfg.Created = memory.LSN(c.u64())
 	return cfg
+}
+
+func (c *cursor) durability() memory.Durability {
+	d := memory.Durability(c.u8())
+	if d > memory.None {
+		c.fail(fmt.Errorf("a durability of at most %d, not %d", memory.None, d))
+	}
+	return d
+}
+
+func (c *cursor) encoding() index.Encoding {
+	e := index.Encoding(c.u8())
+	if e > index.Int8Only {
+		c.fail(fmt.Errorf("a key encoding of at most %d, not %d", index.Int8Only, e))
+	}
+	return e
 }
 
 // record reads a record into r, whose strings alias the frame and whose vectors
 // are used again.
 func (c *cursor) record(r *memory.Record, key, value []float32, cfg *memory.Config) (k, v []float32) {
 	flags := c.u8()
-	if flags&^(recordHasValue|recordKeyFromText) != 0 {
-		c.fail(fmt.Errorf("record flags below 4, not %d", flags))
+	known := byte(recordHasValue | recordKeyFromText)
+	if c.version > 1 {
+		known |= recordKeyLost
+	}
+	if flags&^known != 0 {
+		c.fail(fmt.Errorf("record flags up to %d, not %d", known, flags))
 	}
 	*r = memory.Record{
 		KeyFromText: flags&recordKeyFromText != 0,
@@ -164,6 +195,9 @@ func (c *cursor) record(r *memory.Record, key, value []float32, cfg *memory.Conf
 	}
 	key = c.vector(key, cfg.Dimension)
 	r.Key = key
+	if flags&recordKeyLost != 0 {
+		r.KeyLost = math.Float32frombits(c.u32())
+	}
 	if flags&recordHasValue != 0 {
 		value = c.vector(value, cfg.ValueDimension)
 		r.Value = value

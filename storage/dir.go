@@ -3,16 +3,18 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
-	"os"
+	"math/rand/v2"
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strings"
+	"sync"
 	"syscall"
+	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"engram/memory"
 )
@@ -25,127 +27,228 @@ var ErrLocked = errors.New("another engram holds it")
 
 // Options says how a directory is used.
 type Options struct {
-	Log     *slog.Logger // default: slog.Default
-	Clock   memory.Clock // default: the system's
-	Level   int          // zstd level; default 1
-	Workers int          // default GOMAXPROCS
+	Log         *slog.Logger // default: slog.Default
+	Clock       memory.Clock // default: the system's
+	Level       int          // zstd level; default 1
+	Workers     int          // default GOMAXPROCS
+	SegmentSize int64        // bytes of a segment of the journal; default 64 MiB
+	FS          vfs.FS       // default: the operating system's files
+
+	idle   time.Duration // without an append, after which a marker is written
+	retry  time.Duration // between attempts to get room for a segment
+	random func() uint64 // ids of segments and of imports
+}
+
+func (o *Options) setDefaults() {
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if o.Clock == nil {
+		o.Clock = memory.SystemClock()
+	}
+	if o.Level == 0 {
+		o.Level = 1
+	}
+	if o.Workers == 0 {
+		o.Workers = runtime.GOMAXPROCS(0)
+	}
+	if o.SegmentSize == 0 {
+		o.SegmentSize = 64 << 20
+	}
+	if o.FS == nil {
+		o.FS = vfs.Default
+	}
+	if o.idle == 0 {
+		o.idle = time.Second
+	}
+	if o.retry == 0 {
+		o.retry = time.Second
+	}
+	if o.random == nil {
+		o.random = rand.Uint64
+	}
 }
 
 // Dir is a data directory, held by this process until Close.
 type Dir struct {
 	path string
-	lock *os.File
+	fs   vfs.FS
+	lock io.Closer
 	opt  Options
+
+	mu       sync.Mutex
+	journal  *journal              // once recovered
+	base     memory.LSN            // where its LSNs began
+	segments map[string]int64      // those before its own, and their sizes
+	imports  map[string]memory.LSN // import files that it may name, and the LSN that does
 }
 
 // Open takes the directory, making it if it isn't there. If another process
 // holds it the error is ErrLocked. Temporary files that a crash left are removed.
 func Open(path string, opt Options) (*Dir, error) {
-	if opt.Log == nil {
-		opt.Log = slog.Default()
-	}
-	if opt.Clock == nil {
-		opt.Clock = memory.SystemClock()
-	}
-	if opt.Level == 0 {
-		opt.Level = 1
-	}
-	if opt.Workers == 0 {
-		opt.Workers = runtime.GOMAXPROCS(0)
-	}
-	if err := os.MkdirAll(path, 0o700); err != nil {
-		return nil, fmt.Errorf("data directory: %w", err)
-	}
-	lock, err := os.OpenFile(filepath.Join(path, "LOCK"), os.O_CREATE|os.O_RDWR, 0o600)
+	d, err := newDir(path, opt)
 	if err != nil {
+		return nil, err
+	}
+	if err := makeDir(d.fs, d.path); err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		_ = lock.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, fmt.Errorf("data directory %s: %w; stop it, or give this one a directory of its own", path, ErrLocked)
+	lock, err := d.fs.Lock(d.in(lockFile))
+	if err != nil {
+		if held(err) {
+			return nil, fmt.Errorf("data directory %s: %w; stop it, or give this one a directory of its own", d.path, ErrLocked)
 		}
-		return nil, fmt.Errorf("lock data directory %s: %w", path, err)
+		return nil, fmt.Errorf("lock data directory %s: %w", d.path, err)
 	}
-	d := &Dir{path: path, lock: lock, opt: opt}
+	d.lock = lock
 	if err := d.removeTemporary(); err != nil {
-		_ = lock.Close()
-		return nil, err
+		return nil, errors.Join(err, lock.Close())
 	}
 	return d, nil
 }
 
-// Close lets the directory go.
-func (d *Dir) Close() error { return d.lock.Close() }
+// newDir describes a directory that isn't held yet.
+func newDir(path string, opt Options) (*Dir, error) {
+	opt.setDefaults()
+	if opt.FS == vfs.Default {
+		abs, err := filepath.Abs(path) // this process holds locks by name
+		if err != nil {
+			return nil, fmt.Errorf("data directory: %w", err)
+		}
+		path = abs
+	}
+	return &Dir{path: path, fs: opt.FS, opt: opt, segments: make(map[string]int64), imports: make(map[string]memory.LSN)}, nil
+}
 
-func snapshotName(lsn memory.LSN) string { return fmt.Sprintf("snapshot-%016x.engram", uint64(lsn)) }
-
-// snapshots returns the names of the snapshots in the directory, newest first:
-// names order as LSNs do.
-func (d *Dir) snapshots() ([]string, error) {
-	entries, err := os.ReadDir(d.path)
+// Inspect takes a directory to look at it: nothing in it is changed, and it may be
+// read-only.
+func Inspect(path string, opt Options) (*Dir, error) {
+	d, err := newDir(path, opt)
 	if err != nil {
 		return nil, err
 	}
-	var names []string
-	for _, e := range entries {
-		if n := e.Name(); strings.HasPrefix(n, "snapshot-") && strings.HasSuffix(n, ".engram") {
-			names = append(names, n)
-		}
+	if _, err := d.fs.Stat(d.path); err != nil {
+		return nil, fmt.Errorf("data directory: %w", err)
 	}
-	slices.Sort(names)
-	slices.Reverse(names)
-	return names, nil
+	switch lock, err := d.fs.Lock(d.in(lockFile)); {
+	case err == nil:
+		d.lock = lock
+	case held(err):
+		return nil, fmt.Errorf("data directory %s: %w; stop it, or look at a copy", d.path, ErrLocked)
+	default: // nobody can write to it from here
+		d.lock = io.NopCloser(nil)
+	}
+	return d, nil
 }
 
-// temporary is the name that renameio gives a file while it is written.
-func temporary(name string) bool {
-	return strings.HasPrefix(name, ".snapshot-")
+// held is true of the error of a lock that is held, by another process or, as the
+// library says it in words alone, by this one.
+func held(err error) bool {
+	return errors.Is(err, syscall.EAGAIN) || err.Error() == "lock held by current process"
 }
 
-func (d *Dir) removeTemporary() error {
-	entries, err := os.ReadDir(d.path)
-	if err != nil {
+// makeDir makes a directory durably, with those above it: one after the other, so that
+// what is there lies in what is durable. The one that is there already may be what a
+// process made that was killed before it synced.
+func makeDir(fsys vfs.FS, path string) error {
+	var missing []string
+	there := path
+	for {
+		_, err := fsys.Stat(there)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		missing = append(missing, there)
+		there = fsys.PathDir(there)
+	}
+	if err := syncDir(fsys, fsys.PathDir(there)); err != nil && !unsyncable(err) {
 		return err
 	}
-	for _, e := range entries {
-		if temporary(e.Name()) {
-			if err := os.Remove(filepath.Join(d.path, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return err
-			}
-			d.opt.Log.Info("removed an unfinished snapshot", "file", e.Name())
+	for _, p := range slices.Backward(missing) {
+		if err := fsys.MkdirAll(p, 0o700); err != nil {
+			return err
+		}
+		if err := syncDir(fsys, fsys.PathDir(p)); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// prune deletes all but the Kept newest snapshots.
-func (d *Dir) prune() error {
-	names, err := d.snapshots()
-	if err != nil || len(names) <= Kept {
-		return err
-	}
-	for _, n := range names[Kept:] {
-		if err := os.Remove(filepath.Join(d.path, n)); err != nil {
-			return err
-		}
-	}
-	return d.sync()
+// unsyncable is true of the errors of a directory that this process may not sync, and so
+// has made nothing in.
+func unsyncable(err error) bool {
+	return errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.EINVAL)
 }
 
-// sync makes renames and removals in the directory durable.
-func (d *Dir) sync() error {
-	f, err := os.Open(d.path)
+// Close writes what the journal still holds, with a marker, and lets the directory go.
+// The DB takes no writes any more.
+func (d *Dir) Close() error {
+	d.mu.Lock()
+	j, lock := d.journal, d.lock
+	d.journal, d.lock = nil, nil
+	d.mu.Unlock()
+	var err error
+	if j != nil {
+		err = j.close()
+	}
+	if lock != nil {
+		err = errors.Join(err, lock.Close())
+	}
+	return err
+}
+
+// listed is what a directory holds.
+type listed struct {
+	snapshots []string // newest first
+	segments  []string // oldest first
+	imports   []string
+	epoch     uint64 // the highest of a name, whatever became of the file
+}
+
+func (d *Dir) list() (*listed, error) {
+	names, err := d.fs.List(d.path)
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(names)
+	var l listed
+	for _, name := range names {
+		for _, k := range []struct {
+			prefix string
+			to     *[]string
+		}{{snapshotPrefix, &l.snapshots}, {segmentPrefix, &l.segments}, {importPrefix, &l.imports}} {
+			n, rest, ok := numberOf(name, k.prefix)
+			if !ok {
+				continue
+			}
+			if rest == fileSuffix {
+				*k.to = append(*k.to, name)
+			}
+			if k.prefix != importPrefix {
+				l.epoch = max(l.epoch, memory.LSN(n).Epoch())
+			}
+		}
+	}
+	slices.Reverse(l.snapshots)
+	return &l, nil
+}
+
+func (d *Dir) removeTemporary() error {
+	names, err := d.fs.List(d.path)
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Sync(), f.Close())
-}
-
-// diskFull tells an error of a full disk or quota as memory.ErrDiskFull.
-func diskFull(err error) error {
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		return fmt.Errorf("%w: %w", memory.ErrDiskFull, err)
+	for _, name := range names {
+		if isTemporary(name) {
+			if err := d.remove(name); err != nil {
+				return err
+			}
+			d.opt.Log.Info("removed an unfinished file", "file", name)
+		}
 	}
-	return err
+	return nil
 }

@@ -20,6 +20,7 @@ const (
 const (
 	recordHasValue    = 1 << 0
 	recordKeyFromText = 1 << 1
+	recordKeyLost     = 1 << 2
 )
 
 // chunkHeader opens a chunk; the record count that is its last field is filled in
@@ -68,6 +69,8 @@ func appendConfig(b []byte, c *memory.Config) []byte {
 	b = appendString(b, c.Embedder.Version)
 	b = binary.AppendUvarint(b, uint64(c.Embedder.Dimension))
 	b = binary.AppendUvarint(b, uint64(c.MaxBytes))
+	b = append(b, byte(c.Durability), byte(c.KeyEncoding))
+	b = le.AppendUint64(b, math.Float64bits(c.Recall))
 	b = le.AppendUint64(b, uint64(c.CreateTime))
 	return le.AppendUint64(b, uint64(c.Created))
 }
@@ -76,6 +79,9 @@ func appendRecord(b []byte, r *memory.Record) []byte {
 	var flags byte
 	if r.Value != nil {
 		flags |= recordHasValue
+	}
+	if r.KeyLost != 0 {
+		flags |= recordKeyLost
 	}
 	if r.KeyFromText {
 		flags |= recordKeyFromText
@@ -94,6 +100,9 @@ func appendRecord(b []byte, r *memory.Record) []byte {
 	b = appendString(b, r.Speaker)
 	b = appendString(b, r.Metadata)
 	b = appendVector(b, r.Key)
+	if r.KeyLost != 0 {
+		b = le.AppendUint32(b, math.Float32bits(r.KeyLost))
+	}
 	if r.Value != nil {
 		b = appendVector(b, r.Value)
 	}

@@ -15,12 +15,12 @@ import (
 //	header   magic 8 | version 4 | zero 4 | LSN 8 | time 8 | xxh64 of these 8
 //	frame    raw length 4 | compressed length 4 | xxh64 of these and the data 8 | data
 //	…
-//	footer   frame count 8 | per frame: offset 8, xxh64 8 | namespaces 8 | records 8
+//	footer   frame count 8 | per frame: offset 8, xxh64 8 | namespaces 8 | records 8 | highest LSN 8
 //	trailer  footer offset 8 | footer length 8 | xxh64 of the footer and of these 8 | magic 8
 const (
 	headMagic   = "ENGRSNAP"
 	endMagic    = "ENGREND1"
-	version     = 1
+	version     = 2 // 1 knew no durability, key encoding or highest LSN
 	headerSize  = 40
 	frameHead   = 16
 	trailerSize = 32
@@ -35,7 +35,7 @@ const (
 // ErrNewer is the error of a file that a newer server wrote.
 var ErrNewer = errors.New("written by a newer version of engram")
 
-// A Damage is a place in a snapshot that isn't as it was written.
+// A Damage is a place in a file that isn't as it was written.
 type Damage struct {
 	File   string
 	Offset int64
@@ -43,14 +43,15 @@ type Damage struct {
 }
 
 func (d *Damage) Error() string {
-	return fmt.Sprintf("snapshot %s is damaged at offset %d: expected %s", d.File, d.Offset, d.Want)
+	return fmt.Sprintf("%s is damaged at offset %d: expected %s", d.File, d.Offset, d.Want)
 }
 
 var le = binary.LittleEndian
 
 type header struct {
-	lsn  memory.LSN
-	time int64 // unix ns
+	version uint32 // of a file that was read; all are written in the newest
+	lsn     memory.LSN
+	time    int64 // unix ns
 }
 
 func (h header) bytes() []byte {
@@ -75,7 +76,7 @@ func parseHeader(file string, b []byte) (header, error) {
 	} else if v == 0 || le.Uint32(b[12:]) != 0 {
 		return header{}, &Damage{file, 8, "a version from 1 on, and zero"}
 	}
-	return header{lsn: memory.LSN(le.Uint64(b[16:])), time: int64(le.Uint64(b[24:]))}, nil
+	return header{version: le.Uint32(b[8:]), lsn: memory.LSN(le.Uint64(b[16:])), time: int64(le.Uint64(b[24:]))}, nil
 }
 
 // frameSum is the checksum of a frame: of its lengths and its data.
@@ -95,6 +96,7 @@ type footer struct {
 	frames     []frameRef
 	namespaces uint64
 	records    uint64
+	highest    memory.LSN // of what it holds; in version 1, 0
 }
 
 // bytes gives the footer with the trailer after it; offset is where it will stand.
@@ -106,6 +108,7 @@ func (f *footer) bytes(offset int64) []byte {
 	}
 	b = le.AppendUint64(b, f.namespaces)
 	b = le.AppendUint64(b, f.records)
+	b = le.AppendUint64(b, uint64(f.highest))
 	size := len(b)
 	b = le.AppendUint64(b, uint64(offset))
 	b = le.AppendUint64(b, uint64(size))

@@ -5,19 +5,20 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 
 	"github.com/DataDog/zstd"
 	"github.com/cespare/xxhash/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"engram/memory"
 )
 
 // A snapshot is one open file whose header, footer and trailer have been checked.
 type snapshot struct {
 	file   string
-	f      *os.File
+	f      vfs.File
 	size   int64
 	header header
 	footer footer
@@ -25,12 +26,12 @@ type snapshot struct {
 }
 
 // openSnapshot opens the file and checks all but the frames.
-func openSnapshot(path string) (*snapshot, error) {
-	f, err := os.Open(path)
+func (d *Dir) openSnapshot(name string) (*snapshot, error) {
+	f, err := d.fs.Open(d.in(name))
 	if err != nil {
 		return nil, err
 	}
-	s := &snapshot{file: filepath.Base(path), f: f}
+	s := &snapshot{file: name, f: f}
 	if err := s.open(); err != nil {
 		_ = f.Close()
 		return nil, err
@@ -44,7 +45,10 @@ func (s *snapshot) open() error {
 		return err
 	}
 	s.size = st.Size()
-	head := make([]byte, min(headerSize, s.size))
+	if s.size < headerSize {
+		return &Damage{s.file, s.size, "a header; the file was cut short"}
+	}
+	head := make([]byte, headerSize)
 	if _, err := s.f.ReadAt(head, 0); err != nil {
 		return err
 	}
@@ -77,10 +81,18 @@ func (s *snapshot) open() error {
 
 func (s *snapshot) parseFooter(b []byte, offset int64) error {
 	n := le.Uint64(b)
-	if n > math.MaxInt32 || int64(len(b)) != 24+16*int64(n) {
+	fixed := int64(24)
+	if s.header.version > 1 {
+		fixed += 8
+	}
+	if n > math.MaxInt32 || int64(len(b)) != fixed+16*int64(n) {
 		return &Damage{s.file, offset, "as many frames as the footer has room for"}
 	}
-	s.footer.namespaces, s.footer.records = le.Uint64(b[len(b)-16:]), le.Uint64(b[len(b)-8:])
+	counts := b[8+16*n:]
+	s.footer.namespaces, s.footer.records = le.Uint64(counts), le.Uint64(counts[8:])
+	if s.header.version > 1 {
+		s.footer.highest = memory.LSN(le.Uint64(counts[16:]))
+	}
 	s.footer.frames = make([]frameRef, n)
 	s.sizes = make([]int64, n)
 	at := int64(headerSize)
@@ -174,8 +186,8 @@ func (s *snapshot) each(ctx context.Context, workers int, do func(ctx context.Co
 }
 
 // verify reads a whole file back and checks it, without restoring it.
-func (d *Dir) verify(ctx context.Context, path string) error {
-	s, err := openSnapshot(path)
+func (d *Dir) verify(ctx context.Context, name string) error {
+	s, err := d.openSnapshot(name)
 	if err != nil {
 		return err
 	}

@@ -4,121 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/google/renameio/v2"
-
 	"engram/memory"
 )
 
-// epochFile holds the epoch of the process that last opened the directory, so
-// that no LSN is used twice even where no snapshot was taken in between.
-const epochFile = "EPOCH"
-
-// Restore reads the newest snapshot into db, which must be empty and not yet
-// served, and begins a new epoch; found is false where there is no snapshot. A
-// snapshot that is damaged is set aside under the name FILE.damaged, and the one
-// before it is read; if none is whole the error is of the newest, and the
-// directory stays as it is. A file of a newer version is ErrNewer.
-func (d *Dir) Restore(ctx context.Context, db *memory.DB) (info memory.SnapshotInfo, found bool, err error) {
-	names, err := d.snapshots()
-	if err != nil {
-		return info, false, err
-	}
-	last, err := d.lastEpoch(names)
-	if err != nil {
-		return info, false, err
-	}
-	var bad []error
-	for _, name := range names {
-		began := d.opt.Clock.Now()
-		r := db.Restore()
-		info, err = d.restoreFile(ctx, r, filepath.Join(d.path, name))
-		if err != nil {
-			r.Abort()
-			if !damaged(err) {
-				return info, false, err
-			}
-			d.opt.Log.Error("snapshot can't be read", "file", name, "error", err)
-			bad = append(bad, err)
-			continue
-		}
-		info.Duration = d.opt.Clock.Now().Sub(began)
-		if err := d.setAside(names[:len(bad)], name); err != nil {
-			return info, true, err
-		}
-		return info, true, d.begin(db, r, max(last, info.LSN))
-	}
-	if len(bad) > 0 {
-		return info, false, fmt.Errorf("no snapshot in %s can be read: %w. Restore one from a backup, or move the damaged files away to start empty", d.path, errors.Join(bad...))
-	}
-	return info, false, d.begin(db, db.Restore(), last)
-}
-
-// begin ends the restoring and makes the new epoch durable.
-func (d *Dir) begin(db *memory.DB, r *memory.Restorer, last memory.LSN) error {
-	if err := r.Done(last); err != nil {
-		return err
-	}
-	epoch := strconv.FormatUint(db.LSN().Epoch(), 10) + "\n"
-	if err := renameio.WriteFile(filepath.Join(d.path, epochFile), []byte(epoch), 0o600, renameio.WithTempDir(d.path)); err != nil {
-		return diskFull(fmt.Errorf("data directory: %w", err))
-	}
-	return d.sync()
-}
-
-// lastEpoch gives an LSN of the highest epoch that may have been used: the one
-// noted, or that of a snapshot's name, be the file whole or not.
-func (d *Dir) lastEpoch(names []string) (memory.LSN, error) {
-	var last memory.LSN
-	b, err := os.ReadFile(filepath.Join(d.path, epochFile))
-	switch {
-	case err == nil:
-		epoch, err := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 16)
-		if err != nil {
-			return 0, fmt.Errorf("%s: expected a number below 65536, found %.20q; write the highest epoch of the snapshots' names (their first four digits, hexadecimal) into it", filepath.Join(d.path, epochFile), b)
-		}
-		last = memory.MakeLSN(epoch, 0)
-	case !errors.Is(err, fs.ErrNotExist):
-		return 0, err
-	}
-	for _, n := range names {
-		hex := strings.TrimSuffix(strings.TrimPrefix(n, "snapshot-"), ".engram")
-		if lsn, err := strconv.ParseUint(hex, 16, 64); err == nil {
-			last = max(last, memory.LSN(lsn))
-		}
-	}
-	return last, nil
-}
-
-// setAside renames the damaged files, so that they don't count among those kept.
-func (d *Dir) setAside(names []string, used string) error {
-	for _, n := range names {
-		if err := os.Rename(filepath.Join(d.path, n), filepath.Join(d.path, n+".damaged")); err != nil {
-			return err
-		}
-		d.opt.Log.Error("set a damaged snapshot aside; what it held beyond the one used is lost", "file", n+".damaged", "used", used)
-	}
-	if len(names) == 0 {
-		return nil
-	}
-	return d.sync()
-}
-
-func (d *Dir) restoreFile(ctx context.Context, r *memory.Restorer, path string) (memory.SnapshotInfo, error) {
-	s, err := openSnapshot(path)
-	if err != nil {
-		return memory.SnapshotInfo{}, err
-	}
-	defer s.close()
-	re := &restorer{snapshot: s, to: r}
+// restoreFile reads a snapshot into r.
+func (d *Dir) restoreFile(ctx context.Context, r *memory.Restorer, s *snapshot) (memory.SnapshotInfo, error) {
+	re := newRestorer(s, r)
 	if err := s.each(ctx, d.opt.Workers, re.frame); err != nil {
 		return memory.SnapshotInfo{}, err
 	}
@@ -132,14 +28,58 @@ func (d *Dir) restoreFile(ctx context.Context, r *memory.Restorer, path string) 
 	}, nil
 }
 
-// A restorer puts frames, unpacked in any order, into a DB: the parts of a
-// namespace one after the other.
+// A restorer puts frames, unpacked in any order, into a DB. The records of a chunk are
+// checked and put in beside those of others; that the parts of a namespace get their
+// places one after the other keeps the records in order.
 type restorer struct {
 	*snapshot
 	to *memory.Restorer
 
-	parts               sync.Map // partKey → *partDone
+	opened sync.Map // name → *opening, of namespaces of several parts
+	parts  sync.Map // partKey → *partDone
+	free   sync.Pool
+
+	finished            []chan struct{} // by frame: nothing more comes of it
+	prefix              atomic.Int64    // all frames before are finished
 	namespaces, records atomic.Uint64
+}
+
+func newRestorer(s *snapshot, to *memory.Restorer) *restorer {
+	r := &restorer{snapshot: s, to: to, finished: make([]chan struct{}, len(s.footer.frames))}
+	for i := range r.finished {
+		r.finished[i] = make(chan struct{})
+	}
+	return r
+}
+
+// await waits for what a chunk before, in this frame or an earlier one, must do. If they
+// are finished and it isn't done the file lacks that chunk.
+func (r *restorer) await(ctx context.Context, done chan struct{}, i int, what string) error {
+	for k := r.prefix.Load(); k < int64(i); k++ {
+		select {
+		case <-done:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-r.finished[k]:
+			r.prefix.CompareAndSwap(k, k+1)
+		}
+	}
+	select {
+	case <-done:
+		return nil
+	default:
+		return fmt.Errorf("a chunk before this one with %s", what)
+	}
+}
+
+// An opening passes a namespace from its first part to the others.
+type opening struct {
+	done chan struct{}
+	ns   *memory.NamespaceRestorer
+	cfg  memory.Config
+
+	parts atomic.Int64 // how many there are, once the last is known, less those that are in
 }
 
 type partKey struct {
@@ -147,12 +87,15 @@ type partKey struct {
 	part uint64
 }
 
-// partDone passes a namespace from the part that was put in to the one after it.
+// partDone says that a part was put in.
 type partDone struct {
 	done chan struct{}
-	ns   *memory.NamespaceRestorer
-	cfg  memory.Config
 	left uint64 // records still to come
+}
+
+func (r *restorer) opening(name string) *opening {
+	o, _ := r.opened.LoadOrStore(name, &opening{done: make(chan struct{})})
+	return o.(*opening)
 }
 
 func (r *restorer) part(name string, part uint64) *partDone {
@@ -161,44 +104,61 @@ func (r *restorer) part(name string, part uint64) *partDone {
 }
 
 func (r *restorer) frame(ctx context.Context, raw []byte, i int) error {
-	c := &cursor{b: raw}
-	var rec memory.Record
-	var key, value []float32
-	for c.off < len(raw) {
+	defer close(r.finished[i])
+	c := &cursor{b: raw, version: r.header.version}
+	part, _ := r.free.Get().(*memory.Part)
+	if part == nil {
+		part = new(memory.Part)
+	}
+	defer r.free.Put(part)
+	for c.err == nil && c.off < len(raw) {
 		h, flags, count := c.chunk()
 		if c.err != nil {
 			break
 		}
-		ns, err := r.begin(ctx, &h)
+		last := flags&chunkLast != 0
+		ns, err := r.begin(ctx, &h, last, i)
 		if err != nil {
 			return r.refused(i, c, err)
 		}
-		if uint64(count) > ns.left || flags&chunkLast != 0 && uint64(count) != ns.left {
-			c.fail(fmt.Errorf("%d more records of namespace %q, not %d", ns.left, h.name, count))
-		}
-		for range count {
-			key, value = c.record(&rec, key, value, &ns.cfg)
-			if c.err != nil {
-				break
-			}
-			if err := ns.ns.Add(&rec); err != nil {
-				return r.refused(i, c, err)
-			}
+		if err := r.gather(c, ns, part, count); err != nil {
+			return r.refused(i, c, err)
 		}
 		if c.err != nil {
 			break
 		}
-		r.records.Add(uint64(count))
-		if flags&chunkLast != 0 {
-			if err := ns.ns.Done(); err != nil {
+		left := h.records
+		if h.part > 0 {
+			if left, err = r.before(ctx, &h, i); err != nil {
 				return r.refused(i, c, err)
 			}
-			r.namespaces.Add(1)
+		}
+		if uint64(count) > left || last && uint64(count) != left {
+			c.fail(fmt.Errorf("%d more records of namespace %q, not %d", left, h.name, count))
+			break
+		}
+		if err := ns.ns.Place(part); err != nil {
+			return r.refused(i, c, err)
+		}
+		r.records.Add(uint64(count))
+		if last {
+			ns.parts.Add(int64(h.part) + 1) // so many end, in any order
+		} else {
+			next := r.part(h.name, h.part)
+			next.left = left - uint64(count)
+			close(next.done)
+		}
+		if err := part.Fill(); err != nil {
+			return r.refused(i, c, err)
+		}
+		if ns.parts.Add(-1) != 0 {
 			continue
 		}
-		next := r.part(h.name, h.part)
-		next.ns, next.cfg, next.left = ns.ns, ns.cfg, ns.left-uint64(count)
-		close(next.done)
+		if err := ns.ns.Done(); err != nil {
+			return r.refused(i, c, err)
+		}
+		r.opened.Delete(h.name)
+		r.namespaces.Add(1)
 	}
 	if c.err != nil {
 		return &Damage{r.file, r.footer.frames[i].offset, fmt.Sprintf("%v (%d bytes into the frame)", c.err, c.off)}
@@ -206,21 +166,51 @@ func (r *restorer) frame(ctx context.Context, raw []byte, i int) error {
 	return nil
 }
 
-// begin gives the namespace of a chunk: a new one for its first part, else that
-// of the part before, waiting for it.
-func (r *restorer) begin(ctx context.Context, h *chunkHeader) (*partDone, error) {
-	if h.part == 0 {
-		ns, err := r.to.Namespace(h.config, h.lsn, h.requests)
-		return &partDone{ns: ns, cfg: h.config, left: h.records}, err
+// begin gives the namespace of a chunk: a new one for its first part, else that which
+// the first part made, waiting for it.
+func (r *restorer) begin(ctx context.Context, h *chunkHeader, last bool, i int) (*opening, error) {
+	if h.part > 0 {
+		o := r.opening(h.name)
+		return o, r.await(ctx, o.done, i, fmt.Sprintf("the first part of namespace %q", h.name))
 	}
-	before := r.part(h.name, h.part-1)
-	defer r.parts.Delete(partKey{h.name, h.part - 1})
-	select {
-	case <-before.done:
-		return before, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	ns, err := r.to.Namespace(h.config, h.lsn, h.requests)
+	if err != nil {
+		return nil, err
 	}
+	ns.Expect(int(min(h.records, r.footer.records, math.MaxInt32)))
+	if last {
+		return &opening{ns: ns, cfg: h.config}, nil
+	}
+	o := r.opening(h.name)
+	o.ns, o.cfg = ns, h.config
+	close(o.done)
+	return o, nil
+}
+
+// gather reads the records of a chunk into a part.
+func (r *restorer) gather(c *cursor, ns *opening, part *memory.Part, count uint32) error {
+	var rec memory.Record
+	var key, value []float32
+	part.Begin(ns.ns)
+	for i := uint32(0); i < count && c.err == nil; i++ { // the caller sees c's error
+		if key, value = c.record(&rec, key, value, &ns.cfg); c.err == nil {
+			if err := part.Add(&rec); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// before waits until the part before a chunk is in, and gives how many records are
+// still to come.
+func (r *restorer) before(ctx context.Context, h *chunkHeader, i int) (left uint64, err error) {
+	p := r.part(h.name, h.part-1)
+	if err := r.await(ctx, p.done, i, fmt.Sprintf("part %d of namespace %q", h.part-1, h.name)); err != nil {
+		return 0, err
+	}
+	r.parts.Delete(partKey{h.name, h.part - 1})
+	return p.left, nil
 }
 
 // refused is the error of data that the memory won't take. If it is for want of

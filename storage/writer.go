@@ -6,12 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
+	"iter"
 	"sync"
 	"time"
 
 	"github.com/DataDog/zstd"
-	"github.com/google/renameio/v2"
 
 	"engram/memory"
 )
@@ -30,7 +29,7 @@ type Snapshots struct {
 	last *memory.SnapshotInfo
 }
 
-// Restored makes info, which Restore gave, the last snapshot.
+// Restored makes info, which Recover gave, the last snapshot.
 func (s *Snapshots) Restored(info memory.SnapshotInfo) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -47,9 +46,10 @@ func (s *Snapshots) Last() (memory.SnapshotInfo, bool) {
 	return *s.last, true
 }
 
-// Snapshot writes a snapshot: under a temporary name, synced, read back and
-// verified, then renamed and the directory synced, and only then are snapshots
-// older than the Kept newest deleted. Whatever fails, the earlier ones stay.
+// Snapshot writes a snapshot: under a temporary name, with a footer once the journal is
+// durable up to all that is in it, synced, read back and verified. Then it is renamed and
+// the directory synced, and only then is deleted what is older than the Kept newest.
+// Whatever fails, the earlier ones stay.
 func (s *Snapshots) Snapshot(ctx context.Context) (memory.SnapshotInfo, error) {
 	if !s.writing.TryLock() {
 		return memory.SnapshotInfo{}, memory.ErrSnapshotBusy
@@ -59,30 +59,21 @@ func (s *Snapshots) Snapshot(ctx context.Context) (memory.SnapshotInfo, error) {
 	began := s.dir.opt.Clock.Now()
 	info := memory.SnapshotInfo{LSN: s.db.LSN(), Time: began}
 	info.File = snapshotName(info.LSN)
-	path := filepath.Join(s.dir.path, info.File)
-
-	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(s.dir.path), renameio.WithPermissions(0o600))
+	f, err := s.dir.newPending(info.File)
 	if err != nil {
 		return info, diskFull(fmt.Errorf("snapshot: %w", err))
 	}
-	defer func() { _ = f.Cleanup() }()
-	if err := s.write(ctx, f, &info); err != nil {
-		return info, diskFull(fmt.Errorf("snapshot %s: %w", info.File, err))
+	defer f.discard()
+	h := header{lsn: info.LSN, time: info.Time.UnixNano()}
+	durable := func() (memory.LSN, error) { return s.db.Barrier(ctx) }
+	if info, err = s.dir.writeSnapshot(ctx, f, h, s.db.Views, durable); err != nil {
+		return info, diskFull(fmt.Errorf("snapshot %s: %w", f.name, err))
 	}
-	if err := f.Sync(); err != nil {
-		return info, diskFull(fmt.Errorf("snapshot %s: sync: %w", info.File, err))
-	}
-	if err := s.dir.verify(ctx, f.Name()); err != nil {
-		return info, fmt.Errorf("verify the snapshot just written: %w", err)
-	}
-	if err := f.CloseAtomicallyReplace(); err != nil {
-		return info, diskFull(fmt.Errorf("snapshot %s: %w", info.File, err))
-	}
-	if err := s.dir.sync(); err != nil {
-		return info, fmt.Errorf("sync data directory: %w", err)
+	if err := f.commit(); err != nil {
+		return info, diskFull(fmt.Errorf("snapshot %s: %w", f.name, err))
 	}
 	if err := s.dir.prune(); err != nil {
-		s.dir.opt.Log.Warn("an old snapshot could not be deleted", "error", err)
+		s.dir.opt.Log.Warn("what is older than the kept snapshots could not be deleted", "error", err.Error())
 	}
 	info.Time = s.dir.opt.Clock.Now()
 	info.Duration = info.Time.Sub(began)
@@ -90,27 +81,45 @@ func (s *Snapshots) Snapshot(ctx context.Context) (memory.SnapshotInfo, error) {
 	return info, nil
 }
 
-// write writes the whole file; info gets its counts and size.
-func (s *Snapshots) write(ctx context.Context, out io.Writer, info *memory.SnapshotInfo) error {
+// writeSnapshot writes views to a pending file, syncs it, and reads it back to verify it.
+// When all views are written, durable gives an LSN up to which the journal has everything
+// that they show, or what they no longer show.
+func (d *Dir) writeSnapshot(ctx context.Context, f *pending, h header, views iter.Seq[*memory.View], durable func() (memory.LSN, error)) (memory.SnapshotInfo, error) {
+	info := memory.SnapshotInfo{File: f.name, LSN: h.lsn, Time: time.Unix(0, h.time).UTC()}
+	if err := d.writeViews(ctx, f, h, views, durable, &info); err != nil {
+		return info, err
+	}
+	if err := f.Sync(); err != nil {
+		return info, fmt.Errorf("sync: %w", err)
+	}
+	if err := d.verify(ctx, temporary(f.name)); err != nil {
+		return info, fmt.Errorf("verify what was just written: %w", err)
+	}
+	return info, nil
+}
+
+// writeViews writes a whole file; info gets its counts and size.
+func (d *Dir) writeViews(ctx context.Context, out io.Writer, h header, views iter.Seq[*memory.View], durable func() (memory.LSN, error), info *memory.SnapshotInfo) error {
 	buf := bufio.NewWriterSize(out, 1<<20)
-	h := header{lsn: info.LSN, time: info.Time.UnixNano()}
 	if _, err := buf.Write(h.bytes()); err != nil {
 		return err
 	}
-	p := newPipeline(s.dir.opt, buf)
+	p := newPipeline(d.opt, buf)
 	fw := &frameWriter{emit: p.frame, next: p.buffer}
 	var err error
 	var foot footer
-	s.db.Views(func(v *memory.View) bool {
+	for v := range views {
 		if err = ctx.Err(); err != nil {
-			return false
+			break
 		}
 		var n uint64
 		n, err = fw.namespace(v)
 		foot.namespaces++
 		foot.records += n
-		return err == nil
-	})
+		if err != nil {
+			break
+		}
+	}
 	if err == nil {
 		err = fw.flush()
 	}
@@ -118,6 +127,9 @@ func (s *Snapshots) write(ctx context.Context, out io.Writer, info *memory.Snaps
 		return err
 	}
 	foot.frames = p.frames
+	if foot.highest, err = durable(); err != nil {
+		return err
+	}
 	tail := foot.bytes(p.offset)
 	if _, err := buf.Write(tail); err != nil {
 		return err
@@ -238,7 +250,7 @@ func (s *Snapshots) Every(ctx context.Context, interval time.Duration) {
 		switch {
 		case errors.Is(err, memory.ErrSnapshotBusy), ctx.Err() != nil:
 		case err != nil:
-			s.dir.opt.Log.Error("snapshot failed; the earlier ones stay", "error", err)
+			s.dir.opt.Log.Error("snapshot failed; the earlier ones stay", "error", err.Error())
 		default:
 			s.dir.opt.Log.Info("snapshot", "file", info.File, "bytes", info.Bytes, "records", info.Records, "took", info.Duration)
 		}

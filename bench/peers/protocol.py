@@ -18,6 +18,17 @@ class Peer:
     def prepare(self):
         """After new vectors."""
 
+    def build(self, q):
+        """An index, of peers that have several."""
+        raise NotImplementedError
+
+    def set(self, q):
+        """A setting that is the server's, not a query's."""
+        return {}
+
+    def stop(self):
+        """After the last question."""
+
     def work(self, q):
         """The work of one question, returned as answer() wants it."""
         raise NotImplementedError
@@ -25,12 +36,12 @@ class Peer:
     def threads(self, n):
         raise NotImplementedError
 
-    def load(self, q):
-        def read(path):
-            return numpy.fromfile(path, dtype="<f4").reshape(-1, q["dim"])
+    def read(self, path, dim):
+        return numpy.fromfile(path, dtype="<f4").reshape(-1, dim)
 
-        self.keys, self.asked = read(q["keys"]), read(q["asked"])
-        self.values = read(q["values"]) if q.get("values") else None
+    def load(self, q):
+        self.keys, self.asked = (self.read(q[name], q["dim"]) for name in ("keys", "asked"))
+        self.values = self.read(q["values"], q["dim"]) if q.get("values") else None
         self.prepare()
         return {}
 
@@ -48,7 +59,7 @@ class Peer:
         raise NotImplementedError
 
     def serve(self):
-        handlers = {"about": self.about, "load": self.load, "run": self.run, "answer": self.answer}
+        handlers = {"about": self.about, "load": self.load, "build": self.build, "set": self.set, "run": self.run, "answer": self.answer}
         for line in sys.stdin:
             q = json.loads(line)
             try:
@@ -56,3 +67,4 @@ class Peer:
             except Exception as e:  # told to the asker, who ends the run
                 a = {"error": repr(e)}
             print(json.dumps(a), flush=True)
+        self.stop()

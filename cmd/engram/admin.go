@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -13,17 +14,24 @@ import (
 )
 
 type namespacesCmd struct {
-	List   namespacesListCmd   `cmd:"" default:"withargs" help:"List namespaces."`
-	Create namespacesCreateCmd `cmd:"" help:"Make a namespace with options of its own."`
-	Limit  namespacesLimitCmd  `cmd:"" help:"Set the most memory that a namespace may take."`
-	Delete namespacesDeleteCmd `cmd:"" help:"Delete a namespace with all its records."`
+	List       namespacesListCmd       `cmd:"" default:"withargs" help:"List namespaces."`
+	Create     namespacesCreateCmd     `cmd:"" help:"Make a namespace with options of its own."`
+	Limit      namespacesLimitCmd      `cmd:"" help:"Set the most memory that a namespace may take."`
+	Durability namespacesDurabilityCmd `cmd:"" help:"Set when a namespace's writes are acknowledged."`
+	Encoding   namespacesEncodingCmd   `cmd:"" help:"Set how a namespace's keys are kept."`
+	Recall     namespacesRecallCmd     `cmd:"" help:"Have a namespace searched by an index, or exactly."`
+	Delete     namespacesDeleteCmd     `cmd:"" help:"Delete a namespace with all its records."`
 }
 
 func (*namespacesCmd) Help() string {
 	return `Examples:
   engram namespaces
   engram namespaces create vectors --metric l2 --dimension 128
+  engram namespaces create cache --dimension 64 --durability none
   engram namespaces limit vectors 1GiB
+  engram namespaces durability vectors interval
+  engram namespaces encoding vectors int8
+  engram namespaces recall vectors 0.95
   engram namespaces delete vectors`
 }
 
@@ -51,16 +59,16 @@ func (t *terminal) namespaces(list []client.Namespace) error {
 		if t.json {
 			if err := t.object(map[string]any{
 				"name": n.Name, "metric": metric, "dimension": n.Dimension, "value_dimension": n.ValueDimension, "embedder": n.Embedder,
-				"records": n.Records, "max_bytes": n.MaxBytes, "create_time": n.CreateTime.UTC(), "lsn": n.LSN,
+				"records": n.Records, "max_bytes": n.MaxBytes, "durability": durabilityText(n.Durability), "key_encoding": encodingText(n.KeyEncoding), "recall": n.Recall, "create_time": n.CreateTime.UTC(), "lsn": n.LSN,
 			}); err != nil {
 				return err
 			}
 			continue
 		}
-		rows[i] = []string{n.Name, countText(n.Records), metric, fmt.Sprint(n.Dimension), n.Embedder, n.CreateTime.Local().Format("2006-01-02 15:04")}
+		rows[i] = []string{n.Name, countText(n.Records), metric, fmt.Sprint(n.Dimension), n.Embedder, durabilityText(n.Durability), encodingText(n.KeyEncoding), recallText(n.Recall), n.CreateTime.Local().Format("2006-01-02 15:04")}
 	}
 	if !t.json && len(rows) > 0 {
-		t.table([]column{{title: "namespace", sgr: cyan}, {title: "records", right: true}, {title: "metric"}, {title: "dimension", right: true}, {title: "embedder"}, {title: "created", sgr: dim}}, rows)
+		t.table([]column{{title: "namespace", sgr: cyan}, {title: "records", right: true}, {title: "metric"}, {title: "dimension", right: true}, {title: "embedder"}, {title: "durability"}, {title: "keys"}, {title: "recall"}, {title: "created", sgr: dim}}, rows)
 	}
 	return nil
 }
@@ -72,16 +80,46 @@ type namespacesCreateCmd struct {
 	ValueDimension int      `help:"Components of a value; default: those of a key."`
 	Embedder       string   `help:"What makes keys from text; default: the server's embedder if --dimension is not given, else none." placeholder:"NAME"`
 	MaxBytes       byteSize `help:"The most memory it may take; default: no bound but the server's." placeholder:"SIZE"`
+	Durability     string   `enum:"sync,interval,none,default" default:"default" help:"When writes are acknowledged: sync (on disk), interval (on disk within the server's --sync-interval), none (when the system likes); default: the server's."`
+	KeyEncoding    string   `enum:"f32,int8,int8-only" default:"f32" help:"How keys are kept: f32 (as they are given), int8 (beside them codes of a byte a component: the same answers, faster), int8-only (the codes alone: a quarter of the memory, keys are rounded)."`
+	Recall         float64  `help:"The share of the best records to find, by an index from 50,000 records on; 0: all, exactly." placeholder:"R"`
+}
+
+func recallText(r float64) string {
+	if r == 0 {
+		return "exact"
+	}
+	return fmt.Sprint(r)
+}
+
+var clientEncodings = map[string]client.KeyEncoding{"f32": client.F32, "int8": client.Int8, "int8-only": client.Int8Only}
+
+func encodingText(e client.KeyEncoding) string {
+	return strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(e.String(), "KEY_ENCODING_"), "_", "-"))
+}
+
+var clientDurabilities = map[string]client.Durability{"sync": client.Sync, "interval": client.Interval, "none": client.None}
+
+func durabilityText(d client.Durability) string {
+	return strings.ToLower(strings.TrimPrefix(d.String(), "DURABILITY_"))
 }
 
 var metrics = map[string]client.Metric{"cosine": client.Cosine, "dot": client.Dot, "l2": client.L2}
 
 func (c *namespacesCreateCmd) Run(ctx context.Context, cli *cli, t *terminal) error {
-	return cli.with(ctx, func(ctx context.Context, e *client.Client) error {
-		n, err := e.CreateNamespace(ctx, client.Namespace{
+	return cli.changed(ctx, t, func(ctx context.Context, e *client.Client) (client.Namespace, error) {
+		return e.CreateNamespace(ctx, client.Namespace{
 			Name: c.Name, Metric: metrics[c.Metric], Dimension: c.Dimension, ValueDimension: c.ValueDimension,
-			Embedder: c.Embedder, MaxBytes: int64(c.MaxBytes),
+			Embedder: c.Embedder, MaxBytes: int64(c.MaxBytes), Durability: clientDurabilities[c.Durability],
+			KeyEncoding: clientEncodings[c.KeyEncoding], Recall: c.Recall,
 		})
+	})
+}
+
+// changed makes or changes a namespace, and shows it.
+func (c *cli) changed(ctx context.Context, t *terminal, change func(context.Context, *client.Client) (client.Namespace, error)) error {
+	return c.with(ctx, func(ctx context.Context, e *client.Client) error {
+		n, err := change(ctx, e)
 		if err != nil {
 			return err
 		}
@@ -95,12 +133,41 @@ type namespacesLimitCmd struct {
 }
 
 func (c *namespacesLimitCmd) Run(ctx context.Context, cli *cli, t *terminal) error {
-	return cli.with(ctx, func(ctx context.Context, e *client.Client) error {
-		n, err := e.LimitNamespace(ctx, c.Name, int64(c.MaxBytes))
-		if err != nil {
-			return err
-		}
-		return t.namespaces([]client.Namespace{n})
+	return cli.changed(ctx, t, func(ctx context.Context, e *client.Client) (client.Namespace, error) {
+		return e.LimitNamespace(ctx, c.Name, int64(c.MaxBytes))
+	})
+}
+
+type namespacesDurabilityCmd struct {
+	Name       string `arg:"" help:"The namespace."`
+	Durability string `arg:"" enum:"sync,interval,none" help:"sync, interval or none: see engram namespaces create --help."`
+}
+
+func (c *namespacesDurabilityCmd) Run(ctx context.Context, cli *cli, t *terminal) error {
+	return cli.changed(ctx, t, func(ctx context.Context, e *client.Client) (client.Namespace, error) {
+		return e.SetDurability(ctx, c.Name, clientDurabilities[c.Durability])
+	})
+}
+
+type namespacesEncodingCmd struct {
+	Name        string `arg:"" help:"The namespace."`
+	KeyEncoding string `arg:"" enum:"f32,int8,int8-only" help:"f32, int8 or int8-only: see engram namespaces create --help."`
+}
+
+func (c *namespacesEncodingCmd) Run(ctx context.Context, cli *cli, t *terminal) error {
+	return cli.changed(ctx, t, func(ctx context.Context, e *client.Client) (client.Namespace, error) {
+		return e.SetKeyEncoding(ctx, c.Name, clientEncodings[c.KeyEncoding])
+	})
+}
+
+type namespacesRecallCmd struct {
+	Name   string  `arg:"" help:"The namespace."`
+	Recall float64 `arg:"" help:"The share of the best records to find, below 1; 0: all, exactly, without an index."`
+}
+
+func (c *namespacesRecallCmd) Run(ctx context.Context, cli *cli, t *terminal) error {
+	return cli.changed(ctx, t, func(ctx context.Context, e *client.Client) (client.Namespace, error) {
+		return e.SetRecall(ctx, c.Name, c.Recall)
 	})
 }
 
@@ -176,6 +243,20 @@ func (t *terminal) serverStats(s *pb.ServerStats) {
 	t.line("records", countText(s.GetRecords()))
 	t.line("memory", fmt.Sprintf("%s of %s, and %s of Go heap", bytesText(s.GetSlabBytes()), bytesText(s.GetSlabLimitBytes()), bytesText(s.GetHeapBytes())))
 	t.line("LSN", fmt.Sprint(s.GetLsn()))
+	t.line("durability", fmt.Sprintf("%s by default; namespaces: %s sync, %s interval, %s none", durabilityText(s.GetDefaultDurability()),
+		countText(s.GetSyncNamespaces()), countText(s.GetIntervalNamespaces()), countText(s.GetNoneNamespaces())))
+	if sh := s.GetSharedScan(); sh == nil {
+		t.line("shared scan", "off")
+	} else if sh.GetPasses() > 0 {
+		t.line("shared scan", fmt.Sprintf("%s reads in %s passes, %.1f a pass; %s now", countText(sh.GetReads()),
+			countText(uint64(math.Ceil(sh.GetPasses()))), float64(sh.GetReads())/sh.GetPasses(), countText(sh.GetRiding())))
+	}
+	if j := s.GetJournal(); j != nil {
+		t.line("journal", fmt.Sprintf("%s in %s", bytesText(j.GetBytes()), plural(int(j.GetSegments()), "segment")))
+	}
+	if why := s.GetReadOnlyReason(); why != "" {
+		t.line("READ-ONLY", why)
+	}
 	if e := s.GetEmbedder(); e != nil {
 		t.line("embedder", fmt.Sprintf("%s %s, %d dimensions", e.GetName(), e.GetVersion(), e.GetDimension()))
 	}
@@ -198,6 +279,25 @@ func (t *terminal) namespaceStats(n *pb.NamespaceStats) {
 	t.line("payload", bytesText(n.GetPayloadBytes()))
 	t.line("rows", bytesText(n.GetRowBytes()))
 	t.line("indexes", bytesText(n.GetIndexBytes()))
+	x := n.GetIvf()
+	switch recall := n.GetNamespace().GetRecall(); {
+	case x != nil:
+		by := "queries"
+		if x.GetCalibratedByKeys() {
+			by = "stored keys, for want of queries"
+		}
+		t.line("lists", fmt.Sprintf("%s, %s; %s records in none yet; calibrated by %s", countText(x.GetLists()), bytesText(x.GetBytes()), countText(x.GetUncoveredRows()), by))
+		for _, c := range x.GetCurves() {
+			for _, p := range c.GetPoints() {
+				if float64(p.GetRecall()) >= recall {
+					t.line("", fmt.Sprintf("the best %d: recall %.3f by %s", c.GetTopK(), p.GetRecall(), plural(int(p.GetProbes()), "list")))
+					break
+				}
+			}
+		}
+	case recall > 0:
+		t.line("lists", "none yet: answers are exact")
+	}
 }
 
 type snapshotCmd struct{}

@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"os"
+	"path"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -39,12 +41,42 @@ func memoryOfMachine() int64 {
 			}
 		}
 	}
-	for _, path := range []string{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"} {
-		if b, err := os.ReadFile(path); err == nil {
+	for _, file := range cgroupLimits() {
+		if b, err := os.ReadFile(file); err == nil {
 			if n, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64); err == nil && n > 0 && (total == 0 || n < total) {
 				total = n
 			}
 		}
 	}
 	return total
+}
+
+// cgroupLimits names the files that may hold a limit of this process: its own control
+// group's and of those above, of either version. In a container its own is often all
+// that can be seen, at the root.
+func cgroupLimits() (files []string) {
+	b, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return nil
+	}
+	for line := range strings.Lines(string(b)) {
+		f := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if len(f) != 3 {
+			continue
+		}
+		mount, limit := "/sys/fs/cgroup", "memory.max"
+		switch {
+		case slices.Contains(strings.Split(f[1], ","), "memory"):
+			mount, limit = "/sys/fs/cgroup/memory", "memory.limit_in_bytes"
+		case f[0] != "0":
+			continue
+		}
+		for group := path.Clean("/" + f[2]); ; group = path.Dir(group) {
+			files = append(files, path.Join(mount, group, limit))
+			if group == "/" {
+				break
+			}
+		}
+	}
+	return files
 }

@@ -70,6 +70,11 @@ func advice(err error, c *Connection) (string, int) {
 	s := refused.GRPCStatus()
 	switch s.Code() {
 	case codes.Unavailable:
+		for _, d := range s.Details() {
+			if info, ok := d.(*errdetails.ErrorInfo); ok && info.GetReason() == "READ_ONLY" {
+				return s.Message() + "\n  Reads go on. Look at the server's log; writes need another start of it.", exitRefused
+			}
+		}
 		return fmt.Sprintf("no server answers at %s (admin: %s). Start one with `engram serve`, or name its address with --addr and --admin.\n  (%s)", c.Addr, c.Admin, s.Message()), exitUnreachable
 	case codes.Unauthenticated:
 		return s.Message() + "\n  Give the server's token with --token-file.", exitRefused

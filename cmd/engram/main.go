@@ -48,6 +48,8 @@ type cli struct {
 	Export     exportCmd                 `cmd:"" help:"Write namespaces to a file." group:"Administration"`
 	Stats      statsCmd                  `cmd:"" help:"Show counts and sizes." group:"Administration"`
 	Snapshot   snapshotCmd               `cmd:"" help:"Write a snapshot now." group:"Administration"`
+	Check      checkCmd                  `cmd:"" help:"Read a data directory and say what is in it, and what is wrong." group:"Administration"`
+	Repair     repairCmd                 `cmd:"" help:"Make a damaged data directory end with a mutation, keeping a copy." group:"Administration"`
 	Bench      benchCmd                  `cmd:"" help:"Measure a server from here." group:"Administration"`
 	Version    versionCmd                `cmd:"" help:"Print the version."`
 	Completion kongcompletion.Completion `cmd:"" help:"Print the code that completes engram's words in your shell."`

@@ -73,8 +73,13 @@ func begin(t *testing.T, flags ...string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{t: t, log: &syncBuffer{}, done: make(chan struct{})}
-	p.cmd = exec.Command(self, append([]string{"serve", "--addr=127.0.0.1:0", "--admin=127.0.0.1:0", "--memory=1GiB"}, flags...)...)
+	return beginAs(t, exec.Command(self, append([]string{"serve", "--addr=127.0.0.1:0", "--admin=127.0.0.1:0", "--memory=1GiB"}, flags...)...))
+}
+
+// beginAs is begin with a command of one's own, which runs this binary.
+func beginAs(t *testing.T, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{t: t, cmd: cmd, log: &syncBuffer{}, done: make(chan struct{})}
 	p.cmd.Env = append(os.Environ(), asProcess+"=1")
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	if err := p.cmd.Start(); err != nil {
@@ -89,19 +94,26 @@ func begin(t *testing.T, flags ...string) *process {
 func serve(t *testing.T, flags ...string) *process {
 	t.Helper()
 	p := begin(t, flags...)
+	p.ready()
+	return p
+}
+
+// ready waits until the server answers.
+func (p *process) ready() {
+	p.t.Helper()
 	deadline := time.After(time.Minute)
 	for {
 		if m := listening.FindStringSubmatch(p.log.String()); m != nil {
 			p.api, p.admin = m[1], m[2]
 			if code, _, _ := p.run("", "namespaces"); code == exitOK {
-				return p
+				return
 			}
 		}
 		select {
 		case <-p.done:
-			t.Fatalf("the server ended:\n%s", p.log)
+			p.t.Fatalf("the server ended:\n%s", p.log)
 		case <-deadline:
-			t.Fatalf("the server isn't ready:\n%s", p.log)
+			p.t.Fatalf("the server isn't ready:\n%s", p.log)
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
@@ -383,7 +395,8 @@ func TestRestartRestores(t *testing.T) {
 	if snapshot["records"] != 2.0 || snapshot["namespaces"] != 1.0 {
 		t.Errorf("snapshot %v", snapshot)
 	}
-	second.ok("", "store", "notes", "never to be seen again", "--id=m3")
+	second.ok("", "store", "notes", "Our train leaves on Friday.", "--id=m3")
+	was = second.ok("", "list", "notes", "--json", "--vectors")
 	if err := second.cmd.Process.Kill(); err != nil { // a crash
 		t.Fatal(err)
 	}
@@ -391,9 +404,74 @@ func TestRestartRestores(t *testing.T) {
 
 	third := serve(t, "--data="+dir)
 	if is := third.ok("", "list", "notes", "--json", "--vectors"); is != was {
-		t.Errorf("after a crash the last snapshot is not what is there:\n%s\nand is\n%s", was, is)
+		t.Errorf("before a crash there was\n%s\nand after it is\n%s", was, is)
 	}
 	third.stop()
+}
+
+// A directory is opened as of any LSN, and repaired to end with one; what is wrong with
+// it is told, with the command that helps.
+func TestUntilCheckRepair(t *testing.T) {
+	dir := t.TempDir()
+	s := serve(t, "--data="+dir, "--durability=sync", "--snapshot-interval=0")
+	var lsns []string
+	for i := range 3 {
+		s.ok("", "store", "notes", "words", fmt.Sprint("--id=m", i))
+		lsns = append(lsns, fmt.Sprintf("%.0f", objects(t, s.ok("", "namespaces", "--json"))[0]["lsn"]))
+	}
+	if log := s.log.String(); !strings.Contains(log, "durability=sync") {
+		t.Errorf("the log doesn't tell the durability:\n%s", log)
+	}
+	if err := s.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	s.end()
+
+	offline := &process{t: t, api: "127.0.0.1:1", admin: "127.0.0.1:1"}
+	report := offline.ok("", "check", dir)
+	if !strings.Contains(report, lsns[2]) || !strings.Contains(report, "replay 3 mutations") {
+		t.Errorf("check says:\n%s", report)
+	}
+	old := serve(t, "--data="+dir, "--until-lsn="+lsns[0])
+	if n := len(objects(t, old.ok("", "list", "notes", "--json"))); n != 1 {
+		t.Errorf("as of LSN %s there are %d records", lsns[0], n)
+	}
+	old.fails(exitRefused, "read-only", "store", "notes", "more")
+	old.stop()
+	never := begin(t, "--data="+dir, "--until-lsn=999999999999999999")
+	if code := never.end(); code != exitRefused || !strings.Contains(never.log.String(), "can be opened as of LSN") {
+		t.Errorf("exit code %d:\n%s", code, never.log)
+	}
+
+	journal := filepath.Join(dir, "journal-0001000000000000.engram")
+	b, err := os.ReadFile(journal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[100] ^= 1 // in the first mutation, which was synced long before the last
+	if err := os.WriteFile(journal, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	offline.fails(exitRefused, "offset 64", "check", dir)
+	bad := begin(t, "--data="+dir)
+	if code := bad.end(); code != exitRefused || !strings.Contains(bad.log.String(), "engram repair "+dir+" --truncate-at ") {
+		t.Errorf("exit code %d:\n%s", code, bad.log)
+	}
+	b[100] ^= 1
+	if err := os.WriteFile(journal, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	offline.fails(exitRefused, "no mutation with LSN", "repair", dir, "--truncate-at=281474976719999")
+	if said := offline.ok("", "repair", dir, "--truncate-at", lsns[1]); !strings.Contains(said, "journal-0001000000000000.engram.cut") {
+		t.Errorf("repair says %q", said)
+	}
+	last := serve(t, "--data="+dir)
+	if n := len(objects(t, last.ok("", "list", "notes", "--json"))); n != 2 {
+		t.Errorf("after the repair there are %d records", n)
+	}
+	last.ok("", "store", "notes", "more")
+	last.stop()
+	offline.ok("", "check", dir)
 }
 
 func TestTwoServersOnOneDirectory(t *testing.T) {

@@ -101,6 +101,8 @@ type retrieveCmd struct {
 	Where
 	TopK     int      `short:"k" help:"How many hits." default:"10"`
 	MinScore *float32 `help:"Leave out hits below this similarity." placeholder:"S"`
+	Exact    bool     `help:"The best of all records, whatever the namespace's recall."`
+	Recall   float64  `help:"Find this share of the best records on average, if the namespace has an index." placeholder:"R"`
 	Vectors  bool     `help:"Show vectors too (with --json)."`
 }
 
@@ -124,6 +126,12 @@ func (c *retrieveCmd) Run(ctx context.Context, cli *cli, t *terminal) error {
 	options = append(options, client.TopK(c.TopK))
 	if c.MinScore != nil {
 		options = append(options, client.MinScore(*c.MinScore))
+	}
+	if c.Recall != 0 {
+		options = append(options, client.Recall(c.Recall))
+	}
+	if c.Exact {
+		options = append(options, client.Exact())
 	}
 	if c.Vectors {
 		options = append(options, client.WithVectors())

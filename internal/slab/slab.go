@@ -28,7 +28,12 @@ var ErrBudget = errors.New("slab: memory budget exhausted")
 // A Pool hands out blocks within a limit of bytes. It is safe for concurrent
 // use.
 type Pool struct {
-	limit  int64
+	limit int64
+	*books
+}
+
+// books are what a pool has given out, whatever the limit.
+type books struct {
 	inUse  atomic.Int64
 	mapped atomic.Int64
 	guard  bool
@@ -63,17 +68,20 @@ func NewGuardedPool(limit int64) *Pool {
 }
 
 func newPool(limit int64) *Pool {
-	p := &Pool{
-		limit:  limit,
+	p := &Pool{limit: limit, books: &books{
 		byBase: make(map[uintptr]int32),
 		large:  make(map[uintptr][]byte),
 		spare:  -1,
-	}
+	}}
 	for c := range p.rooms {
 		p.rooms[c] = noSpan
 	}
 	return p
 }
+
+// Beyond returns the same pool with a limit higher by extra bytes. It is for what frees
+// more than it takes, or can't be refused.
+func (p *Pool) Beyond(extra int64) *Pool { return &Pool{p.limit + extra, p.books} }
 
 // Limit returns the most bytes that may be in use.
 func (p *Pool) Limit() int64 { return p.limit }

@@ -70,6 +70,22 @@ func main() {
 	}
 	s.panelWeightedSum(1, true)
 	s.panelWiden()
+	s.codeDot()
+	s.codeDotLong()
+	s.codeSelect()
+	s.largest()
+	s.quantise()
+	s.decode()
+	if s.wide {
+		for _, rows := range s.tiles {
+			s.codePanelTile(rows)
+		}
+		s.codePanelSelect()
+	}
+	s.panelArgMax()
+	s.fastScan()
+	s.fastSelect()
+	s.prefetch()
 	Generate()
 }
 

@@ -2691,3 +2691,634 @@ vector:
 	JNZ       lane
 	VZEROUPPER
 	RET
+
+// func codeDot(dst *int32, query *int16, rows *int8, stride int, fours int, n int, ahead int)
+// Requires: AVX, AVX2, MMX+
+TEXT ·codeDot(SB), NOSPLIT, $0-56
+	MOVQ dst+0(FP), AX
+	MOVQ query+8(FP), CX
+	MOVQ rows+16(FP), DX
+	MOVQ stride+24(FP), BX
+	MOVQ fours+32(FP), SI
+	MOVQ n+40(FP), DI
+	MOVQ ahead+48(FP), R8
+	LEAQ (BX)(BX*2), R9
+
+four:
+	MOVQ   CX, R10
+	MOVQ   DX, R11
+	LEAQ   (DX)(R8*1), R14
+	LEAQ   (DX)(R9*1), R12
+	LEAQ   (DX)(BX*4), DX
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	MOVQ   DI, R13
+	SUBQ   $0x40, R13
+	JL     short
+
+line:
+	VMOVDQU    (R10), Y8
+	VPMOVSXBW  (R11), Y4
+	VPMADDWD   Y8, Y4, Y4
+	VPADDD     Y4, Y0, Y0
+	VPMOVSXBW  (R11)(BX*1), Y5
+	VPMADDWD   Y8, Y5, Y5
+	VPADDD     Y5, Y1, Y1
+	VPMOVSXBW  (R11)(BX*2), Y6
+	VPMADDWD   Y8, Y6, Y6
+	VPADDD     Y6, Y2, Y2
+	VPMOVSXBW  (R12), Y7
+	VPMADDWD   Y8, Y7, Y7
+	VPADDD     Y7, Y3, Y3
+	PREFETCHT0 (R14)
+	VMOVDQU    32(R10), Y8
+	VPMOVSXBW  16(R11), Y4
+	VPMADDWD   Y8, Y4, Y4
+	VPADDD     Y4, Y0, Y0
+	VPMOVSXBW  16(R11)(BX*1), Y5
+	VPMADDWD   Y8, Y5, Y5
+	VPADDD     Y5, Y1, Y1
+	VPMOVSXBW  16(R11)(BX*2), Y6
+	VPMADDWD   Y8, Y6, Y6
+	VPADDD     Y6, Y2, Y2
+	VPMOVSXBW  16(R12), Y7
+	VPMADDWD   Y8, Y7, Y7
+	VPADDD     Y7, Y3, Y3
+	PREFETCHT0 64(R14)
+	VMOVDQU    64(R10), Y8
+	VPMOVSXBW  32(R11), Y4
+	VPMADDWD   Y8, Y4, Y4
+	VPADDD     Y4, Y0, Y0
+	VPMOVSXBW  32(R11)(BX*1), Y5
+	VPMADDWD   Y8, Y5, Y5
+	VPADDD     Y5, Y1, Y1
+	VPMOVSXBW  32(R11)(BX*2), Y6
+	VPMADDWD   Y8, Y6, Y6
+	VPADDD     Y6, Y2, Y2
+	VPMOVSXBW  32(R12), Y7
+	VPMADDWD   Y8, Y7, Y7
+	VPADDD     Y7, Y3, Y3
+	PREFETCHT0 128(R14)
+	VMOVDQU    96(R10), Y8
+	VPMOVSXBW  48(R11), Y4
+	VPMADDWD   Y8, Y4, Y4
+	VPADDD     Y4, Y0, Y0
+	VPMOVSXBW  48(R11)(BX*1), Y5
+	VPMADDWD   Y8, Y5, Y5
+	VPADDD     Y5, Y1, Y1
+	VPMOVSXBW  48(R11)(BX*2), Y6
+	VPMADDWD   Y8, Y6, Y6
+	VPADDD     Y6, Y2, Y2
+	VPMOVSXBW  48(R12), Y7
+	VPMADDWD   Y8, Y7, Y7
+	VPADDD     Y7, Y3, Y3
+	PREFETCHT0 192(R14)
+	ADDQ       $0x00000100, R14
+	ADDQ       $0x00000080, R10
+	ADDQ       $0x40, R11
+	ADDQ       $0x40, R12
+	SUBQ       $0x40, R13
+	JGE        line
+
+short:
+	ADDQ $0x40, R13
+	JZ   reduce
+
+step:
+	VMOVDQU    (R10), Y8
+	VPMOVSXBW  (R11), Y4
+	VPMADDWD   Y8, Y4, Y4
+	VPADDD     Y4, Y0, Y0
+	VPMOVSXBW  (R11)(BX*1), Y5
+	VPMADDWD   Y8, Y5, Y5
+	VPADDD     Y5, Y1, Y1
+	VPMOVSXBW  (R11)(BX*2), Y6
+	VPMADDWD   Y8, Y6, Y6
+	VPADDD     Y6, Y2, Y2
+	VPMOVSXBW  (R12), Y7
+	VPMADDWD   Y8, Y7, Y7
+	VPADDD     Y7, Y3, Y3
+	PREFETCHT0 (R14)
+	ADDQ       $0x00000040, R14
+	ADDQ       $0x00000020, R10
+	ADDQ       $0x10, R11
+	ADDQ       $0x10, R12
+	SUBQ       $0x10, R13
+	JNZ        step
+
+reduce:
+	VPHADDD      Y1, Y0, Y0
+	VPHADDD      Y3, Y2, Y2
+	VPHADDD      Y2, Y0, Y0
+	VEXTRACTI128 $0x01, Y0, X1
+	VPADDD       X1, X0, X0
+	VMOVDQU      X0, (AX)
+	ADDQ         $0x10, AX
+	DECQ         SI
+	JNZ          four
+	VZEROUPPER
+	RET
+
+// func codeDotLong(dst *int32, query *int16, rows *int8, stride int, count int, n int, ahead int)
+// Requires: AVX, AVX2, MMX+
+TEXT ·codeDotLong(SB), NOSPLIT, $0-56
+	MOVQ dst+0(FP), AX
+	MOVQ query+8(FP), CX
+	MOVQ rows+16(FP), DX
+	MOVQ stride+24(FP), BX
+	MOVQ count+32(FP), SI
+	MOVQ n+40(FP), DI
+	MOVQ ahead+48(FP), R8
+
+row:
+	MOVQ   CX, R9
+	MOVQ   DX, R10
+	ADDQ   BX, DX
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	MOVQ   DI, R11
+	SUBQ   $0x80, R11
+	JL     short
+
+lines:
+	VPMOVSXBW  (R10), Y4
+	VPMADDWD   (R9), Y4, Y4
+	VPADDD     Y4, Y0, Y0
+	VPMOVSXBW  16(R10), Y5
+	VPMADDWD   32(R9), Y5, Y5
+	VPADDD     Y5, Y1, Y1
+	VPMOVSXBW  32(R10), Y6
+	VPMADDWD   64(R9), Y6, Y6
+	VPADDD     Y6, Y2, Y2
+	VPMOVSXBW  48(R10), Y7
+	VPMADDWD   96(R9), Y7, Y7
+	VPADDD     Y7, Y3, Y3
+	VPMOVSXBW  64(R10), Y4
+	VPMADDWD   128(R9), Y4, Y4
+	VPADDD     Y4, Y0, Y0
+	VPMOVSXBW  80(R10), Y5
+	VPMADDWD   160(R9), Y5, Y5
+	VPADDD     Y5, Y1, Y1
+	VPMOVSXBW  96(R10), Y6
+	VPMADDWD   192(R9), Y6, Y6
+	VPADDD     Y6, Y2, Y2
+	VPMOVSXBW  112(R10), Y7
+	VPMADDWD   224(R9), Y7, Y7
+	VPADDD     Y7, Y3, Y3
+	PREFETCHT0 (R10)(R8*1)
+	PREFETCHT0 64(R10)(R8*1)
+	ADDQ       $0x00000100, R9
+	ADDQ       $0x00000080, R10
+	SUBQ       $0x80, R11
+	JGE        lines
+
+short:
+	ADDQ       $0x80, R11
+	JZ         reduce
+	PREFETCHT0 (R10)(R8*1)
+
+step:
+	VPMOVSXBW (R10), Y4
+	VPMADDWD  (R9), Y4, Y4
+	VPADDD    Y4, Y0, Y0
+	ADDQ      $0x00000020, R9
+	ADDQ      $0x10, R10
+	SUBQ      $0x10, R11
+	JNZ       step
+
+reduce:
+	VPADDD       Y1, Y0, Y0
+	VPADDD       Y3, Y2, Y2
+	VPADDD       Y2, Y0, Y0
+	VEXTRACTI128 $0x01, Y0, X1
+	VPADDD       X1, X0, X0
+	VPSHUFD      $0xee, X0, X1
+	VPADDD       X1, X0, X0
+	VPSHUFD      $0x55, X0, X1
+	VPADDD       X1, X0, X0
+	VMOVD        X0, (AX)
+	ADDQ         $0x04, AX
+	DECQ         SI
+	JNZ          row
+	VZEROUPPER
+	RET
+
+// func codeSelect(hits *uint32, sums *int32, scale *float32, err *float32, offset *float32, bound *float32, n int) int
+// Requires: AVX
+TEXT ·codeSelect(SB), NOSPLIT, $0-64
+	MOVQ         hits+0(FP), AX
+	MOVQ         sums+8(FP), CX
+	MOVQ         scale+16(FP), DX
+	MOVQ         err+24(FP), BX
+	MOVQ         offset+32(FP), SI
+	MOVQ         bound+40(FP), DI
+	MOVQ         n+48(FP), R8
+	MOVQ         AX, R9
+	XORQ         R10, R10
+	VBROADCASTSS (DI), Y0
+	VBROADCASTSS 4(DI), Y1
+	VBROADCASTSS 8(DI), Y2
+	VBROADCASTSS 12(DI), Y3
+
+rows:
+	VCVTDQ2PS (CX)(R10*4), Y4
+	VMULPS    Y0, Y4, Y4
+	VADDPS    Y1, Y4, Y4
+	VMULPS    (DX)(R10*4), Y4, Y4
+	VMULPS    (BX)(R10*4), Y2, Y5
+	VADDPS    Y5, Y4, Y4
+	VADDPS    (SI)(R10*4), Y4, Y4
+	VCMPPS    $0x15, Y3, Y4, Y4
+	VMOVMSKPS Y4, DI
+	TESTL     DI, DI
+	JZ        next
+
+hit:
+	BSFL DI, R11
+	ADDQ R10, R11
+	MOVL R11, (R9)
+	ADDQ $0x04, R9
+	LEAL -1(DI), R11
+	ANDL R11, DI
+	JNZ  hit
+
+next:
+	ADDQ $0x08, R10
+	SUBQ $0x08, R8
+	JNZ  rows
+	SUBQ AX, R9
+	SHRQ $0x02, R9
+	MOVQ R9, ret+56(FP)
+	VZEROUPPER
+	RET
+
+// func largest(row *float32, n int) uint32
+// Requires: AVX, AVX2
+TEXT ·largest(SB), NOSPLIT, $0-20
+	MOVQ         row+0(FP), AX
+	MOVQ         n+8(FP), CX
+	VXORPS       Y1, Y1, Y1
+	MOVL         $0x7fffffff, DX
+	VMOVD        DX, X0
+	VPBROADCASTD X0, Y0
+
+components:
+	VPAND        (AX), Y0, Y2
+	VPMAXUD      Y2, Y1, Y1
+	ADDQ         $0x20, AX
+	SUBQ         $0x08, CX
+	JNZ          components
+	VEXTRACTI128 $0x01, Y1, X2
+	VPMAXUD      X2, X1, X1
+	VPSHUFD      $0xee, X1, X2
+	VPMAXUD      X2, X1, X1
+	VPSHUFD      $0x55, X1, X2
+	VPMAXUD      X2, X1, X1
+	VMOVD        X1, DX
+	MOVL         DX, ret+16(FP)
+	VZEROUPPER
+	RET
+
+// func quantise(codes *int8, left *float32, row *float32, scale float32, n int)
+// Requires: AVX, AVX2
+TEXT ·quantise(SB), NOSPLIT, $0-40
+	MOVQ         codes+0(FP), AX
+	MOVQ         left+8(FP), CX
+	MOVQ         row+16(FP), DX
+	MOVQ         n+32(FP), BX
+	VBROADCASTSS scale+24(FP), Y0
+
+components:
+	VMOVUPS      (DX), Y1
+	VDIVPS       Y0, Y1, Y2
+	VCVTPS2DQ    Y2, Y2
+	VCVTDQ2PS    Y2, Y3
+	VMULPS       Y0, Y3, Y3
+	VSUBPS       Y3, Y1, Y1
+	VMOVUPS      Y1, (CX)
+	VEXTRACTI128 $0x01, Y2, X4
+	VPACKSSDW    X4, X2, X2
+	VPACKSSWB    X2, X2, X2
+	VMOVQ        X2, (AX)
+	ADDQ         $0x08, AX
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	SUBQ         $0x08, BX
+	JNZ          components
+	VZEROUPPER
+	RET
+
+// func decode(dst *float32, codes *int8, scale float32, n int)
+// Requires: AVX, AVX2
+TEXT ·decode(SB), NOSPLIT, $0-32
+	MOVQ         dst+0(FP), AX
+	MOVQ         codes+8(FP), CX
+	MOVQ         n+24(FP), DX
+	VBROADCASTSS scale+16(FP), Y0
+
+components:
+	VPMOVSXBD (CX), Y1
+	VCVTDQ2PS Y1, Y1
+	VMULPS    Y0, Y1, Y1
+	VMOVUPS   Y1, (AX)
+	ADDQ      $0x08, CX
+	ADDQ      $0x20, AX
+	SUBQ      $0x08, DX
+	JNZ       components
+	VZEROUPPER
+	RET
+
+// func PanelArgMax(best []float32, at []uint32, scores []float32, bias []float32, n int, first uint32)
+// Requires: AVX, AVX2
+TEXT ·PanelArgMax(SB), NOSPLIT, $0-108
+	MOVQ         best_base+0(FP), AX
+	MOVQ         at_base+24(FP), CX
+	MOVQ         scores_base+48(FP), DX
+	MOVQ         bias_base+72(FP), BX
+	MOVQ         n+96(FP), SI
+	VMOVUPS      (AX), Y0
+	VMOVUPS      (CX), Y2
+	VMOVUPS      32(AX), Y1
+	VMOVUPS      32(CX), Y3
+	VBROADCASTSS first+104(FP), Y4
+	MOVL         $0x00000001, DI
+	VMOVD        DI, X5
+	VPBROADCASTD X5, Y5
+
+row:
+	VBROADCASTSS (BX), Y6
+	VADDPS       (DX), Y6, Y7
+	VCMPPS       $0x1e, Y0, Y7, Y8
+	VBLENDVPS    Y8, Y7, Y0, Y0
+	VBLENDVPS    Y8, Y4, Y2, Y2
+	VADDPS       32(DX), Y6, Y7
+	VCMPPS       $0x1e, Y1, Y7, Y8
+	VBLENDVPS    Y8, Y7, Y1, Y1
+	VBLENDVPS    Y8, Y4, Y3, Y3
+	VPADDD       Y5, Y4, Y4
+	ADDQ         $0x04, BX
+	ADDQ         $0x00000040, DX
+	DECQ         SI
+	JNZ          row
+	VMOVUPS      Y0, (AX)
+	VMOVUPS      Y2, (CX)
+	VMOVUPS      Y1, 32(AX)
+	VMOVUPS      Y3, 32(CX)
+	VZEROUPPER
+	RET
+
+// func FastScan(sums []uint16, codes []byte, table []byte, groups int, blocks int)
+// Requires: AVX, AVX2
+TEXT ·FastScan(SB), NOSPLIT, $0-88
+	MOVQ         sums_base+0(FP), AX
+	MOVQ         codes_base+24(FP), CX
+	MOVQ         table_base+48(FP), DX
+	MOVQ         groups+72(FP), BX
+	MOVQ         blocks+80(FP), SI
+	MOVL         $0x0f0f0f0f, DI
+	VMOVD        DI, X0
+	VPBROADCASTD X0, Y0
+
+block:
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	MOVQ   DX, R8
+	MOVQ   BX, DI
+	SUBQ   $0x10, DI
+	JL     rest
+
+many:
+	VMOVDQU (CX), Y2
+	VMOVDQU (R8), Y1
+	VPSRLW  $0x04, Y2, Y5
+	VPAND   Y0, Y2, Y2
+	VPAND   Y0, Y5, Y5
+	VPSHUFB Y2, Y1, Y2
+	VPADDW  Y2, Y3, Y3
+	VPSRLW  $0x08, Y2, Y2
+	VPADDW  Y2, Y4, Y4
+	VPSHUFB Y5, Y1, Y5
+	VPADDW  Y5, Y6, Y6
+	VPSRLW  $0x08, Y5, Y5
+	VPADDW  Y5, Y7, Y7
+	VMOVDQU 32(CX), Y2
+	VMOVDQU 32(R8), Y1
+	VPSRLW  $0x04, Y2, Y5
+	VPAND   Y0, Y2, Y2
+	VPAND   Y0, Y5, Y5
+	VPSHUFB Y2, Y1, Y2
+	VPADDW  Y2, Y3, Y3
+	VPSRLW  $0x08, Y2, Y2
+	VPADDW  Y2, Y4, Y4
+	VPSHUFB Y5, Y1, Y5
+	VPADDW  Y5, Y6, Y6
+	VPSRLW  $0x08, Y5, Y5
+	VPADDW  Y5, Y7, Y7
+	VMOVDQU 64(CX), Y2
+	VMOVDQU 64(R8), Y1
+	VPSRLW  $0x04, Y2, Y5
+	VPAND   Y0, Y2, Y2
+	VPAND   Y0, Y5, Y5
+	VPSHUFB Y2, Y1, Y2
+	VPADDW  Y2, Y3, Y3
+	VPSRLW  $0x08, Y2, Y2
+	VPADDW  Y2, Y4, Y4
+	VPSHUFB Y5, Y1, Y5
+	VPADDW  Y5, Y6, Y6
+	VPSRLW  $0x08, Y5, Y5
+	VPADDW  Y5, Y7, Y7
+	VMOVDQU 96(CX), Y2
+	VMOVDQU 96(R8), Y1
+	VPSRLW  $0x04, Y2, Y5
+	VPAND   Y0, Y2, Y2
+	VPAND   Y0, Y5, Y5
+	VPSHUFB Y2, Y1, Y2
+	VPADDW  Y2, Y3, Y3
+	VPSRLW  $0x08, Y2, Y2
+	VPADDW  Y2, Y4, Y4
+	VPSHUFB Y5, Y1, Y5
+	VPADDW  Y5, Y6, Y6
+	VPSRLW  $0x08, Y5, Y5
+	VPADDW  Y5, Y7, Y7
+	VMOVDQU 128(CX), Y2
+	VMOVDQU 128(R8), Y1
+	VPSRLW  $0x04, Y2, Y5
+	VPAND   Y0, Y2, Y2
+	VPAND   Y0, Y5, Y5
+	VPSHUFB Y2, Y1, Y2
+	VPADDW  Y2, Y3, Y3
+	VPSRLW  $0x08, Y2, Y2
+	VPADDW  Y2, Y4, Y4
+	VPSHUFB Y5, Y1, Y5
+	VPADDW  Y5, Y6, Y6
+	VPSRLW  $0x08, Y5, Y5
+	VPADDW  Y5, Y7, Y7
+	VMOVDQU 160(CX), Y2
+	VMOVDQU 160(R8), Y1
+	VPSRLW  $0x04, Y2, Y5
+	VPAND   Y0, Y2, Y2
+	VPAND   Y0, Y5, Y5
+	VPSHUFB Y2, Y1, Y2
+	VPADDW  Y2, Y3, Y3
+	VPSRLW  $0x08, Y2, Y2
+	VPADDW  Y2, Y4, Y4
+	VPSHUFB Y5, Y1, Y5
+	VPADDW  Y5, Y6, Y6
+	VPSRLW  $0x08, Y5, Y5
+	VPADDW  Y5, Y7, Y7
+	VMOVDQU 192(CX), Y2
+	VMOVDQU 192(R8), Y1
+	VPSRLW  $0x04, Y2, Y5
+	VPAND   Y0, Y2, Y2
+	VPAND   Y0, Y5, Y5
+	VPSHUFB Y2, Y1, Y2
+	VPADDW  Y2, Y3, Y3
+	VPSRLW  $0x08, Y2, Y2
+	VPADDW  Y2, Y4, Y4
+	VPSHUFB Y5, Y1, Y5
+	VPADDW  Y5, Y6, Y6
+	VPSRLW  $0x08, Y5, Y5
+	VPADDW  Y5, Y7, Y7
+	VMOVDQU 224(CX), Y2
+	VMOVDQU 224(R8), Y1
+	VPSRLW  $0x04, Y2, Y5
+	VPAND   Y0, Y2, Y2
+	VPAND   Y0, Y5, Y5
+	VPSHUFB Y2, Y1, Y2
+	VPADDW  Y2, Y3, Y3
+	VPSRLW  $0x08, Y2, Y2
+	VPADDW  Y2, Y4, Y4
+	VPSHUFB Y5, Y1, Y5
+	VPADDW  Y5, Y6, Y6
+	VPSRLW  $0x08, Y5, Y5
+	VPADDW  Y5, Y7, Y7
+	ADDQ    $0x00000100, CX
+	ADDQ    $0x00000100, R8
+	SUBQ    $0x10, DI
+	JGE     many
+
+rest:
+	ADDQ $0x10, DI
+	JZ   sum
+
+groups:
+	VMOVDQU (CX), Y2
+	VMOVDQU (R8), Y1
+	VPSRLW  $0x04, Y2, Y5
+	VPAND   Y0, Y2, Y2
+	VPAND   Y0, Y5, Y5
+	VPSHUFB Y2, Y1, Y2
+	VPADDW  Y2, Y3, Y3
+	VPSRLW  $0x08, Y2, Y2
+	VPADDW  Y2, Y4, Y4
+	VPSHUFB Y5, Y1, Y5
+	VPADDW  Y5, Y6, Y6
+	VPSRLW  $0x08, Y5, Y5
+	VPADDW  Y5, Y7, Y7
+	VMOVDQU 32(CX), Y2
+	VMOVDQU 32(R8), Y1
+	VPSRLW  $0x04, Y2, Y5
+	VPAND   Y0, Y2, Y2
+	VPAND   Y0, Y5, Y5
+	VPSHUFB Y2, Y1, Y2
+	VPADDW  Y2, Y3, Y3
+	VPSRLW  $0x08, Y2, Y2
+	VPADDW  Y2, Y4, Y4
+	VPSHUFB Y5, Y1, Y5
+	VPADDW  Y5, Y6, Y6
+	VPSRLW  $0x08, Y5, Y5
+	VPADDW  Y5, Y7, Y7
+	ADDQ    $0x40, CX
+	ADDQ    $0x40, R8
+	SUBQ    $0x04, DI
+	JNZ     groups
+
+sum:
+	VPSLLW       $0x08, Y4, Y2
+	VPSUBW       Y2, Y3, Y3
+	VEXTRACTI128 $0x01, Y3, X2
+	VPADDW       X2, X3, X3
+	VEXTRACTI128 $0x01, Y4, X2
+	VPADDW       X2, X4, X4
+	VPUNPCKLWD   X4, X3, X2
+	VMOVDQU      X2, (AX)
+	VPUNPCKHWD   X4, X3, X2
+	VMOVDQU      X2, 16(AX)
+	VPSLLW       $0x08, Y7, Y5
+	VPSUBW       Y5, Y6, Y6
+	VEXTRACTI128 $0x01, Y6, X5
+	VPADDW       X5, X6, X6
+	VEXTRACTI128 $0x01, Y7, X5
+	VPADDW       X5, X7, X7
+	VPUNPCKLWD   X7, X6, X5
+	VMOVDQU      X5, 32(AX)
+	VPUNPCKHWD   X7, X6, X5
+	VMOVDQU      X5, 48(AX)
+	ADDQ         $0x40, AX
+	DECQ         SI
+	JNZ          block
+	VZEROUPPER
+	RET
+
+// func FastSelect(hits []uint32, sums []uint16, mul []float32, add []float32, scale float32, shift float32, limit float32, n int) int
+// Requires: AVX, AVX2, FMA3
+TEXT ·FastSelect(SB), NOSPLIT, $0-128
+	MOVQ         hits_base+0(FP), AX
+	MOVQ         sums_base+24(FP), CX
+	MOVQ         mul_base+48(FP), DX
+	MOVQ         add_base+72(FP), BX
+	MOVQ         n+112(FP), SI
+	VBROADCASTSS scale+96(FP), Y0
+	VBROADCASTSS shift+100(FP), Y1
+	VBROADCASTSS limit+104(FP), Y2
+	MOVQ         AX, DI
+	XORQ         R8, R8
+
+rows:
+	VPMOVZXWD   (CX)(R8*2), Y3
+	VCVTDQ2PS   Y3, Y3
+	VFMADD213PS Y1, Y0, Y3
+	VMOVUPS     (DX)(R8*4), Y6
+	VFMADD213PS (BX)(R8*4), Y6, Y3
+	VCMPPS      $0x1d, Y2, Y3, Y3
+	VMOVMSKPS   Y3, R9
+	TESTL       R9, R9
+	JZ          next
+
+hit:
+	BSFQ R9, R10
+	ADDQ R8, R10
+	MOVL R10, (DI)
+	ADDQ $0x04, DI
+	LEAQ -1(R9), R10
+	ANDQ R10, R9
+	JNZ  hit
+
+next:
+	ADDQ $0x08, R8
+	CMPQ R8, SI
+	JL   rows
+	SUBQ AX, DI
+	SHRQ $0x02, DI
+	MOVQ DI, ret+120(FP)
+	VZEROUPPER
+	RET
+
+// func Prefetch(v []float32)
+// Requires: MMX+
+TEXT ·Prefetch(SB), NOSPLIT, $0-24
+	MOVQ v_base+0(FP), AX
+	MOVQ v_len+8(FP), CX
+
+line:
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	SUBQ       $0x10, CX
+	JG         line
+	RET

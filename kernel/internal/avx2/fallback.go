@@ -71,3 +71,24 @@ func PanelExp(p, scores []float32, n int, scale float64, m, sum, sumShift []floa
 func PanelWeightedSum(sum []float64, p, rows []float32, stride, n, d int) {
 	purego.PanelWeightedSum(sum, p, rows, stride, n, d)
 }
+
+// CodeDot is kernel.CodeDot.
+func CodeDot(dst []int32, query []int16, rows []int8, stride int) {
+	purego.CodeDot(dst, query, rows, stride)
+}
+
+// CodeSelect is kernel.CodeSelect.
+func CodeSelect(hits []uint32, sums []int32, scale, err, offset []float32, b *purego.CodeBound) int {
+	return purego.CodeSelect(hits, sums, scale, err, offset, b, 0)
+}
+
+// Largest is purego.Largest.
+func Largest(row []float32) uint32 { return purego.Largest(row) }
+
+// Quantise is purego.Quantise.
+func Quantise(codes []int8, left, row []float32, scale float32) {
+	purego.Quantise(codes, left, row, scale)
+}
+
+// Decode is purego.Decode.
+func Decode(dst []float32, codes []int8, scale float32) { purego.Decode(dst, codes, scale) }

@@ -3000,3 +3000,1071 @@ vector:
 	JNZ       lane
 	VZEROUPPER
 	RET
+
+// func codeDot(dst *int32, query *int16, rows *int8, stride int, fours int, n int, ahead int)
+// Requires: AVX, AVX2, AVX512BW, AVX512F, MMX+
+TEXT ·codeDot(SB), NOSPLIT, $0-56
+	MOVQ dst+0(FP), AX
+	MOVQ query+8(FP), CX
+	MOVQ rows+16(FP), DX
+	MOVQ stride+24(FP), BX
+	MOVQ fours+32(FP), SI
+	MOVQ n+40(FP), DI
+	MOVQ ahead+48(FP), R8
+	LEAQ (BX)(BX*2), R9
+
+four:
+	MOVQ   CX, R10
+	MOVQ   DX, R11
+	LEAQ   (DX)(R8*1), R14
+	LEAQ   (DX)(R9*1), R12
+	LEAQ   (DX)(BX*4), DX
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	MOVQ   DI, R13
+	SUBQ   $0x40, R13
+	JL     short
+
+line:
+	VMOVDQU32  (R10), Z8
+	VPMOVSXBW  (R11), Z4
+	VPMADDWD   Z8, Z4, Z4
+	VPADDD     Z4, Z0, Z0
+	VPMOVSXBW  (R11)(BX*1), Z5
+	VPMADDWD   Z8, Z5, Z5
+	VPADDD     Z5, Z1, Z1
+	VPMOVSXBW  (R11)(BX*2), Z6
+	VPMADDWD   Z8, Z6, Z6
+	VPADDD     Z6, Z2, Z2
+	VPMOVSXBW  (R12), Z7
+	VPMADDWD   Z8, Z7, Z7
+	VPADDD     Z7, Z3, Z3
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	VMOVDQU32  64(R10), Z8
+	VPMOVSXBW  32(R11), Z4
+	VPMADDWD   Z8, Z4, Z4
+	VPADDD     Z4, Z0, Z0
+	VPMOVSXBW  32(R11)(BX*1), Z5
+	VPMADDWD   Z8, Z5, Z5
+	VPADDD     Z5, Z1, Z1
+	VPMOVSXBW  32(R11)(BX*2), Z6
+	VPMADDWD   Z8, Z6, Z6
+	VPADDD     Z6, Z2, Z2
+	VPMOVSXBW  32(R12), Z7
+	VPMADDWD   Z8, Z7, Z7
+	VPADDD     Z7, Z3, Z3
+	PREFETCHT0 128(R14)
+	PREFETCHT0 192(R14)
+	ADDQ       $0x00000100, R14
+	ADDQ       $0x00000080, R10
+	ADDQ       $0x40, R11
+	ADDQ       $0x40, R12
+	SUBQ       $0x40, R13
+	JGE        line
+
+short:
+	ADDQ $0x40, R13
+	JZ   reduce
+
+step:
+	VMOVDQU32  (R10), Z8
+	VPMOVSXBW  (R11), Z4
+	VPMADDWD   Z8, Z4, Z4
+	VPADDD     Z4, Z0, Z0
+	VPMOVSXBW  (R11)(BX*1), Z5
+	VPMADDWD   Z8, Z5, Z5
+	VPADDD     Z5, Z1, Z1
+	VPMOVSXBW  (R11)(BX*2), Z6
+	VPMADDWD   Z8, Z6, Z6
+	VPADDD     Z6, Z2, Z2
+	VPMOVSXBW  (R12), Z7
+	VPMADDWD   Z8, Z7, Z7
+	VPADDD     Z7, Z3, Z3
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ       $0x00000080, R14
+	ADDQ       $0x00000040, R10
+	ADDQ       $0x20, R11
+	ADDQ       $0x20, R12
+	SUBQ       $0x20, R13
+	JNZ        step
+
+reduce:
+	VEXTRACTI64X4 $0x01, Z0, Y4
+	VPADDD        Y4, Y0, Y0
+	VEXTRACTI64X4 $0x01, Z1, Y5
+	VPADDD        Y5, Y1, Y1
+	VEXTRACTI64X4 $0x01, Z2, Y6
+	VPADDD        Y6, Y2, Y2
+	VEXTRACTI64X4 $0x01, Z3, Y7
+	VPADDD        Y7, Y3, Y3
+	VPHADDD       Y1, Y0, Y0
+	VPHADDD       Y3, Y2, Y2
+	VPHADDD       Y2, Y0, Y0
+	VEXTRACTI128  $0x01, Y0, X1
+	VPADDD        X1, X0, X0
+	VMOVDQU       X0, (AX)
+	ADDQ          $0x10, AX
+	DECQ          SI
+	JNZ           four
+	VZEROUPPER
+	RET
+
+// func codeDotLong(dst *int32, query *int16, rows *int8, stride int, count int, n int, ahead int)
+// Requires: AVX, AVX2, AVX512BW, AVX512F, MMX+
+TEXT ·codeDotLong(SB), NOSPLIT, $0-56
+	MOVQ dst+0(FP), AX
+	MOVQ query+8(FP), CX
+	MOVQ rows+16(FP), DX
+	MOVQ stride+24(FP), BX
+	MOVQ count+32(FP), SI
+	MOVQ n+40(FP), DI
+	MOVQ ahead+48(FP), R8
+
+row:
+	MOVQ   CX, R9
+	MOVQ   DX, R10
+	ADDQ   BX, DX
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	MOVQ   DI, R11
+	SUBQ   $0x80, R11
+	JL     short
+
+lines:
+	VPMOVSXBW  (R10), Z4
+	VPMADDWD   (R9), Z4, Z4
+	VPADDD     Z4, Z0, Z0
+	VPMOVSXBW  32(R10), Z5
+	VPMADDWD   64(R9), Z5, Z5
+	VPADDD     Z5, Z1, Z1
+	VPMOVSXBW  64(R10), Z6
+	VPMADDWD   128(R9), Z6, Z6
+	VPADDD     Z6, Z2, Z2
+	VPMOVSXBW  96(R10), Z7
+	VPMADDWD   192(R9), Z7, Z7
+	VPADDD     Z7, Z3, Z3
+	PREFETCHT0 (R10)(R8*1)
+	PREFETCHT0 64(R10)(R8*1)
+	ADDQ       $0x00000100, R9
+	ADDQ       $0x00000080, R10
+	SUBQ       $0x80, R11
+	JGE        lines
+
+short:
+	ADDQ       $0x80, R11
+	JZ         reduce
+	PREFETCHT0 (R10)(R8*1)
+
+step:
+	VPMOVSXBW (R10), Z4
+	VPMADDWD  (R9), Z4, Z4
+	VPADDD    Z4, Z0, Z0
+	ADDQ      $0x00000040, R9
+	ADDQ      $0x20, R10
+	SUBQ      $0x20, R11
+	JNZ       step
+
+reduce:
+	VPADDD        Z1, Z0, Z0
+	VPADDD        Z3, Z2, Z2
+	VPADDD        Z2, Z0, Z0
+	VEXTRACTI64X4 $0x01, Z0, Y1
+	VPADDD        Y1, Y0, Y0
+	VEXTRACTI128  $0x01, Y0, X1
+	VPADDD        X1, X0, X0
+	VPSHUFD       $0xee, X0, X1
+	VPADDD        X1, X0, X0
+	VPSHUFD       $0x55, X0, X1
+	VPADDD        X1, X0, X0
+	VMOVD         X0, (AX)
+	ADDQ          $0x04, AX
+	DECQ          SI
+	JNZ           row
+	VZEROUPPER
+	RET
+
+// func codeSelect(hits *uint32, sums *int32, scale *float32, err *float32, offset *float32, bound *float32, n int) int
+// Requires: AVX, AVX512F
+TEXT ·codeSelect(SB), NOSPLIT, $0-64
+	MOVQ         hits+0(FP), AX
+	MOVQ         sums+8(FP), CX
+	MOVQ         scale+16(FP), DX
+	MOVQ         err+24(FP), BX
+	MOVQ         offset+32(FP), SI
+	MOVQ         bound+40(FP), DI
+	MOVQ         n+48(FP), R8
+	MOVQ         AX, R9
+	XORQ         R10, R10
+	VBROADCASTSS (DI), Z0
+	VBROADCASTSS 4(DI), Z1
+	VBROADCASTSS 8(DI), Z2
+	VBROADCASTSS 12(DI), Z3
+
+rows:
+	VCVTDQ2PS (CX)(R10*4), Z4
+	VMULPS    Z0, Z4, Z4
+	VADDPS    Z1, Z4, Z4
+	VMULPS    (DX)(R10*4), Z4, Z4
+	VMULPS    (BX)(R10*4), Z2, Z5
+	VADDPS    Z5, Z4, Z4
+	VADDPS    (SI)(R10*4), Z4, Z4
+	VCMPPS    $0x15, Z3, Z4, K1
+	KMOVW     K1, DI
+	TESTL     DI, DI
+	JZ        next
+
+hit:
+	BSFL DI, R11
+	ADDQ R10, R11
+	MOVL R11, (R9)
+	ADDQ $0x04, R9
+	LEAL -1(DI), R11
+	ANDL R11, DI
+	JNZ  hit
+
+next:
+	ADDQ $0x10, R10
+	SUBQ $0x10, R8
+	JNZ  rows
+	SUBQ AX, R9
+	SHRQ $0x02, R9
+	MOVQ R9, ret+56(FP)
+	VZEROUPPER
+	RET
+
+// func largest(row *float32, n int) uint32
+// Requires: AVX, AVX2, AVX512F
+TEXT ·largest(SB), NOSPLIT, $0-20
+	MOVQ         row+0(FP), AX
+	MOVQ         n+8(FP), CX
+	VPXORD       Z1, Z1, Z1
+	MOVL         $0x7fffffff, DX
+	VMOVD        DX, X0
+	VPBROADCASTD X0, Z0
+
+components:
+	VPANDD        (AX), Z0, Z2
+	VPMAXUD       Z2, Z1, Z1
+	ADDQ          $0x40, AX
+	SUBQ          $0x10, CX
+	JNZ           components
+	VEXTRACTI64X4 $0x01, Z1, Y2
+	VPMAXUD       Y2, Y1, Y1
+	VEXTRACTI128  $0x01, Y1, X2
+	VPMAXUD       X2, X1, X1
+	VPSHUFD       $0xee, X1, X2
+	VPMAXUD       X2, X1, X1
+	VPSHUFD       $0x55, X1, X2
+	VPMAXUD       X2, X1, X1
+	VMOVD         X1, DX
+	MOVL          DX, ret+16(FP)
+	VZEROUPPER
+	RET
+
+// func quantise(codes *int8, left *float32, row *float32, scale float32, n int)
+// Requires: AVX, AVX512F
+TEXT ·quantise(SB), NOSPLIT, $0-40
+	MOVQ         codes+0(FP), AX
+	MOVQ         left+8(FP), CX
+	MOVQ         row+16(FP), DX
+	MOVQ         n+32(FP), BX
+	VBROADCASTSS scale+24(FP), Z0
+
+components:
+	VMOVUPS   (DX), Z1
+	VDIVPS    Z0, Z1, Z2
+	VCVTPS2DQ Z2, Z2
+	VCVTDQ2PS Z2, Z3
+	VMULPS    Z0, Z3, Z3
+	VSUBPS    Z3, Z1, Z1
+	VMOVUPS   Z1, (CX)
+	VPMOVDB   Z2, X4
+	VMOVDQU   X4, (AX)
+	ADDQ      $0x10, AX
+	ADDQ      $0x40, CX
+	ADDQ      $0x40, DX
+	SUBQ      $0x10, BX
+	JNZ       components
+	VZEROUPPER
+	RET
+
+// func decode(dst *float32, codes *int8, scale float32, n int)
+// Requires: AVX, AVX512F
+TEXT ·decode(SB), NOSPLIT, $0-32
+	MOVQ         dst+0(FP), AX
+	MOVQ         codes+8(FP), CX
+	MOVQ         n+24(FP), DX
+	VBROADCASTSS scale+16(FP), Z0
+
+components:
+	VPMOVSXBD (CX), Z1
+	VCVTDQ2PS Z1, Z1
+	VMULPS    Z0, Z1, Z1
+	VMOVUPS   Z1, (AX)
+	ADDQ      $0x10, CX
+	ADDQ      $0x40, AX
+	SUBQ      $0x10, DX
+	JNZ       components
+	VZEROUPPER
+	RET
+
+// func codePanel12(dst *int32, panel *uint8, rows *int8, sums *int32, stride int, tiles int, n int)
+// Requires: AVX, AVX512F, AVX512VNNI
+TEXT ·codePanel12(SB), NOSPLIT, $0-56
+	MOVQ dst+0(FP), AX
+	MOVQ panel+8(FP), CX
+	MOVQ rows+16(FP), DX
+	MOVQ sums+24(FP), BX
+	MOVQ stride+32(FP), SI
+	MOVQ tiles+40(FP), DI
+	MOVQ n+48(FP), R8
+	LEAQ (SI)(SI*2), R13
+
+tile:
+	MOVQ         DX, R9
+	MOVQ         R9, R10
+	ADDQ         R13, R10
+	MOVQ         R10, R11
+	ADDQ         R13, R11
+	MOVQ         R11, R12
+	ADDQ         R13, R12
+	MOVQ         CX, R14
+	MOVQ         R8, R15
+	VPXORD       Z0, Z0, Z0
+	VPBROADCASTD (BX), Z24
+	VPSLLD       $0x0d, Z24, Z24
+	VPSUBD       Z24, Z0, Z1
+	VPXORD       Z2, Z2, Z2
+	VPBROADCASTD 4(BX), Z24
+	VPSLLD       $0x0d, Z24, Z24
+	VPSUBD       Z24, Z2, Z3
+	VPXORD       Z4, Z4, Z4
+	VPBROADCASTD 8(BX), Z24
+	VPSLLD       $0x0d, Z24, Z24
+	VPSUBD       Z24, Z4, Z5
+	VPXORD       Z6, Z6, Z6
+	VPBROADCASTD 12(BX), Z24
+	VPSLLD       $0x0d, Z24, Z24
+	VPSUBD       Z24, Z6, Z7
+	VPXORD       Z8, Z8, Z8
+	VPBROADCASTD 16(BX), Z24
+	VPSLLD       $0x0d, Z24, Z24
+	VPSUBD       Z24, Z8, Z9
+	VPXORD       Z10, Z10, Z10
+	VPBROADCASTD 20(BX), Z24
+	VPSLLD       $0x0d, Z24, Z24
+	VPSUBD       Z24, Z10, Z11
+	VPXORD       Z12, Z12, Z12
+	VPBROADCASTD 24(BX), Z24
+	VPSLLD       $0x0d, Z24, Z24
+	VPSUBD       Z24, Z12, Z13
+	VPXORD       Z14, Z14, Z14
+	VPBROADCASTD 28(BX), Z24
+	VPSLLD       $0x0d, Z24, Z24
+	VPSUBD       Z24, Z14, Z15
+	VPXORD       Z16, Z16, Z16
+	VPBROADCASTD 32(BX), Z24
+	VPSLLD       $0x0d, Z24, Z24
+	VPSUBD       Z24, Z16, Z17
+	VPXORD       Z18, Z18, Z18
+	VPBROADCASTD 36(BX), Z24
+	VPSLLD       $0x0d, Z24, Z24
+	VPSUBD       Z24, Z18, Z19
+	VPXORD       Z20, Z20, Z20
+	VPBROADCASTD 40(BX), Z24
+	VPSLLD       $0x0d, Z24, Z24
+	VPSUBD       Z24, Z20, Z21
+	VPXORD       Z22, Z22, Z22
+	VPBROADCASTD 44(BX), Z24
+	VPSLLD       $0x0d, Z24, Z24
+	VPSUBD       Z24, Z22, Z23
+
+codes:
+	VMOVDQU32    (R14), Z25
+	VMOVDQU32    64(R14), Z26
+	VPBROADCASTD (R9), Z24
+	VPDPBUSD     Z24, Z25, Z0
+	VPDPBUSD     Z24, Z26, Z1
+	VPBROADCASTD (R9)(SI*1), Z24
+	VPDPBUSD     Z24, Z25, Z2
+	VPDPBUSD     Z24, Z26, Z3
+	VPBROADCASTD (R9)(SI*2), Z24
+	VPDPBUSD     Z24, Z25, Z4
+	VPDPBUSD     Z24, Z26, Z5
+	VPBROADCASTD (R10), Z24
+	VPDPBUSD     Z24, Z25, Z6
+	VPDPBUSD     Z24, Z26, Z7
+	VPBROADCASTD (R10)(SI*1), Z24
+	VPDPBUSD     Z24, Z25, Z8
+	VPDPBUSD     Z24, Z26, Z9
+	VPBROADCASTD (R10)(SI*2), Z24
+	VPDPBUSD     Z24, Z25, Z10
+	VPDPBUSD     Z24, Z26, Z11
+	VPBROADCASTD (R11), Z24
+	VPDPBUSD     Z24, Z25, Z12
+	VPDPBUSD     Z24, Z26, Z13
+	VPBROADCASTD (R11)(SI*1), Z24
+	VPDPBUSD     Z24, Z25, Z14
+	VPDPBUSD     Z24, Z26, Z15
+	VPBROADCASTD (R11)(SI*2), Z24
+	VPDPBUSD     Z24, Z25, Z16
+	VPDPBUSD     Z24, Z26, Z17
+	VPBROADCASTD (R12), Z24
+	VPDPBUSD     Z24, Z25, Z18
+	VPDPBUSD     Z24, Z26, Z19
+	VPBROADCASTD (R12)(SI*1), Z24
+	VPDPBUSD     Z24, Z25, Z20
+	VPDPBUSD     Z24, Z26, Z21
+	VPBROADCASTD (R12)(SI*2), Z24
+	VPDPBUSD     Z24, Z25, Z22
+	VPDPBUSD     Z24, Z26, Z23
+	VMOVDQU32    128(R14), Z25
+	VMOVDQU32    192(R14), Z26
+	VPBROADCASTD 4(R9), Z24
+	VPDPBUSD     Z24, Z25, Z0
+	VPDPBUSD     Z24, Z26, Z1
+	VPBROADCASTD 4(R9)(SI*1), Z24
+	VPDPBUSD     Z24, Z25, Z2
+	VPDPBUSD     Z24, Z26, Z3
+	VPBROADCASTD 4(R9)(SI*2), Z24
+	VPDPBUSD     Z24, Z25, Z4
+	VPDPBUSD     Z24, Z26, Z5
+	VPBROADCASTD 4(R10), Z24
+	VPDPBUSD     Z24, Z25, Z6
+	VPDPBUSD     Z24, Z26, Z7
+	VPBROADCASTD 4(R10)(SI*1), Z24
+	VPDPBUSD     Z24, Z25, Z8
+	VPDPBUSD     Z24, Z26, Z9
+	VPBROADCASTD 4(R10)(SI*2), Z24
+	VPDPBUSD     Z24, Z25, Z10
+	VPDPBUSD     Z24, Z26, Z11
+	VPBROADCASTD 4(R11), Z24
+	VPDPBUSD     Z24, Z25, Z12
+	VPDPBUSD     Z24, Z26, Z13
+	VPBROADCASTD 4(R11)(SI*1), Z24
+	VPDPBUSD     Z24, Z25, Z14
+	VPDPBUSD     Z24, Z26, Z15
+	VPBROADCASTD 4(R11)(SI*2), Z24
+	VPDPBUSD     Z24, Z25, Z16
+	VPDPBUSD     Z24, Z26, Z17
+	VPBROADCASTD 4(R12), Z24
+	VPDPBUSD     Z24, Z25, Z18
+	VPDPBUSD     Z24, Z26, Z19
+	VPBROADCASTD 4(R12)(SI*1), Z24
+	VPDPBUSD     Z24, Z25, Z20
+	VPDPBUSD     Z24, Z26, Z21
+	VPBROADCASTD 4(R12)(SI*2), Z24
+	VPDPBUSD     Z24, Z25, Z22
+	VPDPBUSD     Z24, Z26, Z23
+	VMOVDQU32    256(R14), Z25
+	VMOVDQU32    320(R14), Z26
+	VPBROADCASTD 8(R9), Z24
+	VPDPBUSD     Z24, Z25, Z0
+	VPDPBUSD     Z24, Z26, Z1
+	VPBROADCASTD 8(R9)(SI*1), Z24
+	VPDPBUSD     Z24, Z25, Z2
+	VPDPBUSD     Z24, Z26, Z3
+	VPBROADCASTD 8(R9)(SI*2), Z24
+	VPDPBUSD     Z24, Z25, Z4
+	VPDPBUSD     Z24, Z26, Z5
+	VPBROADCASTD 8(R10), Z24
+	VPDPBUSD     Z24, Z25, Z6
+	VPDPBUSD     Z24, Z26, Z7
+	VPBROADCASTD 8(R10)(SI*1), Z24
+	VPDPBUSD     Z24, Z25, Z8
+	VPDPBUSD     Z24, Z26, Z9
+	VPBROADCASTD 8(R10)(SI*2), Z24
+	VPDPBUSD     Z24, Z25, Z10
+	VPDPBUSD     Z24, Z26, Z11
+	VPBROADCASTD 8(R11), Z24
+	VPDPBUSD     Z24, Z25, Z12
+	VPDPBUSD     Z24, Z26, Z13
+	VPBROADCASTD 8(R11)(SI*1), Z24
+	VPDPBUSD     Z24, Z25, Z14
+	VPDPBUSD     Z24, Z26, Z15
+	VPBROADCASTD 8(R11)(SI*2), Z24
+	VPDPBUSD     Z24, Z25, Z16
+	VPDPBUSD     Z24, Z26, Z17
+	VPBROADCASTD 8(R12), Z24
+	VPDPBUSD     Z24, Z25, Z18
+	VPDPBUSD     Z24, Z26, Z19
+	VPBROADCASTD 8(R12)(SI*1), Z24
+	VPDPBUSD     Z24, Z25, Z20
+	VPDPBUSD     Z24, Z26, Z21
+	VPBROADCASTD 8(R12)(SI*2), Z24
+	VPDPBUSD     Z24, Z25, Z22
+	VPDPBUSD     Z24, Z26, Z23
+	VMOVDQU32    384(R14), Z25
+	VMOVDQU32    448(R14), Z26
+	VPBROADCASTD 12(R9), Z24
+	VPDPBUSD     Z24, Z25, Z0
+	VPDPBUSD     Z24, Z26, Z1
+	VPBROADCASTD 12(R9)(SI*1), Z24
+	VPDPBUSD     Z24, Z25, Z2
+	VPDPBUSD     Z24, Z26, Z3
+	VPBROADCASTD 12(R9)(SI*2), Z24
+	VPDPBUSD     Z24, Z25, Z4
+	VPDPBUSD     Z24, Z26, Z5
+	VPBROADCASTD 12(R10), Z24
+	VPDPBUSD     Z24, Z25, Z6
+	VPDPBUSD     Z24, Z26, Z7
+	VPBROADCASTD 12(R10)(SI*1), Z24
+	VPDPBUSD     Z24, Z25, Z8
+	VPDPBUSD     Z24, Z26, Z9
+	VPBROADCASTD 12(R10)(SI*2), Z24
+	VPDPBUSD     Z24, Z25, Z10
+	VPDPBUSD     Z24, Z26, Z11
+	VPBROADCASTD 12(R11), Z24
+	VPDPBUSD     Z24, Z25, Z12
+	VPDPBUSD     Z24, Z26, Z13
+	VPBROADCASTD 12(R11)(SI*1), Z24
+	VPDPBUSD     Z24, Z25, Z14
+	VPDPBUSD     Z24, Z26, Z15
+	VPBROADCASTD 12(R11)(SI*2), Z24
+	VPDPBUSD     Z24, Z25, Z16
+	VPDPBUSD     Z24, Z26, Z17
+	VPBROADCASTD 12(R12), Z24
+	VPDPBUSD     Z24, Z25, Z18
+	VPDPBUSD     Z24, Z26, Z19
+	VPBROADCASTD 12(R12)(SI*1), Z24
+	VPDPBUSD     Z24, Z25, Z20
+	VPDPBUSD     Z24, Z26, Z21
+	VPBROADCASTD 12(R12)(SI*2), Z24
+	VPDPBUSD     Z24, Z25, Z22
+	VPDPBUSD     Z24, Z26, Z23
+	ADDQ         $0x00000200, R14
+	ADDQ         $0x10, R9
+	ADDQ         $0x10, R10
+	ADDQ         $0x10, R11
+	ADDQ         $0x10, R12
+	SUBQ         $0x10, R15
+	JNZ          codes
+	VPSLLD       $0x07, Z0, Z0
+	VPADDD       Z0, Z1, Z1
+	VMOVDQU32    Z1, (AX)
+	VPSLLD       $0x07, Z2, Z2
+	VPADDD       Z2, Z3, Z3
+	VMOVDQU32    Z3, 64(AX)
+	VPSLLD       $0x07, Z4, Z4
+	VPADDD       Z4, Z5, Z5
+	VMOVDQU32    Z5, 128(AX)
+	VPSLLD       $0x07, Z6, Z6
+	VPADDD       Z6, Z7, Z7
+	VMOVDQU32    Z7, 192(AX)
+	VPSLLD       $0x07, Z8, Z8
+	VPADDD       Z8, Z9, Z9
+	VMOVDQU32    Z9, 256(AX)
+	VPSLLD       $0x07, Z10, Z10
+	VPADDD       Z10, Z11, Z11
+	VMOVDQU32    Z11, 320(AX)
+	VPSLLD       $0x07, Z12, Z12
+	VPADDD       Z12, Z13, Z13
+	VMOVDQU32    Z13, 384(AX)
+	VPSLLD       $0x07, Z14, Z14
+	VPADDD       Z14, Z15, Z15
+	VMOVDQU32    Z15, 448(AX)
+	VPSLLD       $0x07, Z16, Z16
+	VPADDD       Z16, Z17, Z17
+	VMOVDQU32    Z17, 512(AX)
+	VPSLLD       $0x07, Z18, Z18
+	VPADDD       Z18, Z19, Z19
+	VMOVDQU32    Z19, 576(AX)
+	VPSLLD       $0x07, Z20, Z20
+	VPADDD       Z20, Z21, Z21
+	VMOVDQU32    Z21, 640(AX)
+	VPSLLD       $0x07, Z22, Z22
+	VPADDD       Z22, Z23, Z23
+	VMOVDQU32    Z23, 704(AX)
+	ADDQ         $0x00000300, AX
+	ADDQ         $0x30, BX
+	IMUL3Q       $0x0000000c, SI, R9
+	ADDQ         R9, DX
+	DECQ         DI
+	JNZ          tile
+	VZEROUPPER
+	RET
+
+// func codePanel4(dst *int32, panel *uint8, rows *int8, sums *int32, stride int, tiles int, n int)
+// Requires: AVX, AVX512F, AVX512VNNI
+TEXT ·codePanel4(SB), NOSPLIT, $0-56
+	MOVQ dst+0(FP), AX
+	MOVQ panel+8(FP), CX
+	MOVQ rows+16(FP), DX
+	MOVQ sums+24(FP), BX
+	MOVQ stride+32(FP), SI
+	MOVQ tiles+40(FP), DI
+	MOVQ n+48(FP), R8
+	LEAQ (SI)(SI*2), R11
+
+tile:
+	MOVQ         DX, R9
+	MOVQ         R9, R10
+	ADDQ         R11, R10
+	MOVQ         CX, R12
+	MOVQ         R8, R13
+	VPXORD       Z0, Z0, Z0
+	VPBROADCASTD (BX), Z8
+	VPSLLD       $0x0d, Z8, Z8
+	VPSUBD       Z8, Z0, Z1
+	VPXORD       Z2, Z2, Z2
+	VPBROADCASTD 4(BX), Z8
+	VPSLLD       $0x0d, Z8, Z8
+	VPSUBD       Z8, Z2, Z3
+	VPXORD       Z4, Z4, Z4
+	VPBROADCASTD 8(BX), Z8
+	VPSLLD       $0x0d, Z8, Z8
+	VPSUBD       Z8, Z4, Z5
+	VPXORD       Z6, Z6, Z6
+	VPBROADCASTD 12(BX), Z8
+	VPSLLD       $0x0d, Z8, Z8
+	VPSUBD       Z8, Z6, Z7
+
+codes:
+	VMOVDQU32    (R12), Z9
+	VMOVDQU32    64(R12), Z10
+	VPBROADCASTD (R9), Z8
+	VPDPBUSD     Z8, Z9, Z0
+	VPDPBUSD     Z8, Z10, Z1
+	VPBROADCASTD (R9)(SI*1), Z8
+	VPDPBUSD     Z8, Z9, Z2
+	VPDPBUSD     Z8, Z10, Z3
+	VPBROADCASTD (R9)(SI*2), Z8
+	VPDPBUSD     Z8, Z9, Z4
+	VPDPBUSD     Z8, Z10, Z5
+	VPBROADCASTD (R10), Z8
+	VPDPBUSD     Z8, Z9, Z6
+	VPDPBUSD     Z8, Z10, Z7
+	VMOVDQU32    128(R12), Z9
+	VMOVDQU32    192(R12), Z10
+	VPBROADCASTD 4(R9), Z8
+	VPDPBUSD     Z8, Z9, Z0
+	VPDPBUSD     Z8, Z10, Z1
+	VPBROADCASTD 4(R9)(SI*1), Z8
+	VPDPBUSD     Z8, Z9, Z2
+	VPDPBUSD     Z8, Z10, Z3
+	VPBROADCASTD 4(R9)(SI*2), Z8
+	VPDPBUSD     Z8, Z9, Z4
+	VPDPBUSD     Z8, Z10, Z5
+	VPBROADCASTD 4(R10), Z8
+	VPDPBUSD     Z8, Z9, Z6
+	VPDPBUSD     Z8, Z10, Z7
+	VMOVDQU32    256(R12), Z9
+	VMOVDQU32    320(R12), Z10
+	VPBROADCASTD 8(R9), Z8
+	VPDPBUSD     Z8, Z9, Z0
+	VPDPBUSD     Z8, Z10, Z1
+	VPBROADCASTD 8(R9)(SI*1), Z8
+	VPDPBUSD     Z8, Z9, Z2
+	VPDPBUSD     Z8, Z10, Z3
+	VPBROADCASTD 8(R9)(SI*2), Z8
+	VPDPBUSD     Z8, Z9, Z4
+	VPDPBUSD     Z8, Z10, Z5
+	VPBROADCASTD 8(R10), Z8
+	VPDPBUSD     Z8, Z9, Z6
+	VPDPBUSD     Z8, Z10, Z7
+	VMOVDQU32    384(R12), Z9
+	VMOVDQU32    448(R12), Z10
+	VPBROADCASTD 12(R9), Z8
+	VPDPBUSD     Z8, Z9, Z0
+	VPDPBUSD     Z8, Z10, Z1
+	VPBROADCASTD 12(R9)(SI*1), Z8
+	VPDPBUSD     Z8, Z9, Z2
+	VPDPBUSD     Z8, Z10, Z3
+	VPBROADCASTD 12(R9)(SI*2), Z8
+	VPDPBUSD     Z8, Z9, Z4
+	VPDPBUSD     Z8, Z10, Z5
+	VPBROADCASTD 12(R10), Z8
+	VPDPBUSD     Z8, Z9, Z6
+	VPDPBUSD     Z8, Z10, Z7
+	ADDQ         $0x00000200, R12
+	ADDQ         $0x10, R9
+	ADDQ         $0x10, R10
+	SUBQ         $0x10, R13
+	JNZ          codes
+	VPSLLD       $0x07, Z0, Z0
+	VPADDD       Z0, Z1, Z1
+	VMOVDQU32    Z1, (AX)
+	VPSLLD       $0x07, Z2, Z2
+	VPADDD       Z2, Z3, Z3
+	VMOVDQU32    Z3, 64(AX)
+	VPSLLD       $0x07, Z4, Z4
+	VPADDD       Z4, Z5, Z5
+	VMOVDQU32    Z5, 128(AX)
+	VPSLLD       $0x07, Z6, Z6
+	VPADDD       Z6, Z7, Z7
+	VMOVDQU32    Z7, 192(AX)
+	ADDQ         $0x00000100, AX
+	ADDQ         $0x10, BX
+	IMUL3Q       $0x00000004, SI, R9
+	ADDQ         R9, DX
+	DECQ         DI
+	JNZ          tile
+	VZEROUPPER
+	RET
+
+// func codePanel1(dst *int32, panel *uint8, rows *int8, sums *int32, stride int, tiles int, n int)
+// Requires: AVX, AVX512F, AVX512VNNI
+TEXT ·codePanel1(SB), NOSPLIT, $0-56
+	MOVQ dst+0(FP), AX
+	MOVQ panel+8(FP), CX
+	MOVQ rows+16(FP), DX
+	MOVQ sums+24(FP), BX
+	MOVQ stride+32(FP), SI
+	MOVQ tiles+40(FP), DI
+	MOVQ n+48(FP), R8
+	LEAQ (SI)(SI*2), R9
+
+tile:
+	MOVQ         DX, R9
+	MOVQ         CX, R10
+	MOVQ         R8, R11
+	VPXORD       Z0, Z0, Z0
+	VPBROADCASTD (BX), Z2
+	VPSLLD       $0x0d, Z2, Z2
+	VPSUBD       Z2, Z0, Z1
+
+codes:
+	VMOVDQU32    (R10), Z3
+	VMOVDQU32    64(R10), Z4
+	VPBROADCASTD (R9), Z2
+	VPDPBUSD     Z2, Z3, Z0
+	VPDPBUSD     Z2, Z4, Z1
+	VMOVDQU32    128(R10), Z3
+	VMOVDQU32    192(R10), Z4
+	VPBROADCASTD 4(R9), Z2
+	VPDPBUSD     Z2, Z3, Z0
+	VPDPBUSD     Z2, Z4, Z1
+	VMOVDQU32    256(R10), Z3
+	VMOVDQU32    320(R10), Z4
+	VPBROADCASTD 8(R9), Z2
+	VPDPBUSD     Z2, Z3, Z0
+	VPDPBUSD     Z2, Z4, Z1
+	VMOVDQU32    384(R10), Z3
+	VMOVDQU32    448(R10), Z4
+	VPBROADCASTD 12(R9), Z2
+	VPDPBUSD     Z2, Z3, Z0
+	VPDPBUSD     Z2, Z4, Z1
+	ADDQ         $0x00000200, R10
+	ADDQ         $0x10, R9
+	SUBQ         $0x10, R11
+	JNZ          codes
+	VPSLLD       $0x07, Z0, Z0
+	VPADDD       Z0, Z1, Z1
+	VMOVDQU32    Z1, (AX)
+	ADDQ         $0x00000040, AX
+	ADDQ         $0x04, BX
+	IMUL3Q       $0x00000001, SI, R9
+	ADDQ         R9, DX
+	DECQ         DI
+	JNZ          tile
+	VZEROUPPER
+	RET
+
+// func codePanelSelect(hits *uint32, sums *int32, scale *float32, err *float32, offset *float32, bound *float32, n int) int
+// Requires: AVX, AVX512F
+TEXT ·codePanelSelect(SB), NOSPLIT, $0-64
+	MOVQ    hits+0(FP), AX
+	MOVQ    sums+8(FP), CX
+	MOVQ    scale+16(FP), DX
+	MOVQ    err+24(FP), BX
+	MOVQ    offset+32(FP), SI
+	MOVQ    bound+40(FP), DI
+	MOVQ    n+48(FP), R8
+	MOVQ    AX, R9
+	XORQ    R10, R10
+	XORQ    R11, R11
+	VMOVUPS (DI), Z0
+	VMOVUPS 64(DI), Z1
+	VMOVUPS 128(DI), Z2
+	VMOVUPS 192(DI), Z3
+
+row:
+	VCVTDQ2PS   (CX), Z4
+	VMULPS      Z0, Z4, Z4
+	VADDPS      Z1, Z4, Z4
+	VMULPS.BCST (DX)(R11*4), Z4, Z4
+	VMULPS.BCST (BX)(R11*4), Z2, Z5
+	VADDPS      Z5, Z4, Z4
+	VADDPS.BCST (SI)(R11*4), Z4, Z4
+	VCMPPS      $0x15, Z3, Z4, K1
+	KMOVW       K1, DI
+	TESTL       DI, DI
+	JZ          next
+
+hit:
+	BSFL DI, R12
+	ADDQ R10, R12
+	MOVL R12, (R9)
+	ADDQ $0x04, R9
+	LEAL -1(DI), R12
+	ANDL R12, DI
+	JNZ  hit
+
+next:
+	ADDQ $0x40, CX
+	ADDQ $0x10, R10
+	INCQ R11
+	CMPQ R11, R8
+	JNE  row
+	SUBQ AX, R9
+	SHRQ $0x02, R9
+	MOVQ R9, ret+56(FP)
+	VZEROUPPER
+	RET
+
+// func PanelArgMax(best []float32, at []uint32, scores []float32, bias []float32, n int, first uint32)
+// Requires: AVX, AVX512F
+TEXT ·PanelArgMax(SB), NOSPLIT, $0-108
+	MOVQ         best_base+0(FP), AX
+	MOVQ         at_base+24(FP), CX
+	MOVQ         scores_base+48(FP), DX
+	MOVQ         bias_base+72(FP), BX
+	MOVQ         n+96(FP), SI
+	VMOVUPS      (AX), Z0
+	VMOVUPS      (CX), Z2
+	VMOVUPS      64(AX), Z1
+	VMOVUPS      64(CX), Z3
+	VBROADCASTSS first+104(FP), Z4
+	MOVL         $0x00000001, DI
+	VMOVD        DI, X5
+	VPBROADCASTD X5, Z5
+
+row:
+	VBROADCASTSS (BX), Z6
+	VADDPS       (DX), Z6, Z7
+	VCMPPS       $0x1e, Z0, Z7, K1
+	VMOVAPS      Z7, K1, Z0
+	VMOVDQA32    Z4, K1, Z2
+	VADDPS       64(DX), Z6, Z7
+	VCMPPS       $0x1e, Z1, Z7, K1
+	VMOVAPS      Z7, K1, Z1
+	VMOVDQA32    Z4, K1, Z3
+	VPADDD       Z5, Z4, Z4
+	ADDQ         $0x04, BX
+	ADDQ         $0x00000080, DX
+	DECQ         SI
+	JNZ          row
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z2, (CX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z3, 64(CX)
+	VZEROUPPER
+	RET
+
+// func FastScan(sums []uint16, codes []byte, table []byte, groups int, blocks int)
+// Requires: AVX, AVX2, AVX512BW, AVX512F
+TEXT ·FastScan(SB), NOSPLIT, $0-88
+	MOVQ         sums_base+0(FP), AX
+	MOVQ         codes_base+24(FP), CX
+	MOVQ         table_base+48(FP), DX
+	MOVQ         groups+72(FP), BX
+	MOVQ         blocks+80(FP), SI
+	MOVL         $0x0f0f0f0f, DI
+	VMOVD        DI, X0
+	VPBROADCASTD X0, Z0
+
+block:
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	MOVQ   DX, R8
+	MOVQ   BX, DI
+	SUBQ   $0x10, DI
+	JL     rest
+
+many:
+	VMOVDQU32 (CX), Z2
+	VMOVDQU32 (R8), Z1
+	VPSRLW    $0x04, Z2, Z5
+	VPANDD    Z0, Z2, Z2
+	VPANDD    Z0, Z5, Z5
+	VPSHUFB   Z2, Z1, Z2
+	VPADDW    Z2, Z3, Z3
+	VPSRLW    $0x08, Z2, Z2
+	VPADDW    Z2, Z4, Z4
+	VPSHUFB   Z5, Z1, Z5
+	VPADDW    Z5, Z6, Z6
+	VPSRLW    $0x08, Z5, Z5
+	VPADDW    Z5, Z7, Z7
+	VMOVDQU32 64(CX), Z2
+	VMOVDQU32 64(R8), Z1
+	VPSRLW    $0x04, Z2, Z5
+	VPANDD    Z0, Z2, Z2
+	VPANDD    Z0, Z5, Z5
+	VPSHUFB   Z2, Z1, Z2
+	VPADDW    Z2, Z3, Z3
+	VPSRLW    $0x08, Z2, Z2
+	VPADDW    Z2, Z4, Z4
+	VPSHUFB   Z5, Z1, Z5
+	VPADDW    Z5, Z6, Z6
+	VPSRLW    $0x08, Z5, Z5
+	VPADDW    Z5, Z7, Z7
+	VMOVDQU32 128(CX), Z2
+	VMOVDQU32 128(R8), Z1
+	VPSRLW    $0x04, Z2, Z5
+	VPANDD    Z0, Z2, Z2
+	VPANDD    Z0, Z5, Z5
+	VPSHUFB   Z2, Z1, Z2
+	VPADDW    Z2, Z3, Z3
+	VPSRLW    $0x08, Z2, Z2
+	VPADDW    Z2, Z4, Z4
+	VPSHUFB   Z5, Z1, Z5
+	VPADDW    Z5, Z6, Z6
+	VPSRLW    $0x08, Z5, Z5
+	VPADDW    Z5, Z7, Z7
+	VMOVDQU32 192(CX), Z2
+	VMOVDQU32 192(R8), Z1
+	VPSRLW    $0x04, Z2, Z5
+	VPANDD    Z0, Z2, Z2
+	VPANDD    Z0, Z5, Z5
+	VPSHUFB   Z2, Z1, Z2
+	VPADDW    Z2, Z3, Z3
+	VPSRLW    $0x08, Z2, Z2
+	VPADDW    Z2, Z4, Z4
+	VPSHUFB   Z5, Z1, Z5
+	VPADDW    Z5, Z6, Z6
+	VPSRLW    $0x08, Z5, Z5
+	VPADDW    Z5, Z7, Z7
+	ADDQ      $0x00000100, CX
+	ADDQ      $0x00000100, R8
+	SUBQ      $0x10, DI
+	JGE       many
+
+rest:
+	ADDQ $0x10, DI
+	JZ   sum
+
+groups:
+	VMOVDQU32 (CX), Z2
+	VMOVDQU32 (R8), Z1
+	VPSRLW    $0x04, Z2, Z5
+	VPANDD    Z0, Z2, Z2
+	VPANDD    Z0, Z5, Z5
+	VPSHUFB   Z2, Z1, Z2
+	VPADDW    Z2, Z3, Z3
+	VPSRLW    $0x08, Z2, Z2
+	VPADDW    Z2, Z4, Z4
+	VPSHUFB   Z5, Z1, Z5
+	VPADDW    Z5, Z6, Z6
+	VPSRLW    $0x08, Z5, Z5
+	VPADDW    Z5, Z7, Z7
+	ADDQ      $0x40, CX
+	ADDQ      $0x40, R8
+	SUBQ      $0x04, DI
+	JNZ       groups
+
+sum:
+	VPSLLW        $0x08, Z4, Z2
+	VPSUBW        Z2, Z3, Z3
+	VEXTRACTI64X4 $0x01, Z3, Y2
+	VPADDW        Y2, Y3, Y3
+	VEXTRACTI128  $0x01, Y3, X2
+	VPADDW        X2, X3, X3
+	VEXTRACTI64X4 $0x01, Z4, Y2
+	VPADDW        Y2, Y4, Y4
+	VEXTRACTI128  $0x01, Y4, X2
+	VPADDW        X2, X4, X4
+	VPUNPCKLWD    X4, X3, X2
+	VMOVDQU       X2, (AX)
+	VPUNPCKHWD    X4, X3, X2
+	VMOVDQU       X2, 16(AX)
+	VPSLLW        $0x08, Z7, Z5
+	VPSUBW        Z5, Z6, Z6
+	VEXTRACTI64X4 $0x01, Z6, Y5
+	VPADDW        Y5, Y6, Y6
+	VEXTRACTI128  $0x01, Y6, X5
+	VPADDW        X5, X6, X6
+	VEXTRACTI64X4 $0x01, Z7, Y5
+	VPADDW        Y5, Y7, Y7
+	VEXTRACTI128  $0x01, Y7, X5
+	VPADDW        X5, X7, X7
+	VPUNPCKLWD    X7, X6, X5
+	VMOVDQU       X5, 32(AX)
+	VPUNPCKHWD    X7, X6, X5
+	VMOVDQU       X5, 48(AX)
+	ADDQ          $0x40, AX
+	DECQ          SI
+	JNZ           block
+	VZEROUPPER
+	RET
+
+// func FastSelect(hits []uint32, sums []uint16, mul []float32, add []float32, scale float32, shift float32, limit float32, n int) int
+// Requires: AVX, AVX512F, POPCNT
+TEXT ·FastSelect(SB), NOSPLIT, $0-128
+	MOVQ         hits_base+0(FP), AX
+	MOVQ         sums_base+24(FP), CX
+	MOVQ         mul_base+48(FP), DX
+	MOVQ         add_base+72(FP), BX
+	MOVQ         n+112(FP), SI
+	VBROADCASTSS scale+96(FP), Z0
+	VBROADCASTSS shift+100(FP), Z1
+	VBROADCASTSS limit+104(FP), Z2
+	MOVQ         AX, DI
+	XORQ         R8, R8
+	VMOVDQU32    ascending<>+0(SB), Z4
+	MOVL         $0x00000010, R9
+	VPBROADCASTD R9, Z5
+
+rows:
+	VPMOVZXWD     (CX)(R8*2), Z3
+	VCVTDQ2PS     Z3, Z3
+	VFMADD213PS   Z1, Z0, Z3
+	VMOVUPS       (DX)(R8*4), Z6
+	VFMADD213PS   (BX)(R8*4), Z6, Z3
+	VCMPPS        $0x1d, Z2, Z3, K1
+	KMOVW         K1, R9
+	TESTL         R9, R9
+	JZ            next
+	VPCOMPRESSD.Z Z4, K1, Z3
+	VMOVDQU32     Z3, (DI)
+	POPCNTL       R9, R9
+	LEAQ          (DI)(R9*4), DI
+
+next:
+	VPADDD Z5, Z4, Z4
+	ADDQ   $0x10, R8
+	CMPQ   R8, SI
+	JL     rows
+	SUBQ   AX, DI
+	SHRQ   $0x02, DI
+	MOVQ   DI, ret+120(FP)
+	VZEROUPPER
+	RET
+
+DATA ascending<>+0(SB)/4, $0x00000000
+DATA ascending<>+4(SB)/4, $0x00000001
+DATA ascending<>+8(SB)/4, $0x00000002
+DATA ascending<>+12(SB)/4, $0x00000003
+DATA ascending<>+16(SB)/4, $0x00000004
+DATA ascending<>+20(SB)/4, $0x00000005
+DATA ascending<>+24(SB)/4, $0x00000006
+DATA ascending<>+28(SB)/4, $0x00000007
+DATA ascending<>+32(SB)/4, $0x00000008
+DATA ascending<>+36(SB)/4, $0x00000009
+DATA ascending<>+40(SB)/4, $0x0000000a
+DATA ascending<>+44(SB)/4, $0x0000000b
+DATA ascending<>+48(SB)/4, $0x0000000c
+DATA ascending<>+52(SB)/4, $0x0000000d
+DATA ascending<>+56(SB)/4, $0x0000000e
+DATA ascending<>+60(SB)/4, $0x0000000f
+GLOBL ascending<>(SB), RODATA|NOPTR, $64
+
+// func Prefetch(v []float32)
+// Requires: MMX+
+TEXT ·Prefetch(SB), NOSPLIT, $0-24
+	MOVQ v_base+0(FP), AX
+	MOVQ v_len+8(FP), CX
+
+line:
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	SUBQ       $0x10, CX
+	JG         line
+	RET

@@ -133,3 +133,73 @@ func panelSumTail(level2 *float32, p *float32, rows *float32, stride int, n int,
 //
 //go:noescape
 func panelWiden(sum *float64, d int, level2 *float32, vectors int)
+
+// codeDot does n codes of four times fours rows, prefetching so many bytes ahead of the first row.
+//
+//go:noescape
+func codeDot(dst *int32, query *int16, rows *int8, stride int, fours int, n int, ahead int)
+
+// codeDotLong does n codes of each of count rows, prefetching so many bytes ahead.
+//
+//go:noescape
+func codeDotLong(dst *int32, query *int16, rows *int8, stride int, count int, n int, ahead int)
+
+// codeSelect is kernel.CodeSelect for n rows, whole vectors of them.
+//
+//go:noescape
+func codeSelect(hits *uint32, sums *int32, scale *float32, err *float32, offset *float32, bound *float32, n int) int
+
+// largest is purego.Largest of n components, whole vectors of them.
+//
+//go:noescape
+func largest(row *float32, n int) uint32
+
+// quantise is purego.Quantise of n components, whole vectors of them.
+//
+//go:noescape
+func quantise(codes *int8, left *float32, row *float32, scale float32, n int)
+
+// decode is purego.Decode of n components, whole vectors of them.
+//
+//go:noescape
+func decode(dst *float32, codes *int8, scale float32, n int)
+
+// codePanel12 does tiles of 12 rows of n codes.
+//
+//go:noescape
+func codePanel12(dst *int32, panel *uint8, rows *int8, sums *int32, stride int, tiles int, n int)
+
+// codePanel4 does tiles of 4 rows of n codes.
+//
+//go:noescape
+func codePanel4(dst *int32, panel *uint8, rows *int8, sums *int32, stride int, tiles int, n int)
+
+// codePanel1 does tiles of 1 rows of n codes.
+//
+//go:noescape
+func codePanel1(dst *int32, panel *uint8, rows *int8, sums *int32, stride int, tiles int, n int)
+
+// codePanelSelect is kernel.CodePanelSelect for n rows.
+//
+//go:noescape
+func codePanelSelect(hits *uint32, sums *int32, scale *float32, err *float32, offset *float32, bound *float32, n int) int
+
+// PanelArgMax is kernel.PanelArgMax.
+//
+//go:noescape
+func PanelArgMax(best []float32, at []uint32, scores []float32, bias []float32, n int, first uint32)
+
+// FastScan is kernel.FastScan.
+//
+//go:noescape
+func FastScan(sums []uint16, codes []byte, table []byte, groups int, blocks int)
+
+// FastSelect is kernel.FastSelect.
+//
+//go:noescape
+func FastSelect(hits []uint32, sums []uint16, mul []float32, add []float32, scale float32, shift float32, limit float32, n int) int
+
+// Prefetch is kernel.Prefetch.
+//
+//go:noescape
+func Prefetch(v []float32)

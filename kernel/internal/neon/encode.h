@@ -43,3 +43,37 @@
 #define FCVTN(n, d) WORD $(0x0E616800 | (n)<<5 | (d))
 // fcvtn2 v{d}.4s, v{n}.2d
 #define FCVTN2(n, d) WORD $(0x4E616800 | (n)<<5 | (d))
+// fcmgt v{d}.4s, v{n}.4s, v{m}.4s
+#define FCMGT_4S(m, n, d) WORD $(0x6EA0E400 | (m)<<16 | (n)<<5 | (d))
+// fdiv v{d}.4s, v{n}.4s, v{m}.4s
+#define FDIV_4S(m, n, d) WORD $(0x6E20FC00 | (m)<<16 | (n)<<5 | (d))
+// fcvtns v{d}.4s, v{n}.4s
+#define FCVTNS_4S(n, d) WORD $(0x4E21A800 | (n)<<5 | (d))
+// scvtf v{d}.4s, v{n}.4s
+#define SCVTF_4S(n, d) WORD $(0x4E21D800 | (n)<<5 | (d))
+// sxtl v{d}.8h, v{n}.8b
+#define SXTL_8H(n, d) WORD $(0x0F08A400 | (n)<<5 | (d))
+// sxtl2 v{d}.8h, v{n}.16b
+#define SXTL2_8H(n, d) WORD $(0x4F08A400 | (n)<<5 | (d))
+// sxtl v{d}.4s, v{n}.4h
+#define SXTL_4S(n, d) WORD $(0x0F10A400 | (n)<<5 | (d))
+// sxtl2 v{d}.4s, v{n}.8h
+#define SXTL2_4S(n, d) WORD $(0x4F10A400 | (n)<<5 | (d))
+// smlal v{d}.4s, v{n}.4h, v{m}.4h
+#define SMLAL_4S(m, n, d) WORD $(0x0E608000 | (m)<<16 | (n)<<5 | (d))
+// smlal2 v{d}.4s, v{n}.8h, v{m}.8h
+#define SMLAL2_4S(m, n, d) WORD $(0x4E608000 | (m)<<16 | (n)<<5 | (d))
+// umax v{d}.4s, v{n}.4s, v{m}.4s
+#define UMAX_4S(m, n, d) WORD $(0x6EA06400 | (m)<<16 | (n)<<5 | (d))
+// umaxv s{d}, v{n}.4s
+#define UMAXV_4S(n, d) WORD $(0x6EB0A800 | (n)<<5 | (d))
+// xtn v{d}.4h, v{n}.4s
+#define XTN_4H(n, d) WORD $(0x0E612800 | (n)<<5 | (d))
+// xtn2 v{d}.8h, v{n}.4s
+#define XTN2_8H(n, d) WORD $(0x4E612800 | (n)<<5 | (d))
+// xtn v{d}.8b, v{n}.8h
+#define XTN_8B(n, d) WORD $(0x0E212800 | (n)<<5 | (d))
+// xtn2 v{d}.16b, v{n}.8h
+#define XTN2_16B(n, d) WORD $(0x4E212800 | (n)<<5 | (d))
+// ucvtf v{d}.4s, v{n}.4s
+#define UCVTF_4S(n, d) WORD $(0x6E21D800 | (n)<<5 | (d))

@@ -14,7 +14,7 @@ import (
 )
 
 var (
-	comment = regexp.MustCompile(`^// (f.*\{d\}.*)$`)
+	comment = regexp.MustCompile(`^// ([a-z].*\{d\}.*)$`)
 	define  = regexp.MustCompile(`^#define (\w+)\(([^)]*)\) WORD \$\(0x([0-9A-F]{8}) \| (.*)\)$`)
 	term    = regexp.MustCompile(`^(?:\((\w)\)|\(\((\w)\)&1\)|\(\((\w)\)>>1\))(?:<<(\d+))?$`)
 )

@@ -123,3 +123,15 @@ func PanelWeightedSum(sum []float64, p, rows []float32, stride, n, d int) {
 		}
 	}
 }
+
+// PanelArgMax is kernel.PanelArgMax.
+func PanelArgMax(best []float32, at []uint32, scores, bias []float32, n int, first uint32) {
+	m, a := (*[Width]float32)(best), (*[Width]uint32)(at)
+	for i, b := range bias[:n] {
+		for j, s := range (*[Width]float32)(scores[i*Width:]) {
+			if s += b; s > m[j] {
+				m[j], a[j] = s, first+uint32(i)
+			}
+		}
+	}
+}

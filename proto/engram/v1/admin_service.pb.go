@@ -149,7 +149,22 @@ type ServerStats struct {
 	// The last snapshot that was completed or restored; unset if there is none.
 	LastSnapshot *SnapshotInfo `protobuf:"bytes,10,opt,name=last_snapshot,json=lastSnapshot,proto3" json:"last_snapshot,omitempty"`
 	// What turns text into vectors; unset if nothing does.
-	Embedder      *Embedder `protobuf:"bytes,11,opt,name=embedder,proto3" json:"embedder,omitempty"`
+	Embedder *Embedder `protobuf:"bytes,11,opt,name=embedder,proto3" json:"embedder,omitempty"`
+	// What namespaces get that are made without a durability.
+	DefaultDurability Durability `protobuf:"varint,12,opt,name=default_durability,json=defaultDurability,proto3,enum=engram.v1.Durability" json:"default_durability,omitempty"`
+	// How many namespaces are DURABILITY_SYNC.
+	SyncNamespaces uint64 `protobuf:"varint,13,opt,name=sync_namespaces,json=syncNamespaces,proto3" json:"sync_namespaces,omitempty"`
+	// How many namespaces are DURABILITY_INTERVAL.
+	IntervalNamespaces uint64 `protobuf:"varint,14,opt,name=interval_namespaces,json=intervalNamespaces,proto3" json:"interval_namespaces,omitempty"`
+	// How many namespaces are DURABILITY_NONE.
+	NoneNamespaces uint64 `protobuf:"varint,15,opt,name=none_namespaces,json=noneNamespaces,proto3" json:"none_namespaces,omitempty"`
+	// Why writes are refused with Unavailable until the server is started again;
+	// empty if they aren't. Reads go on.
+	ReadOnlyReason string `protobuf:"bytes,16,opt,name=read_only_reason,json=readOnlyReason,proto3" json:"read_only_reason,omitempty"`
+	// The journal of the data directory; unset if there is none.
+	Journal *JournalStats `protobuf:"bytes,17,opt,name=journal,proto3" json:"journal,omitempty"`
+	// What concurrent reads of large namespaces shared; unset if sharing is off.
+	SharedScan    *SharedScanStats `protobuf:"bytes,18,opt,name=shared_scan,json=sharedScan,proto3" json:"shared_scan,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -261,6 +276,178 @@ func (x *ServerStats) GetEmbedder() *Embedder {
 	return nil
 }
 
+func (x *ServerStats) GetDefaultDurability() Durability {
+	if x != nil {
+		return x.DefaultDurability
+	}
+	return Durability_DURABILITY_UNSPECIFIED
+}
+
+func (x *ServerStats) GetSyncNamespaces() uint64 {
+	if x != nil {
+		return x.SyncNamespaces
+	}
+	return 0
+}
+
+func (x *ServerStats) GetIntervalNamespaces() uint64 {
+	if x != nil {
+		return x.IntervalNamespaces
+	}
+	return 0
+}
+
+func (x *ServerStats) GetNoneNamespaces() uint64 {
+	if x != nil {
+		return x.NoneNamespaces
+	}
+	return 0
+}
+
+func (x *ServerStats) GetReadOnlyReason() string {
+	if x != nil {
+		return x.ReadOnlyReason
+	}
+	return ""
+}
+
+func (x *ServerStats) GetJournal() *JournalStats {
+	if x != nil {
+		return x.Journal
+	}
+	return nil
+}
+
+func (x *ServerStats) GetSharedScan() *SharedScanStats {
+	if x != nil {
+		return x.SharedScan
+	}
+	return nil
+}
+
+// Concurrent calls of Retrieve and Attend on one large namespace ride one pass over its
+// vectors. reads over passes is the company that a read had on average: 1 where each came
+// alone.
+type SharedScanStats struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Calls that rode in passes since the start, those that were cancelled among them.
+	// Calls on small namespaces, of many queries, or whose filter leaves few records don't.
+	Reads uint64 `protobuf:"varint,1,opt,name=reads,proto3" json:"reads,omitempty"`
+	// Passes over a namespace's vectors that these calls took together since the start, in
+	// parts of a whole one.
+	Passes float64 `protobuf:"fixed64,2,opt,name=passes,proto3" json:"passes,omitempty"`
+	// Calls that ride now.
+	Riding        uint64 `protobuf:"varint,3,opt,name=riding,proto3" json:"riding,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SharedScanStats) Reset() {
+	*x = SharedScanStats{}
+	mi := &file_engram_v1_admin_service_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SharedScanStats) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SharedScanStats) ProtoMessage() {}
+
+func (x *SharedScanStats) ProtoReflect() protoreflect.Message {
+	mi := &file_engram_v1_admin_service_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SharedScanStats.ProtoReflect.Descriptor instead.
+func (*SharedScanStats) Descriptor() ([]byte, []int) {
+	return file_engram_v1_admin_service_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *SharedScanStats) GetReads() uint64 {
+	if x != nil {
+		return x.Reads
+	}
+	return 0
+}
+
+func (x *SharedScanStats) GetPasses() float64 {
+	if x != nil {
+		return x.Passes
+	}
+	return 0
+}
+
+func (x *SharedScanStats) GetRiding() uint64 {
+	if x != nil {
+		return x.Riding
+	}
+	return 0
+}
+
+// The journal, which holds every mutation since the older of the snapshots kept.
+type JournalStats struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many files it lies in.
+	Segments uint64 `protobuf:"varint,1,opt,name=segments,proto3" json:"segments,omitempty"`
+	// Bytes of mutations in them; files may be larger, as room is taken ahead.
+	Bytes         uint64 `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JournalStats) Reset() {
+	*x = JournalStats{}
+	mi := &file_engram_v1_admin_service_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JournalStats) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JournalStats) ProtoMessage() {}
+
+func (x *JournalStats) ProtoReflect() protoreflect.Message {
+	mi := &file_engram_v1_admin_service_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JournalStats.ProtoReflect.Descriptor instead.
+func (*JournalStats) Descriptor() ([]byte, []int) {
+	return file_engram_v1_admin_service_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *JournalStats) GetSegments() uint64 {
+	if x != nil {
+		return x.Segments
+	}
+	return 0
+}
+
+func (x *JournalStats) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
 // One namespace's counts and sizes. Bytes are those taken from memory, room for
 // growth included.
 type NamespaceStats struct {
@@ -278,14 +465,16 @@ type NamespaceStats struct {
 	// Bytes of fixed columns: times, versions, lengths, the table of ids.
 	RowBytes uint64 `protobuf:"varint,6,opt,name=row_bytes,json=rowBytes,proto3" json:"row_bytes,omitempty"`
 	// Bytes of secondary indexes.
-	IndexBytes    uint64 `protobuf:"varint,7,opt,name=index_bytes,json=indexBytes,proto3" json:"index_bytes,omitempty"`
+	IndexBytes uint64 `protobuf:"varint,7,opt,name=index_bytes,json=indexBytes,proto3" json:"index_bytes,omitempty"`
+	// The index of a namespace with a recall. Unset if it has none.
+	Ivf           *IVFStats `protobuf:"bytes,8,opt,name=ivf,proto3" json:"ivf,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *NamespaceStats) Reset() {
 	*x = NamespaceStats{}
-	mi := &file_engram_v1_admin_service_proto_msgTypes[3]
+	mi := &file_engram_v1_admin_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -297,7 +486,7 @@ func (x *NamespaceStats) String() string {
 func (*NamespaceStats) ProtoMessage() {}
 
 func (x *NamespaceStats) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_admin_service_proto_msgTypes[3]
+	mi := &file_engram_v1_admin_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -310,7 +499,7 @@ func (x *NamespaceStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespaceStats.ProtoReflect.Descriptor instead.
 func (*NamespaceStats) Descriptor() ([]byte, []int) {
-	return file_engram_v1_admin_service_proto_rawDescGZIP(), []int{3}
+	return file_engram_v1_admin_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *NamespaceStats) GetNamespace() *Namespace {
@@ -362,6 +551,223 @@ func (x *NamespaceStats) GetIndexBytes() uint64 {
 	return 0
 }
 
+func (x *NamespaceStats) GetIvf() *IVFStats {
+	if x != nil {
+		return x.Ivf
+	}
+	return nil
+}
+
+// An inverted file: records in lists, each around a centroid.
+type IVFStats struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many lists.
+	Lists uint64 `protobuf:"varint,1,opt,name=lists,proto3" json:"lists,omitempty"`
+	// Rows in them.
+	Rows uint64 `protobuf:"varint,2,opt,name=rows,proto3" json:"rows,omitempty"`
+	// Rows that are in none yet, and that each search scores.
+	UncoveredRows uint64 `protobuf:"varint,3,opt,name=uncovered_rows,json=uncoveredRows,proto3" json:"uncovered_rows,omitempty"`
+	// Bytes of codes and references.
+	Bytes uint64 `protobuf:"varint,4,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// True if it is calibrated by stored keys, for want of queries.
+	CalibratedByKeys bool `protobuf:"varint,5,opt,name=calibrated_by_keys,json=calibratedByKeys,proto3" json:"calibrated_by_keys,omitempty"`
+	// What was measured: for several top_k, the recall by the lists looked into.
+	Curves        []*CalibrationCurve `protobuf:"bytes,6,rep,name=curves,proto3" json:"curves,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IVFStats) Reset() {
+	*x = IVFStats{}
+	mi := &file_engram_v1_admin_service_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IVFStats) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IVFStats) ProtoMessage() {}
+
+func (x *IVFStats) ProtoReflect() protoreflect.Message {
+	mi := &file_engram_v1_admin_service_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IVFStats.ProtoReflect.Descriptor instead.
+func (*IVFStats) Descriptor() ([]byte, []int) {
+	return file_engram_v1_admin_service_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *IVFStats) GetLists() uint64 {
+	if x != nil {
+		return x.Lists
+	}
+	return 0
+}
+
+func (x *IVFStats) GetRows() uint64 {
+	if x != nil {
+		return x.Rows
+	}
+	return 0
+}
+
+func (x *IVFStats) GetUncoveredRows() uint64 {
+	if x != nil {
+		return x.UncoveredRows
+	}
+	return 0
+}
+
+func (x *IVFStats) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *IVFStats) GetCalibratedByKeys() bool {
+	if x != nil {
+		return x.CalibratedByKeys
+	}
+	return false
+}
+
+func (x *IVFStats) GetCurves() []*CalibrationCurve {
+	if x != nil {
+		return x.Curves
+	}
+	return nil
+}
+
+// Recall by effort, for one top_k.
+type CalibrationCurve struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The top_k.
+	TopK uint32 `protobuf:"varint,1,opt,name=top_k,json=topK,proto3" json:"top_k,omitempty"`
+	// By rising numbers of lists.
+	Points        []*CalibrationPoint `protobuf:"bytes,2,rep,name=points,proto3" json:"points,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CalibrationCurve) Reset() {
+	*x = CalibrationCurve{}
+	mi := &file_engram_v1_admin_service_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CalibrationCurve) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CalibrationCurve) ProtoMessage() {}
+
+func (x *CalibrationCurve) ProtoReflect() protoreflect.Message {
+	mi := &file_engram_v1_admin_service_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CalibrationCurve.ProtoReflect.Descriptor instead.
+func (*CalibrationCurve) Descriptor() ([]byte, []int) {
+	return file_engram_v1_admin_service_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *CalibrationCurve) GetTopK() uint32 {
+	if x != nil {
+		return x.TopK
+	}
+	return 0
+}
+
+func (x *CalibrationCurve) GetPoints() []*CalibrationPoint {
+	if x != nil {
+		return x.Points
+	}
+	return nil
+}
+
+// One measurement.
+type CalibrationPoint struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Lists looked into.
+	Probes uint32 `protobuf:"varint,1,opt,name=probes,proto3" json:"probes,omitempty"`
+	// The share of the best records that was found, on average.
+	Recall float32 `protobuf:"fixed32,2,opt,name=recall,proto3" json:"recall,omitempty"`
+	// The standard error of that.
+	Error         float32 `protobuf:"fixed32,3,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CalibrationPoint) Reset() {
+	*x = CalibrationPoint{}
+	mi := &file_engram_v1_admin_service_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CalibrationPoint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CalibrationPoint) ProtoMessage() {}
+
+func (x *CalibrationPoint) ProtoReflect() protoreflect.Message {
+	mi := &file_engram_v1_admin_service_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CalibrationPoint.ProtoReflect.Descriptor instead.
+func (*CalibrationPoint) Descriptor() ([]byte, []int) {
+	return file_engram_v1_admin_service_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *CalibrationPoint) GetProbes() uint32 {
+	if x != nil {
+		return x.Probes
+	}
+	return 0
+}
+
+func (x *CalibrationPoint) GetRecall() float32 {
+	if x != nil {
+		return x.Recall
+	}
+	return 0
+}
+
+func (x *CalibrationPoint) GetError() float32 {
+	if x != nil {
+		return x.Error
+	}
+	return 0
+}
+
 // A snapshot to write.
 type SnapshotRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -371,7 +777,7 @@ type SnapshotRequest struct {
 
 func (x *SnapshotRequest) Reset() {
 	*x = SnapshotRequest{}
-	mi := &file_engram_v1_admin_service_proto_msgTypes[4]
+	mi := &file_engram_v1_admin_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -383,7 +789,7 @@ func (x *SnapshotRequest) String() string {
 func (*SnapshotRequest) ProtoMessage() {}
 
 func (x *SnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_admin_service_proto_msgTypes[4]
+	mi := &file_engram_v1_admin_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -396,7 +802,7 @@ func (x *SnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotRequest.ProtoReflect.Descriptor instead.
 func (*SnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_admin_service_proto_rawDescGZIP(), []int{4}
+	return file_engram_v1_admin_service_proto_rawDescGZIP(), []int{9}
 }
 
 // The snapshot that was written.
@@ -410,7 +816,7 @@ type SnapshotResponse struct {
 
 func (x *SnapshotResponse) Reset() {
 	*x = SnapshotResponse{}
-	mi := &file_engram_v1_admin_service_proto_msgTypes[5]
+	mi := &file_engram_v1_admin_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -422,7 +828,7 @@ func (x *SnapshotResponse) String() string {
 func (*SnapshotResponse) ProtoMessage() {}
 
 func (x *SnapshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_admin_service_proto_msgTypes[5]
+	mi := &file_engram_v1_admin_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -435,7 +841,7 @@ func (x *SnapshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotResponse.ProtoReflect.Descriptor instead.
 func (*SnapshotResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_admin_service_proto_rawDescGZIP(), []int{5}
+	return file_engram_v1_admin_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SnapshotResponse) GetSnapshot() *SnapshotInfo {
@@ -468,7 +874,7 @@ type SnapshotInfo struct {
 
 func (x *SnapshotInfo) Reset() {
 	*x = SnapshotInfo{}
-	mi := &file_engram_v1_admin_service_proto_msgTypes[6]
+	mi := &file_engram_v1_admin_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -480,7 +886,7 @@ func (x *SnapshotInfo) String() string {
 func (*SnapshotInfo) ProtoMessage() {}
 
 func (x *SnapshotInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_admin_service_proto_msgTypes[6]
+	mi := &file_engram_v1_admin_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -493,7 +899,7 @@ func (x *SnapshotInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotInfo.ProtoReflect.Descriptor instead.
 func (*SnapshotInfo) Descriptor() ([]byte, []int) {
-	return file_engram_v1_admin_service_proto_rawDescGZIP(), []int{6}
+	return file_engram_v1_admin_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SnapshotInfo) GetFile() string {
@@ -556,7 +962,7 @@ type ExportRequest struct {
 
 func (x *ExportRequest) Reset() {
 	*x = ExportRequest{}
-	mi := &file_engram_v1_admin_service_proto_msgTypes[7]
+	mi := &file_engram_v1_admin_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -568,7 +974,7 @@ func (x *ExportRequest) String() string {
 func (*ExportRequest) ProtoMessage() {}
 
 func (x *ExportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_admin_service_proto_msgTypes[7]
+	mi := &file_engram_v1_admin_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -581,7 +987,7 @@ func (x *ExportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportRequest.ProtoReflect.Descriptor instead.
 func (*ExportRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_admin_service_proto_rawDescGZIP(), []int{7}
+	return file_engram_v1_admin_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ExportRequest) GetNamespaces() []string {
@@ -602,7 +1008,7 @@ type ExportResponse struct {
 
 func (x *ExportResponse) Reset() {
 	*x = ExportResponse{}
-	mi := &file_engram_v1_admin_service_proto_msgTypes[8]
+	mi := &file_engram_v1_admin_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -614,7 +1020,7 @@ func (x *ExportResponse) String() string {
 func (*ExportResponse) ProtoMessage() {}
 
 func (x *ExportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_admin_service_proto_msgTypes[8]
+	mi := &file_engram_v1_admin_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -627,7 +1033,7 @@ func (x *ExportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportResponse.ProtoReflect.Descriptor instead.
 func (*ExportResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_admin_service_proto_rawDescGZIP(), []int{8}
+	return file_engram_v1_admin_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ExportResponse) GetItems() []*ExportItem {
@@ -644,7 +1050,8 @@ type ImportRequest struct {
 	// free.
 	Items []*ExportItem `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
 	// As in StoreRequest; only the first message's counts. A retry of an import
-	// that succeeded in the last ten minutes is answered as that one was.
+	// that succeeded in the last ten minutes is answered as that one was, unless the
+	// server was started since: then its namespaces are AlreadyExists.
 	RequestId     string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -652,7 +1059,7 @@ type ImportRequest struct {
 
 func (x *ImportRequest) Reset() {
 	*x = ImportRequest{}
-	mi := &file_engram_v1_admin_service_proto_msgTypes[9]
+	mi := &file_engram_v1_admin_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -664,7 +1071,7 @@ func (x *ImportRequest) String() string {
 func (*ImportRequest) ProtoMessage() {}
 
 func (x *ImportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_admin_service_proto_msgTypes[9]
+	mi := &file_engram_v1_admin_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -677,7 +1084,7 @@ func (x *ImportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportRequest.ProtoReflect.Descriptor instead.
 func (*ImportRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_admin_service_proto_rawDescGZIP(), []int{9}
+	return file_engram_v1_admin_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ImportRequest) GetItems() []*ExportItem {
@@ -709,7 +1116,7 @@ type ImportResponse struct {
 
 func (x *ImportResponse) Reset() {
 	*x = ImportResponse{}
-	mi := &file_engram_v1_admin_service_proto_msgTypes[10]
+	mi := &file_engram_v1_admin_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -721,7 +1128,7 @@ func (x *ImportResponse) String() string {
 func (*ImportResponse) ProtoMessage() {}
 
 func (x *ImportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_admin_service_proto_msgTypes[10]
+	mi := &file_engram_v1_admin_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -734,7 +1141,7 @@ func (x *ImportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportResponse.ProtoReflect.Descriptor instead.
 func (*ImportResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_admin_service_proto_rawDescGZIP(), []int{10}
+	return file_engram_v1_admin_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ImportResponse) GetNamespaces() uint64 {
@@ -776,7 +1183,7 @@ type ExportItem struct {
 
 func (x *ExportItem) Reset() {
 	*x = ExportItem{}
-	mi := &file_engram_v1_admin_service_proto_msgTypes[11]
+	mi := &file_engram_v1_admin_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -788,7 +1195,7 @@ func (x *ExportItem) String() string {
 func (*ExportItem) ProtoMessage() {}
 
 func (x *ExportItem) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_admin_service_proto_msgTypes[11]
+	mi := &file_engram_v1_admin_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -801,7 +1208,7 @@ func (x *ExportItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportItem.ProtoReflect.Descriptor instead.
 func (*ExportItem) Descriptor() ([]byte, []int) {
-	return file_engram_v1_admin_service_proto_rawDescGZIP(), []int{11}
+	return file_engram_v1_admin_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ExportItem) GetItem() isExportItem_Item {
@@ -893,7 +1300,7 @@ type ExportItem_Header struct {
 
 func (x *ExportItem_Header) Reset() {
 	*x = ExportItem_Header{}
-	mi := &file_engram_v1_admin_service_proto_msgTypes[12]
+	mi := &file_engram_v1_admin_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -905,7 +1312,7 @@ func (x *ExportItem_Header) String() string {
 func (*ExportItem_Header) ProtoMessage() {}
 
 func (x *ExportItem_Header) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_admin_service_proto_msgTypes[12]
+	mi := &file_engram_v1_admin_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -918,7 +1325,7 @@ func (x *ExportItem_Header) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportItem_Header.ProtoReflect.Descriptor instead.
 func (*ExportItem_Header) Descriptor() ([]byte, []int) {
-	return file_engram_v1_admin_service_proto_rawDescGZIP(), []int{11, 0}
+	return file_engram_v1_admin_service_proto_rawDescGZIP(), []int{16, 0}
 }
 
 func (x *ExportItem_Header) GetFormat() uint32 {
@@ -938,7 +1345,8 @@ func (x *ExportItem_Header) GetLsn() uint64 {
 // A namespace as it was.
 type ExportItem_NamespaceState struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Its options, create_time, record_count and LSN.
+	// Its options, create_time, record_count and LSN. Import gives one without a
+	// durability, as an older server exported it, the server's default.
 	Namespace *Namespace `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	// The LSN of its creation.
 	Created       uint64 `protobuf:"varint,2,opt,name=created,proto3" json:"created,omitempty"`
@@ -948,7 +1356,7 @@ type ExportItem_NamespaceState struct {
 
 func (x *ExportItem_NamespaceState) Reset() {
 	*x = ExportItem_NamespaceState{}
-	mi := &file_engram_v1_admin_service_proto_msgTypes[13]
+	mi := &file_engram_v1_admin_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -960,7 +1368,7 @@ func (x *ExportItem_NamespaceState) String() string {
 func (*ExportItem_NamespaceState) ProtoMessage() {}
 
 func (x *ExportItem_NamespaceState) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_admin_service_proto_msgTypes[13]
+	mi := &file_engram_v1_admin_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -973,7 +1381,7 @@ func (x *ExportItem_NamespaceState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportItem_NamespaceState.ProtoReflect.Descriptor instead.
 func (*ExportItem_NamespaceState) Descriptor() ([]byte, []int) {
-	return file_engram_v1_admin_service_proto_rawDescGZIP(), []int{11, 1}
+	return file_engram_v1_admin_service_proto_rawDescGZIP(), []int{16, 1}
 }
 
 func (x *ExportItem_NamespaceState) GetNamespace() *Namespace {
@@ -1000,14 +1408,17 @@ type ExportItem_RecordState struct {
 	// Its place in the batch that created it.
 	Place uint32 `protobuf:"varint,3,opt,name=place,proto3" json:"place,omitempty"`
 	// True if its key was made from its text.
-	KeyFromText   bool `protobuf:"varint,4,opt,name=key_from_text,json=keyFromText,proto3" json:"key_from_text,omitempty"`
+	KeyFromText bool `protobuf:"varint,4,opt,name=key_from_text,json=keyFromText,proto3" json:"key_from_text,omitempty"`
+	// How far its key is from the one that was given, if KEY_ENCODING_INT8_ONLY rounded
+	// it: the norm of the difference.
+	KeyError      float32 `protobuf:"fixed32,5,opt,name=key_error,json=keyError,proto3" json:"key_error,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ExportItem_RecordState) Reset() {
 	*x = ExportItem_RecordState{}
-	mi := &file_engram_v1_admin_service_proto_msgTypes[14]
+	mi := &file_engram_v1_admin_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1019,7 +1430,7 @@ func (x *ExportItem_RecordState) String() string {
 func (*ExportItem_RecordState) ProtoMessage() {}
 
 func (x *ExportItem_RecordState) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_admin_service_proto_msgTypes[14]
+	mi := &file_engram_v1_admin_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1032,7 +1443,7 @@ func (x *ExportItem_RecordState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportItem_RecordState.ProtoReflect.Descriptor instead.
 func (*ExportItem_RecordState) Descriptor() ([]byte, []int) {
-	return file_engram_v1_admin_service_proto_rawDescGZIP(), []int{11, 2}
+	return file_engram_v1_admin_service_proto_rawDescGZIP(), []int{16, 2}
 }
 
 func (x *ExportItem_RecordState) GetRecord() *Record {
@@ -1063,6 +1474,13 @@ func (x *ExportItem_RecordState) GetKeyFromText() bool {
 	return false
 }
 
+func (x *ExportItem_RecordState) GetKeyError() float32 {
+	if x != nil {
+		return x.KeyError
+	}
+	return 0
+}
+
 // How an export ends.
 type ExportItem_Trailer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1079,7 +1497,7 @@ type ExportItem_Trailer struct {
 
 func (x *ExportItem_Trailer) Reset() {
 	*x = ExportItem_Trailer{}
-	mi := &file_engram_v1_admin_service_proto_msgTypes[15]
+	mi := &file_engram_v1_admin_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1091,7 +1509,7 @@ func (x *ExportItem_Trailer) String() string {
 func (*ExportItem_Trailer) ProtoMessage() {}
 
 func (x *ExportItem_Trailer) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_admin_service_proto_msgTypes[15]
+	mi := &file_engram_v1_admin_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1104,7 +1522,7 @@ func (x *ExportItem_Trailer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportItem_Trailer.ProtoReflect.Descriptor instead.
 func (*ExportItem_Trailer) Descriptor() ([]byte, []int) {
-	return file_engram_v1_admin_service_proto_rawDescGZIP(), []int{11, 3}
+	return file_engram_v1_admin_service_proto_rawDescGZIP(), []int{16, 3}
 }
 
 func (x *ExportItem_Trailer) GetNamespaces() uint64 {
@@ -1141,7 +1559,7 @@ const file_engram_v1_admin_service_proto_rawDesc = "" +
 	"\x06server\x18\x01 \x01(\v2\x16.engram.v1.ServerStatsR\x06server\x129\n" +
 	"\n" +
 	"namespaces\x18\x02 \x03(\v2\x19.engram.v1.NamespaceStatsR\n" +
-	"namespaces\"\xa6\x03\n" +
+	"namespaces\"\x89\x06\n" +
 	"\vServerStats\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12'\n" +
 	"\x0finstruction_set\x18\x02 \x01(\tR\x0einstructionSet\x121\n" +
@@ -1158,7 +1576,22 @@ const file_engram_v1_admin_service_proto_rawDesc = "" +
 	"heap_bytes\x18\t \x01(\x04R\theapBytes\x12<\n" +
 	"\rlast_snapshot\x18\n" +
 	" \x01(\v2\x17.engram.v1.SnapshotInfoR\flastSnapshot\x12/\n" +
-	"\bembedder\x18\v \x01(\v2\x13.engram.v1.EmbedderR\bembedder\"\x83\x02\n" +
+	"\bembedder\x18\v \x01(\v2\x13.engram.v1.EmbedderR\bembedder\x12D\n" +
+	"\x12default_durability\x18\f \x01(\x0e2\x15.engram.v1.DurabilityR\x11defaultDurability\x12'\n" +
+	"\x0fsync_namespaces\x18\r \x01(\x04R\x0esyncNamespaces\x12/\n" +
+	"\x13interval_namespaces\x18\x0e \x01(\x04R\x12intervalNamespaces\x12'\n" +
+	"\x0fnone_namespaces\x18\x0f \x01(\x04R\x0enoneNamespaces\x12(\n" +
+	"\x10read_only_reason\x18\x10 \x01(\tR\x0ereadOnlyReason\x121\n" +
+	"\ajournal\x18\x11 \x01(\v2\x17.engram.v1.JournalStatsR\ajournal\x12;\n" +
+	"\vshared_scan\x18\x12 \x01(\v2\x1a.engram.v1.SharedScanStatsR\n" +
+	"sharedScan\"W\n" +
+	"\x0fSharedScanStats\x12\x14\n" +
+	"\x05reads\x18\x01 \x01(\x04R\x05reads\x12\x16\n" +
+	"\x06passes\x18\x02 \x01(\x01R\x06passes\x12\x16\n" +
+	"\x06riding\x18\x03 \x01(\x04R\x06riding\"@\n" +
+	"\fJournalStats\x12\x1a\n" +
+	"\bsegments\x18\x01 \x01(\x04R\bsegments\x12\x14\n" +
+	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\"\xaa\x02\n" +
 	"\x0eNamespaceStats\x122\n" +
 	"\tnamespace\x18\x01 \x01(\v2\x14.engram.v1.NamespaceR\tnamespace\x12\x1b\n" +
 	"\tdead_rows\x18\x02 \x01(\x04R\bdeadRows\x12\x1a\n" +
@@ -1167,7 +1600,22 @@ const file_engram_v1_admin_service_proto_rawDesc = "" +
 	"\rpayload_bytes\x18\x05 \x01(\x04R\fpayloadBytes\x12\x1b\n" +
 	"\trow_bytes\x18\x06 \x01(\x04R\browBytes\x12\x1f\n" +
 	"\vindex_bytes\x18\a \x01(\x04R\n" +
-	"indexBytes\"\x11\n" +
+	"indexBytes\x12%\n" +
+	"\x03ivf\x18\b \x01(\v2\x13.engram.v1.IVFStatsR\x03ivf\"\xd4\x01\n" +
+	"\bIVFStats\x12\x14\n" +
+	"\x05lists\x18\x01 \x01(\x04R\x05lists\x12\x12\n" +
+	"\x04rows\x18\x02 \x01(\x04R\x04rows\x12%\n" +
+	"\x0euncovered_rows\x18\x03 \x01(\x04R\runcoveredRows\x12\x14\n" +
+	"\x05bytes\x18\x04 \x01(\x04R\x05bytes\x12,\n" +
+	"\x12calibrated_by_keys\x18\x05 \x01(\bR\x10calibratedByKeys\x123\n" +
+	"\x06curves\x18\x06 \x03(\v2\x1b.engram.v1.CalibrationCurveR\x06curves\"\\\n" +
+	"\x10CalibrationCurve\x12\x13\n" +
+	"\x05top_k\x18\x01 \x01(\rR\x04topK\x123\n" +
+	"\x06points\x18\x02 \x03(\v2\x1b.engram.v1.CalibrationPointR\x06points\"X\n" +
+	"\x10CalibrationPoint\x12\x16\n" +
+	"\x06probes\x18\x01 \x01(\rR\x06probes\x12\x16\n" +
+	"\x06recall\x18\x02 \x01(\x02R\x06recall\x12\x14\n" +
+	"\x05error\x18\x03 \x01(\x02R\x05error\"\x11\n" +
 	"\x0fSnapshotRequest\"G\n" +
 	"\x10SnapshotResponse\x123\n" +
 	"\bsnapshot\x18\x01 \x01(\v2\x17.engram.v1.SnapshotInfoR\bsnapshot\"\xeb\x01\n" +
@@ -1196,7 +1644,7 @@ const file_engram_v1_admin_service_proto_rawDesc = "" +
 	"namespaces\x18\x01 \x01(\x04R\n" +
 	"namespaces\x12\x18\n" +
 	"\arecords\x18\x02 \x01(\x04R\arecords\x12\x10\n" +
-	"\x03lsn\x18\x03 \x01(\x04R\x03lsn\"\x8a\x05\n" +
+	"\x03lsn\x18\x03 \x01(\x04R\x03lsn\"\xa7\x05\n" +
 	"\n" +
 	"ExportItem\x126\n" +
 	"\x06header\x18\x01 \x01(\v2\x1c.engram.v1.ExportItem.HeaderH\x00R\x06header\x12D\n" +
@@ -1208,12 +1656,13 @@ const file_engram_v1_admin_service_proto_rawDesc = "" +
 	"\x03lsn\x18\x02 \x01(\x04R\x03lsn\x1a^\n" +
 	"\x0eNamespaceState\x122\n" +
 	"\tnamespace\x18\x01 \x01(\v2\x14.engram.v1.NamespaceR\tnamespace\x12\x18\n" +
-	"\acreated\x18\x02 \x01(\x04R\acreated\x1a\x8c\x01\n" +
+	"\acreated\x18\x02 \x01(\x04R\acreated\x1a\xa9\x01\n" +
 	"\vRecordState\x12)\n" +
 	"\x06record\x18\x01 \x01(\v2\x11.engram.v1.RecordR\x06record\x12\x18\n" +
 	"\acreated\x18\x02 \x01(\x04R\acreated\x12\x14\n" +
 	"\x05place\x18\x03 \x01(\rR\x05place\x12\"\n" +
-	"\rkey_from_text\x18\x04 \x01(\bR\vkeyFromText\x1a[\n" +
+	"\rkey_from_text\x18\x04 \x01(\bR\vkeyFromText\x12\x1b\n" +
+	"\tkey_error\x18\x05 \x01(\x02R\bkeyError\x1a[\n" +
 	"\aTrailer\x12\x1e\n" +
 	"\n" +
 	"namespaces\x18\x01 \x01(\x04R\n" +
@@ -1239,61 +1688,73 @@ func file_engram_v1_admin_service_proto_rawDescGZIP() []byte {
 	return file_engram_v1_admin_service_proto_rawDescData
 }
 
-var file_engram_v1_admin_service_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_engram_v1_admin_service_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_engram_v1_admin_service_proto_goTypes = []any{
 	(*StatsRequest)(nil),              // 0: engram.v1.StatsRequest
 	(*StatsResponse)(nil),             // 1: engram.v1.StatsResponse
 	(*ServerStats)(nil),               // 2: engram.v1.ServerStats
-	(*NamespaceStats)(nil),            // 3: engram.v1.NamespaceStats
-	(*SnapshotRequest)(nil),           // 4: engram.v1.SnapshotRequest
-	(*SnapshotResponse)(nil),          // 5: engram.v1.SnapshotResponse
-	(*SnapshotInfo)(nil),              // 6: engram.v1.SnapshotInfo
-	(*ExportRequest)(nil),             // 7: engram.v1.ExportRequest
-	(*ExportResponse)(nil),            // 8: engram.v1.ExportResponse
-	(*ImportRequest)(nil),             // 9: engram.v1.ImportRequest
-	(*ImportResponse)(nil),            // 10: engram.v1.ImportResponse
-	(*ExportItem)(nil),                // 11: engram.v1.ExportItem
-	(*ExportItem_Header)(nil),         // 12: engram.v1.ExportItem.Header
-	(*ExportItem_NamespaceState)(nil), // 13: engram.v1.ExportItem.NamespaceState
-	(*ExportItem_RecordState)(nil),    // 14: engram.v1.ExportItem.RecordState
-	(*ExportItem_Trailer)(nil),        // 15: engram.v1.ExportItem.Trailer
-	(*durationpb.Duration)(nil),       // 16: google.protobuf.Duration
-	(*Embedder)(nil),                  // 17: engram.v1.Embedder
-	(*Namespace)(nil),                 // 18: engram.v1.Namespace
-	(*timestamppb.Timestamp)(nil),     // 19: google.protobuf.Timestamp
-	(*Record)(nil),                    // 20: engram.v1.Record
+	(*SharedScanStats)(nil),           // 3: engram.v1.SharedScanStats
+	(*JournalStats)(nil),              // 4: engram.v1.JournalStats
+	(*NamespaceStats)(nil),            // 5: engram.v1.NamespaceStats
+	(*IVFStats)(nil),                  // 6: engram.v1.IVFStats
+	(*CalibrationCurve)(nil),          // 7: engram.v1.CalibrationCurve
+	(*CalibrationPoint)(nil),          // 8: engram.v1.CalibrationPoint
+	(*SnapshotRequest)(nil),           // 9: engram.v1.SnapshotRequest
+	(*SnapshotResponse)(nil),          // 10: engram.v1.SnapshotResponse
+	(*SnapshotInfo)(nil),              // 11: engram.v1.SnapshotInfo
+	(*ExportRequest)(nil),             // 12: engram.v1.ExportRequest
+	(*ExportResponse)(nil),            // 13: engram.v1.ExportResponse
+	(*ImportRequest)(nil),             // 14: engram.v1.ImportRequest
+	(*ImportResponse)(nil),            // 15: engram.v1.ImportResponse
+	(*ExportItem)(nil),                // 16: engram.v1.ExportItem
+	(*ExportItem_Header)(nil),         // 17: engram.v1.ExportItem.Header
+	(*ExportItem_NamespaceState)(nil), // 18: engram.v1.ExportItem.NamespaceState
+	(*ExportItem_RecordState)(nil),    // 19: engram.v1.ExportItem.RecordState
+	(*ExportItem_Trailer)(nil),        // 20: engram.v1.ExportItem.Trailer
+	(*durationpb.Duration)(nil),       // 21: google.protobuf.Duration
+	(*Embedder)(nil),                  // 22: engram.v1.Embedder
+	(Durability)(0),                   // 23: engram.v1.Durability
+	(*Namespace)(nil),                 // 24: engram.v1.Namespace
+	(*timestamppb.Timestamp)(nil),     // 25: google.protobuf.Timestamp
+	(*Record)(nil),                    // 26: engram.v1.Record
 }
 var file_engram_v1_admin_service_proto_depIdxs = []int32{
 	2,  // 0: engram.v1.StatsResponse.server:type_name -> engram.v1.ServerStats
-	3,  // 1: engram.v1.StatsResponse.namespaces:type_name -> engram.v1.NamespaceStats
-	16, // 2: engram.v1.ServerStats.uptime:type_name -> google.protobuf.Duration
-	6,  // 3: engram.v1.ServerStats.last_snapshot:type_name -> engram.v1.SnapshotInfo
-	17, // 4: engram.v1.ServerStats.embedder:type_name -> engram.v1.Embedder
-	18, // 5: engram.v1.NamespaceStats.namespace:type_name -> engram.v1.Namespace
-	6,  // 6: engram.v1.SnapshotResponse.snapshot:type_name -> engram.v1.SnapshotInfo
-	19, // 7: engram.v1.SnapshotInfo.time:type_name -> google.protobuf.Timestamp
-	16, // 8: engram.v1.SnapshotInfo.duration:type_name -> google.protobuf.Duration
-	11, // 9: engram.v1.ExportResponse.items:type_name -> engram.v1.ExportItem
-	11, // 10: engram.v1.ImportRequest.items:type_name -> engram.v1.ExportItem
-	12, // 11: engram.v1.ExportItem.header:type_name -> engram.v1.ExportItem.Header
-	13, // 12: engram.v1.ExportItem.namespace:type_name -> engram.v1.ExportItem.NamespaceState
-	14, // 13: engram.v1.ExportItem.record:type_name -> engram.v1.ExportItem.RecordState
-	15, // 14: engram.v1.ExportItem.trailer:type_name -> engram.v1.ExportItem.Trailer
-	18, // 15: engram.v1.ExportItem.NamespaceState.namespace:type_name -> engram.v1.Namespace
-	20, // 16: engram.v1.ExportItem.RecordState.record:type_name -> engram.v1.Record
-	0,  // 17: engram.v1.AdminService.Stats:input_type -> engram.v1.StatsRequest
-	4,  // 18: engram.v1.AdminService.Snapshot:input_type -> engram.v1.SnapshotRequest
-	7,  // 19: engram.v1.AdminService.Export:input_type -> engram.v1.ExportRequest
-	9,  // 20: engram.v1.AdminService.Import:input_type -> engram.v1.ImportRequest
-	1,  // 21: engram.v1.AdminService.Stats:output_type -> engram.v1.StatsResponse
-	5,  // 22: engram.v1.AdminService.Snapshot:output_type -> engram.v1.SnapshotResponse
-	8,  // 23: engram.v1.AdminService.Export:output_type -> engram.v1.ExportResponse
-	10, // 24: engram.v1.AdminService.Import:output_type -> engram.v1.ImportResponse
-	21, // [21:25] is the sub-list for method output_type
-	17, // [17:21] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	5,  // 1: engram.v1.StatsResponse.namespaces:type_name -> engram.v1.NamespaceStats
+	21, // 2: engram.v1.ServerStats.uptime:type_name -> google.protobuf.Duration
+	11, // 3: engram.v1.ServerStats.last_snapshot:type_name -> engram.v1.SnapshotInfo
+	22, // 4: engram.v1.ServerStats.embedder:type_name -> engram.v1.Embedder
+	23, // 5: engram.v1.ServerStats.default_durability:type_name -> engram.v1.Durability
+	4,  // 6: engram.v1.ServerStats.journal:type_name -> engram.v1.JournalStats
+	3,  // 7: engram.v1.ServerStats.shared_scan:type_name -> engram.v1.SharedScanStats
+	24, // 8: engram.v1.NamespaceStats.namespace:type_name -> engram.v1.Namespace
+	6,  // 9: engram.v1.NamespaceStats.ivf:type_name -> engram.v1.IVFStats
+	7,  // 10: engram.v1.IVFStats.curves:type_name -> engram.v1.CalibrationCurve
+	8,  // 11: engram.v1.CalibrationCurve.points:type_name -> engram.v1.CalibrationPoint
+	11, // 12: engram.v1.SnapshotResponse.snapshot:type_name -> engram.v1.SnapshotInfo
+	25, // 13: engram.v1.SnapshotInfo.time:type_name -> google.protobuf.Timestamp
+	21, // 14: engram.v1.SnapshotInfo.duration:type_name -> google.protobuf.Duration
+	16, // 15: engram.v1.ExportResponse.items:type_name -> engram.v1.ExportItem
+	16, // 16: engram.v1.ImportRequest.items:type_name -> engram.v1.ExportItem
+	17, // 17: engram.v1.ExportItem.header:type_name -> engram.v1.ExportItem.Header
+	18, // 18: engram.v1.ExportItem.namespace:type_name -> engram.v1.ExportItem.NamespaceState
+	19, // 19: engram.v1.ExportItem.record:type_name -> engram.v1.ExportItem.RecordState
+	20, // 20: engram.v1.ExportItem.trailer:type_name -> engram.v1.ExportItem.Trailer
+	24, // 21: engram.v1.ExportItem.NamespaceState.namespace:type_name -> engram.v1.Namespace
+	26, // 22: engram.v1.ExportItem.RecordState.record:type_name -> engram.v1.Record
+	0,  // 23: engram.v1.AdminService.Stats:input_type -> engram.v1.StatsRequest
+	9,  // 24: engram.v1.AdminService.Snapshot:input_type -> engram.v1.SnapshotRequest
+	12, // 25: engram.v1.AdminService.Export:input_type -> engram.v1.ExportRequest
+	14, // 26: engram.v1.AdminService.Import:input_type -> engram.v1.ImportRequest
+	1,  // 27: engram.v1.AdminService.Stats:output_type -> engram.v1.StatsResponse
+	10, // 28: engram.v1.AdminService.Snapshot:output_type -> engram.v1.SnapshotResponse
+	13, // 29: engram.v1.AdminService.Export:output_type -> engram.v1.ExportResponse
+	15, // 30: engram.v1.AdminService.Import:output_type -> engram.v1.ImportResponse
+	27, // [27:31] is the sub-list for method output_type
+	23, // [23:27] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_engram_v1_admin_service_proto_init() }
@@ -1303,7 +1764,7 @@ func file_engram_v1_admin_service_proto_init() {
 	}
 	file_engram_v1_namespace_service_proto_init()
 	file_engram_v1_record_proto_init()
-	file_engram_v1_admin_service_proto_msgTypes[11].OneofWrappers = []any{
+	file_engram_v1_admin_service_proto_msgTypes[16].OneofWrappers = []any{
 		(*ExportItem_Header_)(nil),
 		(*ExportItem_Namespace)(nil),
 		(*ExportItem_Record)(nil),
@@ -1315,7 +1776,7 @@ func file_engram_v1_admin_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_engram_v1_admin_service_proto_rawDesc), len(file_engram_v1_admin_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -36,7 +36,7 @@ type AdminServiceClient interface {
 	// Writes a snapshot now and answers when it is durable. Reads and writes go on
 	// meanwhile. FailedPrecondition if the server has no data directory; Aborted if
 	// a snapshot is under way; ResourceExhausted if the disk is full, the earlier
-	// snapshots staying as they were.
+	// snapshots staying as they were; Unavailable once the journal can't be written.
 	Snapshot(ctx context.Context, in *SnapshotRequest, opts ...grpc.CallOption) (*SnapshotResponse, error)
 	// Streams everything, by namespace name, then LSN of creation: a Header, then
 	// for each namespace a NamespaceState and its RecordStates, then a Trailer.
@@ -120,7 +120,7 @@ type AdminServiceServer interface {
 	// Writes a snapshot now and answers when it is durable. Reads and writes go on
 	// meanwhile. FailedPrecondition if the server has no data directory; Aborted if
 	// a snapshot is under way; ResourceExhausted if the disk is full, the earlier
-	// snapshots staying as they were.
+	// snapshots staying as they were; Unavailable once the journal can't be written.
 	Snapshot(context.Context, *SnapshotRequest) (*SnapshotResponse, error)
 	// Streams everything, by namespace name, then LSN of creation: a Header, then
 	// for each namespace a NamespaceState and its RecordStates, then a Trailer.

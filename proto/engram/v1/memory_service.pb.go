@@ -10,6 +10,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	fieldmaskpb "google.golang.org/protobuf/types/known/fieldmaskpb"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -638,7 +639,10 @@ type RetrieveRequest struct {
 	MaxReplyBytes *uint32 `protobuf:"varint,7,opt,name=max_reply_bytes,json=maxReplyBytes,proto3,oneof" json:"max_reply_bytes,omitempty"`
 	// The embedder that made the query vectors. If a namespace has another, the
 	// request is FailedPrecondition. Default: not checked.
-	Embedder      string `protobuf:"bytes,8,opt,name=embedder,proto3" json:"embedder,omitempty"`
+	Embedder string `protobuf:"bytes,8,opt,name=embedder,proto3" json:"embedder,omitempty"`
+	// How near to the exact answer this one must be. Default: exact, unless a namespace has
+	// a recall of its own.
+	Search        *Search `protobuf:"bytes,9,opt,name=search,proto3" json:"search,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -729,6 +733,84 @@ func (x *RetrieveRequest) GetEmbedder() string {
 	return ""
 }
 
+func (x *RetrieveRequest) GetSearch() *Search {
+	if x != nil {
+		return x.Search
+	}
+	return nil
+}
+
+// How near to the exact answer a Retrieve must be. At most one field is set. Scores are
+// exact in any case; what may happen is that some of the best records are missing. Records
+// stored since the index took them in are always all scored, and a filter makes none
+// vanish: where it leaves few the search looks farther, or at all of them.
+type Search struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The best of all records. True or unset.
+	Exact *bool `protobuf:"varint,1,opt,name=exact,proto3,oneof" json:"exact,omitempty"`
+	// Look into so many lists of a namespace's index, the nearest ones: 1 to 65,536, which is
+	// all. Exact for a namespace without an index.
+	Probes *uint32 `protobuf:"varint,2,opt,name=probes,proto3,oneof" json:"probes,omitempty"`
+	// Find this share of the best records on average: above 0 and below 1. How many lists
+	// that takes is calibrated by the queries that the namespace was asked. Exact for a
+	// namespace without an index: one that has no recall of its own, or fewer than 50,000
+	// records.
+	Recall        *float64 `protobuf:"fixed64,3,opt,name=recall,proto3,oneof" json:"recall,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Search) Reset() {
+	*x = Search{}
+	mi := &file_engram_v1_memory_service_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Search) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Search) ProtoMessage() {}
+
+func (x *Search) ProtoReflect() protoreflect.Message {
+	mi := &file_engram_v1_memory_service_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Search.ProtoReflect.Descriptor instead.
+func (*Search) Descriptor() ([]byte, []int) {
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Search) GetExact() bool {
+	if x != nil && x.Exact != nil {
+		return *x.Exact
+	}
+	return false
+}
+
+func (x *Search) GetProbes() uint32 {
+	if x != nil && x.Probes != nil {
+		return *x.Probes
+	}
+	return 0
+}
+
+func (x *Search) GetRecall() float64 {
+	if x != nil && x.Recall != nil {
+		return *x.Recall
+	}
+	return 0
+}
+
 // A record that was found.
 type Hit struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -742,14 +824,18 @@ type Hit struct {
 	// processor, for any batch and any number of workers.
 	Similarity float32 `protobuf:"fixed32,3,opt,name=similarity,proto3" json:"similarity,omitempty"`
 	// What the hits are ordered by. It is the similarity.
-	Score         float32 `protobuf:"fixed32,4,opt,name=score,proto3" json:"score,omitempty"`
+	Score float32 `protobuf:"fixed32,4,opt,name=score,proto3" json:"score,omitempty"`
+	// How far the similarity may be, at most, from that of the key as it was given, which
+	// KEY_ENCODING_INT8_ONLY rounded. 0 for the other encodings, and for a key that was
+	// given as it is stored.
+	ScoreError    float32 `protobuf:"fixed32,5,opt,name=score_error,json=scoreError,proto3" json:"score_error,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Hit) Reset() {
 	*x = Hit{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[8]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -761,7 +847,7 @@ func (x *Hit) String() string {
 func (*Hit) ProtoMessage() {}
 
 func (x *Hit) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[8]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -774,7 +860,7 @@ func (x *Hit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hit.ProtoReflect.Descriptor instead.
 func (*Hit) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{8}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Hit) GetNamespace() string {
@@ -805,6 +891,13 @@ func (x *Hit) GetScore() float32 {
 	return 0
 }
 
+func (x *Hit) GetScoreError() float32 {
+	if x != nil {
+		return x.ScoreError
+	}
+	return 0
+}
+
 // The answer to one query.
 type QueryResult struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -817,7 +910,7 @@ type QueryResult struct {
 
 func (x *QueryResult) Reset() {
 	*x = QueryResult{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[9]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -829,7 +922,7 @@ func (x *QueryResult) String() string {
 func (*QueryResult) ProtoMessage() {}
 
 func (x *QueryResult) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[9]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -842,7 +935,7 @@ func (x *QueryResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryResult.ProtoReflect.Descriptor instead.
 func (*QueryResult) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{9}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *QueryResult) GetHits() []*Hit {
@@ -858,14 +951,22 @@ type SearchStats struct {
 	// Rows of vectors that were scored, summed over queries.
 	RowsScanned uint64 `protobuf:"varint,1,opt,name=rows_scanned,json=rowsScanned,proto3" json:"rows_scanned,omitempty"`
 	// True if no record could have been missed.
-	Exact         bool `protobuf:"varint,2,opt,name=exact,proto3" json:"exact,omitempty"`
+	Exact bool `protobuf:"varint,2,opt,name=exact,proto3" json:"exact,omitempty"`
+	// Lists of indexes that were looked into, summed over queries.
+	ListsProbed uint64 `protobuf:"varint,3,opt,name=lists_probed,json=listsProbed,proto3" json:"lists_probed,omitempty"`
+	// Rows that were scored once more with the whole key after their code, summed over
+	// queries.
+	RowsRescored uint64 `protobuf:"varint,4,opt,name=rows_rescored,json=rowsRescored,proto3" json:"rows_rescored,omitempty"`
+	// The share of the best records to expect, on average, of namespaces that are searched
+	// alike; the least of several. 1 if exact; 0 if it isn't known.
+	Recall        float64 `protobuf:"fixed64,5,opt,name=recall,proto3" json:"recall,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SearchStats) Reset() {
 	*x = SearchStats{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[10]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -877,7 +978,7 @@ func (x *SearchStats) String() string {
 func (*SearchStats) ProtoMessage() {}
 
 func (x *SearchStats) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[10]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -890,7 +991,7 @@ func (x *SearchStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SearchStats.ProtoReflect.Descriptor instead.
 func (*SearchStats) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{10}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SearchStats) GetRowsScanned() uint64 {
@@ -905,6 +1006,27 @@ func (x *SearchStats) GetExact() bool {
 		return x.Exact
 	}
 	return false
+}
+
+func (x *SearchStats) GetListsProbed() uint64 {
+	if x != nil {
+		return x.ListsProbed
+	}
+	return 0
+}
+
+func (x *SearchStats) GetRowsRescored() uint64 {
+	if x != nil {
+		return x.RowsRescored
+	}
+	return 0
+}
+
+func (x *SearchStats) GetRecall() float64 {
+	if x != nil {
+		return x.Recall
+	}
+	return 0
 }
 
 // What was retrieved.
@@ -922,7 +1044,7 @@ type RetrieveResponse struct {
 
 func (x *RetrieveResponse) Reset() {
 	*x = RetrieveResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[11]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -934,7 +1056,7 @@ func (x *RetrieveResponse) String() string {
 func (*RetrieveResponse) ProtoMessage() {}
 
 func (x *RetrieveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[11]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -947,7 +1069,7 @@ func (x *RetrieveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetrieveResponse.ProtoReflect.Descriptor instead.
 func (*RetrieveResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{11}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RetrieveResponse) GetResults() []*QueryResult {
@@ -1001,7 +1123,7 @@ type AttendRequest struct {
 
 func (x *AttendRequest) Reset() {
 	*x = AttendRequest{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[12]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1013,7 +1135,7 @@ func (x *AttendRequest) String() string {
 func (*AttendRequest) ProtoMessage() {}
 
 func (x *AttendRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[12]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1026,7 +1148,7 @@ func (x *AttendRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttendRequest.ProtoReflect.Descriptor instead.
 func (*AttendRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{12}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *AttendRequest) GetNamespaces() []string {
@@ -1102,7 +1224,7 @@ type Weight struct {
 
 func (x *Weight) Reset() {
 	*x = Weight{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[13]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1114,7 +1236,7 @@ func (x *Weight) String() string {
 func (*Weight) ProtoMessage() {}
 
 func (x *Weight) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[13]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1127,7 +1249,7 @@ func (x *Weight) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Weight.ProtoReflect.Descriptor instead.
 func (*Weight) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{13}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Weight) GetNamespace() string {
@@ -1178,7 +1300,7 @@ type HeadResult struct {
 
 func (x *HeadResult) Reset() {
 	*x = HeadResult{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[14]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1190,7 +1312,7 @@ func (x *HeadResult) String() string {
 func (*HeadResult) ProtoMessage() {}
 
 func (x *HeadResult) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[14]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1203,7 +1325,7 @@ func (x *HeadResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeadResult.ProtoReflect.Descriptor instead.
 func (*HeadResult) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{14}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *HeadResult) GetLogSumExp() float64 {
@@ -1248,7 +1370,7 @@ type Attention struct {
 
 func (x *Attention) Reset() {
 	*x = Attention{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[15]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1260,7 +1382,7 @@ func (x *Attention) String() string {
 func (*Attention) ProtoMessage() {}
 
 func (x *Attention) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[15]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1273,7 +1395,7 @@ func (x *Attention) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attention.ProtoReflect.Descriptor instead.
 func (*Attention) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{15}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Attention) GetContext() *Vector {
@@ -1305,7 +1427,7 @@ type AttendResponse struct {
 
 func (x *AttendResponse) Reset() {
 	*x = AttendResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[16]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1317,7 +1439,7 @@ func (x *AttendResponse) String() string {
 func (*AttendResponse) ProtoMessage() {}
 
 func (x *AttendResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[16]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1330,7 +1452,7 @@ func (x *AttendResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttendResponse.ProtoReflect.Descriptor instead.
 func (*AttendResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{16}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *AttendResponse) GetResults() []*Attention {
@@ -1371,7 +1493,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[17]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1383,7 +1505,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[17]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1396,7 +1518,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{17}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GetRequest) GetNamespace() string {
@@ -1442,7 +1564,7 @@ type GetResponse struct {
 
 func (x *GetResponse) Reset() {
 	*x = GetResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[18]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1454,7 +1576,7 @@ func (x *GetResponse) String() string {
 func (*GetResponse) ProtoMessage() {}
 
 func (x *GetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[18]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1467,7 +1589,7 @@ func (x *GetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResponse.ProtoReflect.Descriptor instead.
 func (*GetResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{18}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GetResponse) GetRecords() []*Record {
@@ -1514,7 +1636,7 @@ type UpdateRequest struct {
 
 func (x *UpdateRequest) Reset() {
 	*x = UpdateRequest{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[19]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1526,7 +1648,7 @@ func (x *UpdateRequest) String() string {
 func (*UpdateRequest) ProtoMessage() {}
 
 func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[19]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1539,7 +1661,7 @@ func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateRequest.ProtoReflect.Descriptor instead.
 func (*UpdateRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{19}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *UpdateRequest) GetNamespace() string {
@@ -1590,7 +1712,7 @@ type UpdateResponse struct {
 
 func (x *UpdateResponse) Reset() {
 	*x = UpdateResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[20]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1602,7 +1724,7 @@ func (x *UpdateResponse) String() string {
 func (*UpdateResponse) ProtoMessage() {}
 
 func (x *UpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[20]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1615,7 +1737,7 @@ func (x *UpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateResponse.ProtoReflect.Descriptor instead.
 func (*UpdateResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{20}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *UpdateResponse) GetResults() []*RecordResult {
@@ -1649,7 +1771,7 @@ type DeleteRequest struct {
 
 func (x *DeleteRequest) Reset() {
 	*x = DeleteRequest{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[21]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1661,7 +1783,7 @@ func (x *DeleteRequest) String() string {
 func (*DeleteRequest) ProtoMessage() {}
 
 func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[21]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1674,7 +1796,7 @@ func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{21}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *DeleteRequest) GetNamespace() string {
@@ -1719,7 +1841,7 @@ type DeleteResponse struct {
 
 func (x *DeleteResponse) Reset() {
 	*x = DeleteResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[22]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1731,7 +1853,7 @@ func (x *DeleteResponse) String() string {
 func (*DeleteResponse) ProtoMessage() {}
 
 func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[22]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1744,7 +1866,7 @@ func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteResponse.ProtoReflect.Descriptor instead.
 func (*DeleteResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{22}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *DeleteResponse) GetDeleted() uint64 {
@@ -1788,7 +1910,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[23]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1800,7 +1922,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[23]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1813,7 +1935,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{23}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ListRequest) GetNamespace() string {
@@ -1880,7 +2002,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[24]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1892,7 +2014,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[24]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1905,7 +2027,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{24}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListResponse) GetRecords() []*Record {
@@ -1942,7 +2064,7 @@ type CountRequest struct {
 
 func (x *CountRequest) Reset() {
 	*x = CountRequest{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[25]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1954,7 +2076,7 @@ func (x *CountRequest) String() string {
 func (*CountRequest) ProtoMessage() {}
 
 func (x *CountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[25]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1967,7 +2089,7 @@ func (x *CountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountRequest.ProtoReflect.Descriptor instead.
 func (*CountRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{25}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *CountRequest) GetNamespace() string {
@@ -1997,7 +2119,7 @@ type CountResponse struct {
 
 func (x *CountResponse) Reset() {
 	*x = CountResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[26]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2009,7 +2131,7 @@ func (x *CountResponse) String() string {
 func (*CountResponse) ProtoMessage() {}
 
 func (x *CountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[26]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2022,7 +2144,7 @@ func (x *CountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountResponse.ProtoReflect.Descriptor instead.
 func (*CountResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{26}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *CountResponse) GetCount() uint64 {
@@ -2039,11 +2161,328 @@ func (x *CountResponse) GetNamespace() *NamespaceLSN {
 	return nil
 }
 
+// What to watch.
+type WatchRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The namespace: 1 to 256 bytes of UTF-8. Required. NotFound if it doesn't exist
+	// and after_lsn is unset.
+	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// Only mutations with a higher LSN: that of the last one seen, to go on after it.
+	// 0: from the namespace's creation. Default: those committed from now on. One that
+	// the server hasn't reached is InvalidArgument.
+	AfterLsn *uint64 `protobuf:"varint,2,opt,name=after_lsn,json=afterLsn,proto3,oneof" json:"after_lsn,omitempty"`
+	// What each record carries. Default: text and metadata.
+	Include       *Include `protobuf:"bytes,3,opt,name=include,proto3" json:"include,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchRequest) Reset() {
+	*x = WatchRequest{}
+	mi := &file_engram_v1_memory_service_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchRequest) ProtoMessage() {}
+
+func (x *WatchRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_engram_v1_memory_service_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
+func (*WatchRequest) Descriptor() ([]byte, []int) {
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *WatchRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *WatchRequest) GetAfterLsn() uint64 {
+	if x != nil && x.AfterLsn != nil {
+		return *x.AfterLsn
+	}
+	return 0
+}
+
+func (x *WatchRequest) GetInclude() *Include {
+	if x != nil {
+		return x.Include
+	}
+	return nil
+}
+
+// Mutations that follow one another, at most about 1 MiB of them unless one record is
+// larger.
+type WatchResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the order of their LSNs, at least one.
+	Mutations     []*MutationEvent `protobuf:"bytes,1,rep,name=mutations,proto3" json:"mutations,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchResponse) Reset() {
+	*x = WatchResponse{}
+	mi := &file_engram_v1_memory_service_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchResponse) ProtoMessage() {}
+
+func (x *WatchResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_engram_v1_memory_service_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
+func (*WatchResponse) Descriptor() ([]byte, []int) {
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *WatchResponse) GetMutations() []*MutationEvent {
+	if x != nil {
+		return x.Mutations
+	}
+	return nil
+}
+
+// One committed change of a namespace. Its parts apply in the order of the fields.
+type MutationEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its LSN.
+	Lsn uint64 `protobuf:"varint,1,opt,name=lsn,proto3" json:"lsn,omitempty"`
+	// When it was decided.
+	Time *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
+	// True if it deleted the namespace.
+	NamespaceDeleted bool `protobuf:"varint,3,opt,name=namespace_deleted,json=namespaceDeleted,proto3" json:"namespace_deleted,omitempty"`
+	// The namespace that it made: its options alone. Unset if it made none.
+	NamespaceCreated *Namespace `protobuf:"bytes,4,opt,name=namespace_created,json=namespaceCreated,proto3" json:"namespace_created,omitempty"`
+	// True if the namespace came by an Import, with records that List gives: they are
+	// not among changes.
+	Imported bool `protobuf:"varint,5,opt,name=imported,proto3" json:"imported,omitempty"`
+	// The new bound of the namespace's memory; unset if it didn't change.
+	MaxBytes *uint64 `protobuf:"varint,6,opt,name=max_bytes,json=maxBytes,proto3,oneof" json:"max_bytes,omitempty"`
+	// The namespace's new durability; unspecified if it didn't change.
+	Durability Durability `protobuf:"varint,7,opt,name=durability,proto3,enum=engram.v1.Durability" json:"durability,omitempty"`
+	// The namespace's new recall; unset if it didn't change.
+	Recall *float64 `protobuf:"fixed64,12,opt,name=recall,proto3,oneof" json:"recall,omitempty"`
+	// The namespace's new encoding of keys; unspecified if it didn't change.
+	KeyEncoding KeyEncoding `protobuf:"varint,11,opt,name=key_encoding,json=keyEncoding,proto3,enum=engram.v1.KeyEncoding" json:"key_encoding,omitempty"`
+	// The ids of records that it deleted.
+	DeletedIds []string `protobuf:"bytes,8,rep,name=deleted_ids,json=deletedIds,proto3" json:"deleted_ids,omitempty"`
+	// The records that it made, replaced or changed, in the order of the request.
+	Changes []*RecordChange `protobuf:"bytes,9,rep,name=changes,proto3" json:"changes,omitempty"`
+	// True if the mutation goes on in the next event, which has the same LSN: it was too
+	// large for one message.
+	More          bool `protobuf:"varint,10,opt,name=more,proto3" json:"more,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MutationEvent) Reset() {
+	*x = MutationEvent{}
+	mi := &file_engram_v1_memory_service_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MutationEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MutationEvent) ProtoMessage() {}
+
+func (x *MutationEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_engram_v1_memory_service_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MutationEvent.ProtoReflect.Descriptor instead.
+func (*MutationEvent) Descriptor() ([]byte, []int) {
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *MutationEvent) GetLsn() uint64 {
+	if x != nil {
+		return x.Lsn
+	}
+	return 0
+}
+
+func (x *MutationEvent) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *MutationEvent) GetNamespaceDeleted() bool {
+	if x != nil {
+		return x.NamespaceDeleted
+	}
+	return false
+}
+
+func (x *MutationEvent) GetNamespaceCreated() *Namespace {
+	if x != nil {
+		return x.NamespaceCreated
+	}
+	return nil
+}
+
+func (x *MutationEvent) GetImported() bool {
+	if x != nil {
+		return x.Imported
+	}
+	return false
+}
+
+func (x *MutationEvent) GetMaxBytes() uint64 {
+	if x != nil && x.MaxBytes != nil {
+		return *x.MaxBytes
+	}
+	return 0
+}
+
+func (x *MutationEvent) GetDurability() Durability {
+	if x != nil {
+		return x.Durability
+	}
+	return Durability_DURABILITY_UNSPECIFIED
+}
+
+func (x *MutationEvent) GetRecall() float64 {
+	if x != nil && x.Recall != nil {
+		return *x.Recall
+	}
+	return 0
+}
+
+func (x *MutationEvent) GetKeyEncoding() KeyEncoding {
+	if x != nil {
+		return x.KeyEncoding
+	}
+	return KeyEncoding_KEY_ENCODING_UNSPECIFIED
+}
+
+func (x *MutationEvent) GetDeletedIds() []string {
+	if x != nil {
+		return x.DeletedIds
+	}
+	return nil
+}
+
+func (x *MutationEvent) GetChanges() []*RecordChange {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+func (x *MutationEvent) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+// What a mutation did to one record.
+type RecordChange struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id, version and times, and the fields in changed_fields, of which include says
+	// what is carried.
+	Record *Record `protobuf:"bytes,1,opt,name=record,proto3" json:"record,omitempty"`
+	// The fields that changed. Unset: all, the record was made or replaced whole.
+	ChangedFields *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=changed_fields,json=changedFields,proto3" json:"changed_fields,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordChange) Reset() {
+	*x = RecordChange{}
+	mi := &file_engram_v1_memory_service_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordChange) ProtoMessage() {}
+
+func (x *RecordChange) ProtoReflect() protoreflect.Message {
+	mi := &file_engram_v1_memory_service_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordChange.ProtoReflect.Descriptor instead.
+func (*RecordChange) Descriptor() ([]byte, []int) {
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *RecordChange) GetRecord() *Record {
+	if x != nil {
+		return x.Record
+	}
+	return nil
+}
+
+func (x *RecordChange) GetChangedFields() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.ChangedFields
+	}
+	return nil
+}
+
 var File_engram_v1_memory_service_proto protoreflect.FileDescriptor
 
 const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1eengram/v1/memory_service.proto\x12\tengram.v1\x1a\x16engram/v1/filter.proto\x1a\x16engram/v1/record.proto\x1a google/protobuf/field_mask.proto\"\xbe\x01\n" +
+	"\x1eengram/v1/memory_service.proto\x12\tengram.v1\x1a\x16engram/v1/filter.proto\x1a!engram/v1/namespace_service.proto\x1a\x16engram/v1/record.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbe\x01\n" +
 	"\fStoreRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12+\n" +
 	"\arecords\x18\x02 \x03(\v2\x11.engram.v1.RecordR\arecords\x12(\n" +
@@ -2076,7 +2515,7 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\n" +
 	"RecordName\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x0e\n" +
-	"\x02id\x18\x02 \x01(\tR\x02id\"\xe7\x02\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\"\x92\x03\n" +
 	"\x0fRetrieveRequest\x12\x1e\n" +
 	"\n" +
 	"namespaces\x18\x01 \x03(\tR\n" +
@@ -2087,23 +2526,36 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\tmin_score\x18\x05 \x01(\x02H\x01R\bminScore\x88\x01\x01\x12,\n" +
 	"\ainclude\x18\x06 \x01(\v2\x12.engram.v1.IncludeR\ainclude\x12+\n" +
 	"\x0fmax_reply_bytes\x18\a \x01(\rH\x02R\rmaxReplyBytes\x88\x01\x01\x12\x1a\n" +
-	"\bembedder\x18\b \x01(\tR\bembedderB\b\n" +
+	"\bembedder\x18\b \x01(\tR\bembedder\x12)\n" +
+	"\x06search\x18\t \x01(\v2\x11.engram.v1.SearchR\x06searchB\b\n" +
 	"\x06_top_kB\f\n" +
 	"\n" +
 	"_min_scoreB\x12\n" +
-	"\x10_max_reply_bytes\"\x84\x01\n" +
+	"\x10_max_reply_bytes\"}\n" +
+	"\x06Search\x12\x19\n" +
+	"\x05exact\x18\x01 \x01(\bH\x00R\x05exact\x88\x01\x01\x12\x1b\n" +
+	"\x06probes\x18\x02 \x01(\rH\x01R\x06probes\x88\x01\x01\x12\x1b\n" +
+	"\x06recall\x18\x03 \x01(\x01H\x02R\x06recall\x88\x01\x01B\b\n" +
+	"\x06_exactB\t\n" +
+	"\a_probesB\t\n" +
+	"\a_recall\"\xa5\x01\n" +
 	"\x03Hit\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12)\n" +
 	"\x06record\x18\x02 \x01(\v2\x11.engram.v1.RecordR\x06record\x12\x1e\n" +
 	"\n" +
 	"similarity\x18\x03 \x01(\x02R\n" +
 	"similarity\x12\x14\n" +
-	"\x05score\x18\x04 \x01(\x02R\x05score\"1\n" +
+	"\x05score\x18\x04 \x01(\x02R\x05score\x12\x1f\n" +
+	"\vscore_error\x18\x05 \x01(\x02R\n" +
+	"scoreError\"1\n" +
 	"\vQueryResult\x12\"\n" +
-	"\x04hits\x18\x01 \x03(\v2\x0e.engram.v1.HitR\x04hits\"F\n" +
+	"\x04hits\x18\x01 \x03(\v2\x0e.engram.v1.HitR\x04hits\"\xa6\x01\n" +
 	"\vSearchStats\x12!\n" +
 	"\frows_scanned\x18\x01 \x01(\x04R\vrowsScanned\x12\x14\n" +
-	"\x05exact\x18\x02 \x01(\bR\x05exact\"\xad\x01\n" +
+	"\x05exact\x18\x02 \x01(\bR\x05exact\x12!\n" +
+	"\flists_probed\x18\x03 \x01(\x04R\vlistsProbed\x12#\n" +
+	"\rrows_rescored\x18\x04 \x01(\x04R\frowsRescored\x12\x16\n" +
+	"\x06recall\x18\x05 \x01(\x01R\x06recall\"\xad\x01\n" +
 	"\x10RetrieveResponse\x120\n" +
 	"\aresults\x18\x01 \x03(\v2\x16.engram.v1.QueryResultR\aresults\x127\n" +
 	"\n" +
@@ -2197,7 +2649,38 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\x06filter\x18\x02 \x01(\v2\x11.engram.v1.FilterR\x06filter\"\\\n" +
 	"\rCountResponse\x12\x14\n" +
 	"\x05count\x18\x01 \x01(\x04R\x05count\x125\n" +
-	"\tnamespace\x18\x02 \x01(\v2\x17.engram.v1.NamespaceLSNR\tnamespace*l\n" +
+	"\tnamespace\x18\x02 \x01(\v2\x17.engram.v1.NamespaceLSNR\tnamespace\"\x8a\x01\n" +
+	"\fWatchRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12 \n" +
+	"\tafter_lsn\x18\x02 \x01(\x04H\x00R\bafterLsn\x88\x01\x01\x12,\n" +
+	"\ainclude\x18\x03 \x01(\v2\x12.engram.v1.IncludeR\aincludeB\f\n" +
+	"\n" +
+	"_after_lsn\"G\n" +
+	"\rWatchResponse\x126\n" +
+	"\tmutations\x18\x01 \x03(\v2\x18.engram.v1.MutationEventR\tmutations\"\x8f\x04\n" +
+	"\rMutationEvent\x12\x10\n" +
+	"\x03lsn\x18\x01 \x01(\x04R\x03lsn\x12.\n" +
+	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12+\n" +
+	"\x11namespace_deleted\x18\x03 \x01(\bR\x10namespaceDeleted\x12A\n" +
+	"\x11namespace_created\x18\x04 \x01(\v2\x14.engram.v1.NamespaceR\x10namespaceCreated\x12\x1a\n" +
+	"\bimported\x18\x05 \x01(\bR\bimported\x12 \n" +
+	"\tmax_bytes\x18\x06 \x01(\x04H\x00R\bmaxBytes\x88\x01\x01\x125\n" +
+	"\n" +
+	"durability\x18\a \x01(\x0e2\x15.engram.v1.DurabilityR\n" +
+	"durability\x12\x1b\n" +
+	"\x06recall\x18\f \x01(\x01H\x01R\x06recall\x88\x01\x01\x129\n" +
+	"\fkey_encoding\x18\v \x01(\x0e2\x16.engram.v1.KeyEncodingR\vkeyEncoding\x12\x1f\n" +
+	"\vdeleted_ids\x18\b \x03(\tR\n" +
+	"deletedIds\x121\n" +
+	"\achanges\x18\t \x03(\v2\x17.engram.v1.RecordChangeR\achanges\x12\x12\n" +
+	"\x04more\x18\n" +
+	" \x01(\bR\x04moreB\f\n" +
+	"\n" +
+	"_max_bytesB\t\n" +
+	"\a_recall\"|\n" +
+	"\fRecordChange\x12)\n" +
+	"\x06record\x18\x01 \x01(\v2\x11.engram.v1.RecordR\x06record\x12A\n" +
+	"\x0echanged_fields\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskR\rchangedFields*l\n" +
 	"\tStoreMode\x12\x1a\n" +
 	"\x16STORE_MODE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11STORE_MODE_UPSERT\x10\x01\x12\x15\n" +
@@ -2208,7 +2691,7 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\x12LIST_ORDER_CREATED\x10\x01\x12\x1b\n" +
 	"\x17LIST_ORDER_CREATED_DESC\x10\x02\x12\x13\n" +
 	"\x0fLIST_ORDER_TIME\x10\x03\x12\x18\n" +
-	"\x14LIST_ORDER_TIME_DESC\x10\x042\xca\x04\n" +
+	"\x14LIST_ORDER_TIME_DESC\x10\x042\x88\x05\n" +
 	"\rMemoryService\x12:\n" +
 	"\x05Store\x12\x17.engram.v1.StoreRequest\x1a\x18.engram.v1.StoreResponse\x12P\n" +
 	"\vStoreStream\x12\x1d.engram.v1.StoreStreamRequest\x1a\x1e.engram.v1.StoreStreamResponse(\x010\x01\x12C\n" +
@@ -2218,7 +2701,8 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\x06Update\x12\x18.engram.v1.UpdateRequest\x1a\x19.engram.v1.UpdateResponse\x12=\n" +
 	"\x06Delete\x12\x18.engram.v1.DeleteRequest\x1a\x19.engram.v1.DeleteResponse\x127\n" +
 	"\x04List\x12\x16.engram.v1.ListRequest\x1a\x17.engram.v1.ListResponse\x12:\n" +
-	"\x05Count\x12\x17.engram.v1.CountRequest\x1a\x18.engram.v1.CountResponseB!Z\x1fengram/proto/engram/v1;engramv1b\x06proto3"
+	"\x05Count\x12\x17.engram.v1.CountRequest\x1a\x18.engram.v1.CountResponse\x12<\n" +
+	"\x05Watch\x12\x17.engram.v1.WatchRequest\x1a\x18.engram.v1.WatchResponse0\x01B!Z\x1fengram/proto/engram/v1;engramv1b\x06proto3"
 
 var (
 	file_engram_v1_memory_service_proto_rawDescOnce sync.Once
@@ -2233,7 +2717,7 @@ func file_engram_v1_memory_service_proto_rawDescGZIP() []byte {
 }
 
 var file_engram_v1_memory_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_engram_v1_memory_service_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_engram_v1_memory_service_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_engram_v1_memory_service_proto_goTypes = []any{
 	(StoreMode)(0),                // 0: engram.v1.StoreMode
 	(ListOrder)(0),                // 1: engram.v1.ListOrder
@@ -2245,96 +2729,117 @@ var file_engram_v1_memory_service_proto_goTypes = []any{
 	(*Query)(nil),                 // 7: engram.v1.Query
 	(*RecordName)(nil),            // 8: engram.v1.RecordName
 	(*RetrieveRequest)(nil),       // 9: engram.v1.RetrieveRequest
-	(*Hit)(nil),                   // 10: engram.v1.Hit
-	(*QueryResult)(nil),           // 11: engram.v1.QueryResult
-	(*SearchStats)(nil),           // 12: engram.v1.SearchStats
-	(*RetrieveResponse)(nil),      // 13: engram.v1.RetrieveResponse
-	(*AttendRequest)(nil),         // 14: engram.v1.AttendRequest
-	(*Weight)(nil),                // 15: engram.v1.Weight
-	(*HeadResult)(nil),            // 16: engram.v1.HeadResult
-	(*Attention)(nil),             // 17: engram.v1.Attention
-	(*AttendResponse)(nil),        // 18: engram.v1.AttendResponse
-	(*GetRequest)(nil),            // 19: engram.v1.GetRequest
-	(*GetResponse)(nil),           // 20: engram.v1.GetResponse
-	(*UpdateRequest)(nil),         // 21: engram.v1.UpdateRequest
-	(*UpdateResponse)(nil),        // 22: engram.v1.UpdateResponse
-	(*DeleteRequest)(nil),         // 23: engram.v1.DeleteRequest
-	(*DeleteResponse)(nil),        // 24: engram.v1.DeleteResponse
-	(*ListRequest)(nil),           // 25: engram.v1.ListRequest
-	(*ListResponse)(nil),          // 26: engram.v1.ListResponse
-	(*CountRequest)(nil),          // 27: engram.v1.CountRequest
-	(*CountResponse)(nil),         // 28: engram.v1.CountResponse
-	(*Record)(nil),                // 29: engram.v1.Record
-	(*Vector)(nil),                // 30: engram.v1.Vector
-	(*Filter)(nil),                // 31: engram.v1.Filter
-	(*Include)(nil),               // 32: engram.v1.Include
-	(*NamespaceLSN)(nil),          // 33: engram.v1.NamespaceLSN
-	(*fieldmaskpb.FieldMask)(nil), // 34: google.protobuf.FieldMask
+	(*Search)(nil),                // 10: engram.v1.Search
+	(*Hit)(nil),                   // 11: engram.v1.Hit
+	(*QueryResult)(nil),           // 12: engram.v1.QueryResult
+	(*SearchStats)(nil),           // 13: engram.v1.SearchStats
+	(*RetrieveResponse)(nil),      // 14: engram.v1.RetrieveResponse
+	(*AttendRequest)(nil),         // 15: engram.v1.AttendRequest
+	(*Weight)(nil),                // 16: engram.v1.Weight
+	(*HeadResult)(nil),            // 17: engram.v1.HeadResult
+	(*Attention)(nil),             // 18: engram.v1.Attention
+	(*AttendResponse)(nil),        // 19: engram.v1.AttendResponse
+	(*GetRequest)(nil),            // 20: engram.v1.GetRequest
+	(*GetResponse)(nil),           // 21: engram.v1.GetResponse
+	(*UpdateRequest)(nil),         // 22: engram.v1.UpdateRequest
+	(*UpdateResponse)(nil),        // 23: engram.v1.UpdateResponse
+	(*DeleteRequest)(nil),         // 24: engram.v1.DeleteRequest
+	(*DeleteResponse)(nil),        // 25: engram.v1.DeleteResponse
+	(*ListRequest)(nil),           // 26: engram.v1.ListRequest
+	(*ListResponse)(nil),          // 27: engram.v1.ListResponse
+	(*CountRequest)(nil),          // 28: engram.v1.CountRequest
+	(*CountResponse)(nil),         // 29: engram.v1.CountResponse
+	(*WatchRequest)(nil),          // 30: engram.v1.WatchRequest
+	(*WatchResponse)(nil),         // 31: engram.v1.WatchResponse
+	(*MutationEvent)(nil),         // 32: engram.v1.MutationEvent
+	(*RecordChange)(nil),          // 33: engram.v1.RecordChange
+	(*Record)(nil),                // 34: engram.v1.Record
+	(*Vector)(nil),                // 35: engram.v1.Vector
+	(*Filter)(nil),                // 36: engram.v1.Filter
+	(*Include)(nil),               // 37: engram.v1.Include
+	(*NamespaceLSN)(nil),          // 38: engram.v1.NamespaceLSN
+	(*fieldmaskpb.FieldMask)(nil), // 39: google.protobuf.FieldMask
+	(*timestamppb.Timestamp)(nil), // 40: google.protobuf.Timestamp
+	(*Namespace)(nil),             // 41: engram.v1.Namespace
+	(Durability)(0),               // 42: engram.v1.Durability
+	(KeyEncoding)(0),              // 43: engram.v1.KeyEncoding
 }
 var file_engram_v1_memory_service_proto_depIdxs = []int32{
-	29, // 0: engram.v1.StoreRequest.records:type_name -> engram.v1.Record
+	34, // 0: engram.v1.StoreRequest.records:type_name -> engram.v1.Record
 	0,  // 1: engram.v1.StoreRequest.mode:type_name -> engram.v1.StoreMode
 	3,  // 2: engram.v1.StoreResponse.results:type_name -> engram.v1.RecordResult
-	29, // 3: engram.v1.StoreStreamRequest.records:type_name -> engram.v1.Record
+	34, // 3: engram.v1.StoreStreamRequest.records:type_name -> engram.v1.Record
 	0,  // 4: engram.v1.StoreStreamRequest.mode:type_name -> engram.v1.StoreMode
 	3,  // 5: engram.v1.StoreStreamResponse.results:type_name -> engram.v1.RecordResult
-	30, // 6: engram.v1.Query.vector:type_name -> engram.v1.Vector
+	35, // 6: engram.v1.Query.vector:type_name -> engram.v1.Vector
 	8,  // 7: engram.v1.Query.record:type_name -> engram.v1.RecordName
 	7,  // 8: engram.v1.RetrieveRequest.queries:type_name -> engram.v1.Query
-	31, // 9: engram.v1.RetrieveRequest.filter:type_name -> engram.v1.Filter
-	32, // 10: engram.v1.RetrieveRequest.include:type_name -> engram.v1.Include
-	29, // 11: engram.v1.Hit.record:type_name -> engram.v1.Record
-	10, // 12: engram.v1.QueryResult.hits:type_name -> engram.v1.Hit
-	11, // 13: engram.v1.RetrieveResponse.results:type_name -> engram.v1.QueryResult
-	33, // 14: engram.v1.RetrieveResponse.namespaces:type_name -> engram.v1.NamespaceLSN
-	12, // 15: engram.v1.RetrieveResponse.search:type_name -> engram.v1.SearchStats
-	7,  // 16: engram.v1.AttendRequest.queries:type_name -> engram.v1.Query
-	31, // 17: engram.v1.AttendRequest.filter:type_name -> engram.v1.Filter
-	32, // 18: engram.v1.AttendRequest.include:type_name -> engram.v1.Include
-	29, // 19: engram.v1.Weight.record:type_name -> engram.v1.Record
-	15, // 20: engram.v1.HeadResult.top_weights:type_name -> engram.v1.Weight
-	30, // 21: engram.v1.Attention.context:type_name -> engram.v1.Vector
-	16, // 22: engram.v1.Attention.heads:type_name -> engram.v1.HeadResult
-	17, // 23: engram.v1.AttendResponse.results:type_name -> engram.v1.Attention
-	33, // 24: engram.v1.AttendResponse.namespaces:type_name -> engram.v1.NamespaceLSN
-	12, // 25: engram.v1.AttendResponse.search:type_name -> engram.v1.SearchStats
-	32, // 26: engram.v1.GetRequest.include:type_name -> engram.v1.Include
-	29, // 27: engram.v1.GetResponse.records:type_name -> engram.v1.Record
-	33, // 28: engram.v1.GetResponse.namespace:type_name -> engram.v1.NamespaceLSN
-	29, // 29: engram.v1.UpdateRequest.records:type_name -> engram.v1.Record
-	34, // 30: engram.v1.UpdateRequest.update_mask:type_name -> google.protobuf.FieldMask
-	3,  // 31: engram.v1.UpdateResponse.results:type_name -> engram.v1.RecordResult
-	31, // 32: engram.v1.DeleteRequest.filter:type_name -> engram.v1.Filter
-	31, // 33: engram.v1.ListRequest.filter:type_name -> engram.v1.Filter
-	1,  // 34: engram.v1.ListRequest.order:type_name -> engram.v1.ListOrder
-	32, // 35: engram.v1.ListRequest.include:type_name -> engram.v1.Include
-	29, // 36: engram.v1.ListResponse.records:type_name -> engram.v1.Record
-	33, // 37: engram.v1.ListResponse.namespace:type_name -> engram.v1.NamespaceLSN
-	31, // 38: engram.v1.CountRequest.filter:type_name -> engram.v1.Filter
-	33, // 39: engram.v1.CountResponse.namespace:type_name -> engram.v1.NamespaceLSN
-	2,  // 40: engram.v1.MemoryService.Store:input_type -> engram.v1.StoreRequest
-	5,  // 41: engram.v1.MemoryService.StoreStream:input_type -> engram.v1.StoreStreamRequest
-	9,  // 42: engram.v1.MemoryService.Retrieve:input_type -> engram.v1.RetrieveRequest
-	14, // 43: engram.v1.MemoryService.Attend:input_type -> engram.v1.AttendRequest
-	19, // 44: engram.v1.MemoryService.Get:input_type -> engram.v1.GetRequest
-	21, // 45: engram.v1.MemoryService.Update:input_type -> engram.v1.UpdateRequest
-	23, // 46: engram.v1.MemoryService.Delete:input_type -> engram.v1.DeleteRequest
-	25, // 47: engram.v1.MemoryService.List:input_type -> engram.v1.ListRequest
-	27, // 48: engram.v1.MemoryService.Count:input_type -> engram.v1.CountRequest
-	4,  // 49: engram.v1.MemoryService.Store:output_type -> engram.v1.StoreResponse
-	6,  // 50: engram.v1.MemoryService.StoreStream:output_type -> engram.v1.StoreStreamResponse
-	13, // 51: engram.v1.MemoryService.Retrieve:output_type -> engram.v1.RetrieveResponse
-	18, // 52: engram.v1.MemoryService.Attend:output_type -> engram.v1.AttendResponse
-	20, // 53: engram.v1.MemoryService.Get:output_type -> engram.v1.GetResponse
-	22, // 54: engram.v1.MemoryService.Update:output_type -> engram.v1.UpdateResponse
-	24, // 55: engram.v1.MemoryService.Delete:output_type -> engram.v1.DeleteResponse
-	26, // 56: engram.v1.MemoryService.List:output_type -> engram.v1.ListResponse
-	28, // 57: engram.v1.MemoryService.Count:output_type -> engram.v1.CountResponse
-	49, // [49:58] is the sub-list for method output_type
-	40, // [40:49] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	36, // 9: engram.v1.RetrieveRequest.filter:type_name -> engram.v1.Filter
+	37, // 10: engram.v1.RetrieveRequest.include:type_name -> engram.v1.Include
+	10, // 11: engram.v1.RetrieveRequest.search:type_name -> engram.v1.Search
+	34, // 12: engram.v1.Hit.record:type_name -> engram.v1.Record
+	11, // 13: engram.v1.QueryResult.hits:type_name -> engram.v1.Hit
+	12, // 14: engram.v1.RetrieveResponse.results:type_name -> engram.v1.QueryResult
+	38, // 15: engram.v1.RetrieveResponse.namespaces:type_name -> engram.v1.NamespaceLSN
+	13, // 16: engram.v1.RetrieveResponse.search:type_name -> engram.v1.SearchStats
+	7,  // 17: engram.v1.AttendRequest.queries:type_name -> engram.v1.Query
+	36, // 18: engram.v1.AttendRequest.filter:type_name -> engram.v1.Filter
+	37, // 19: engram.v1.AttendRequest.include:type_name -> engram.v1.Include
+	34, // 20: engram.v1.Weight.record:type_name -> engram.v1.Record
+	16, // 21: engram.v1.HeadResult.top_weights:type_name -> engram.v1.Weight
+	35, // 22: engram.v1.Attention.context:type_name -> engram.v1.Vector
+	17, // 23: engram.v1.Attention.heads:type_name -> engram.v1.HeadResult
+	18, // 24: engram.v1.AttendResponse.results:type_name -> engram.v1.Attention
+	38, // 25: engram.v1.AttendResponse.namespaces:type_name -> engram.v1.NamespaceLSN
+	13, // 26: engram.v1.AttendResponse.search:type_name -> engram.v1.SearchStats
+	37, // 27: engram.v1.GetRequest.include:type_name -> engram.v1.Include
+	34, // 28: engram.v1.GetResponse.records:type_name -> engram.v1.Record
+	38, // 29: engram.v1.GetResponse.namespace:type_name -> engram.v1.NamespaceLSN
+	34, // 30: engram.v1.UpdateRequest.records:type_name -> engram.v1.Record
+	39, // 31: engram.v1.UpdateRequest.update_mask:type_name -> google.protobuf.FieldMask
+	3,  // 32: engram.v1.UpdateResponse.results:type_name -> engram.v1.RecordResult
+	36, // 33: engram.v1.DeleteRequest.filter:type_name -> engram.v1.Filter
+	36, // 34: engram.v1.ListRequest.filter:type_name -> engram.v1.Filter
+	1,  // 35: engram.v1.ListRequest.order:type_name -> engram.v1.ListOrder
+	37, // 36: engram.v1.ListRequest.include:type_name -> engram.v1.Include
+	34, // 37: engram.v1.ListResponse.records:type_name -> engram.v1.Record
+	38, // 38: engram.v1.ListResponse.namespace:type_name -> engram.v1.NamespaceLSN
+	36, // 39: engram.v1.CountRequest.filter:type_name -> engram.v1.Filter
+	38, // 40: engram.v1.CountResponse.namespace:type_name -> engram.v1.NamespaceLSN
+	37, // 41: engram.v1.WatchRequest.include:type_name -> engram.v1.Include
+	32, // 42: engram.v1.WatchResponse.mutations:type_name -> engram.v1.MutationEvent
+	40, // 43: engram.v1.MutationEvent.time:type_name -> google.protobuf.Timestamp
+	41, // 44: engram.v1.MutationEvent.namespace_created:type_name -> engram.v1.Namespace
+	42, // 45: engram.v1.MutationEvent.durability:type_name -> engram.v1.Durability
+	43, // 46: engram.v1.MutationEvent.key_encoding:type_name -> engram.v1.KeyEncoding
+	33, // 47: engram.v1.MutationEvent.changes:type_name -> engram.v1.RecordChange
+	34, // 48: engram.v1.RecordChange.record:type_name -> engram.v1.Record
+	39, // 49: engram.v1.RecordChange.changed_fields:type_name -> google.protobuf.FieldMask
+	2,  // 50: engram.v1.MemoryService.Store:input_type -> engram.v1.StoreRequest
+	5,  // 51: engram.v1.MemoryService.StoreStream:input_type -> engram.v1.StoreStreamRequest
+	9,  // 52: engram.v1.MemoryService.Retrieve:input_type -> engram.v1.RetrieveRequest
+	15, // 53: engram.v1.MemoryService.Attend:input_type -> engram.v1.AttendRequest
+	20, // 54: engram.v1.MemoryService.Get:input_type -> engram.v1.GetRequest
+	22, // 55: engram.v1.MemoryService.Update:input_type -> engram.v1.UpdateRequest
+	24, // 56: engram.v1.MemoryService.Delete:input_type -> engram.v1.DeleteRequest
+	26, // 57: engram.v1.MemoryService.List:input_type -> engram.v1.ListRequest
+	28, // 58: engram.v1.MemoryService.Count:input_type -> engram.v1.CountRequest
+	30, // 59: engram.v1.MemoryService.Watch:input_type -> engram.v1.WatchRequest
+	4,  // 60: engram.v1.MemoryService.Store:output_type -> engram.v1.StoreResponse
+	6,  // 61: engram.v1.MemoryService.StoreStream:output_type -> engram.v1.StoreStreamResponse
+	14, // 62: engram.v1.MemoryService.Retrieve:output_type -> engram.v1.RetrieveResponse
+	19, // 63: engram.v1.MemoryService.Attend:output_type -> engram.v1.AttendResponse
+	21, // 64: engram.v1.MemoryService.Get:output_type -> engram.v1.GetResponse
+	23, // 65: engram.v1.MemoryService.Update:output_type -> engram.v1.UpdateResponse
+	25, // 66: engram.v1.MemoryService.Delete:output_type -> engram.v1.DeleteResponse
+	27, // 67: engram.v1.MemoryService.List:output_type -> engram.v1.ListResponse
+	29, // 68: engram.v1.MemoryService.Count:output_type -> engram.v1.CountResponse
+	31, // 69: engram.v1.MemoryService.Watch:output_type -> engram.v1.WatchResponse
+	60, // [60:70] is the sub-list for method output_type
+	50, // [50:60] is the sub-list for method input_type
+	50, // [50:50] is the sub-list for extension type_name
+	50, // [50:50] is the sub-list for extension extendee
+	0,  // [0:50] is the sub-list for field type_name
 }
 
 func init() { file_engram_v1_memory_service_proto_init() }
@@ -2343,18 +2848,22 @@ func file_engram_v1_memory_service_proto_init() {
 		return
 	}
 	file_engram_v1_filter_proto_init()
+	file_engram_v1_namespace_service_proto_init()
 	file_engram_v1_record_proto_init()
 	file_engram_v1_memory_service_proto_msgTypes[7].OneofWrappers = []any{}
-	file_engram_v1_memory_service_proto_msgTypes[12].OneofWrappers = []any{}
-	file_engram_v1_memory_service_proto_msgTypes[17].OneofWrappers = []any{}
-	file_engram_v1_memory_service_proto_msgTypes[23].OneofWrappers = []any{}
+	file_engram_v1_memory_service_proto_msgTypes[8].OneofWrappers = []any{}
+	file_engram_v1_memory_service_proto_msgTypes[13].OneofWrappers = []any{}
+	file_engram_v1_memory_service_proto_msgTypes[18].OneofWrappers = []any{}
+	file_engram_v1_memory_service_proto_msgTypes[24].OneofWrappers = []any{}
+	file_engram_v1_memory_service_proto_msgTypes[28].OneofWrappers = []any{}
+	file_engram_v1_memory_service_proto_msgTypes[30].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_engram_v1_memory_service_proto_rawDesc), len(file_engram_v1_memory_service_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   27,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -28,6 +28,7 @@ const (
 	MemoryService_Delete_FullMethodName      = "/engram.v1.MemoryService/Delete"
 	MemoryService_List_FullMethodName        = "/engram.v1.MemoryService/List"
 	MemoryService_Count_FullMethodName       = "/engram.v1.MemoryService/Count"
+	MemoryService_Watch_FullMethodName       = "/engram.v1.MemoryService/Watch"
 )
 
 // MemoryServiceClient is the client API for MemoryService service.
@@ -43,6 +44,14 @@ const (
 // ResourceExhausted with QuotaFailure where a budget is full, and with RetryInfo
 // where waiting helps; DeadlineExceeded and Canceled within one block of a scan.
 // A refused write changes nothing.
+//
+// A write is acknowledged, and shown to readers, when it is as durable as
+// Namespace.durability says. If the disk has no room, writes other than deletes are
+// ResourceExhausted with QuotaFailure of "disk" and RetryInfo, and resume by
+// themselves. Once the journal can't be written, every write is Unavailable with
+// ErrorInfo of reason "READ_ONLY" until the server is started again; reads go on,
+// and the health service says NOT_SERVING of "writes". A write under way at that
+// moment may be there after the next start: a retry with its request_id tells.
 type MemoryServiceClient interface {
 	// Stores up to 1,000 records in one namespace, all or none. A namespace that
 	// doesn't exist is made: metric COSINE, the dimension of the first key, the
@@ -71,6 +80,15 @@ type MemoryServiceClient interface {
 	List(ctx context.Context, in *ListRequest, opts ...grpc.CallOption) (*ListResponse, error)
 	// Counts records.
 	Count(ctx context.Context, in *CountRequest, opts ...grpc.CallOption) (*CountResponse, error)
+	// Streams a namespace's committed mutations in the order of their LSNs: those of
+	// the past that the journal still holds, then each as it becomes as durable as the
+	// namespace asks. It goes on over the namespace's deletion and its making anew, until
+	// the client ends it. FailedPrecondition if the server has no data directory, for
+	// it is the journal that is read. OutOfRange if the journal no longer holds what
+	// comes after after_lsn; the message names the earliest that it holds. A watcher that
+	// takes nothing for a minute, or is so far behind that the journal has moved on, is
+	// cut off with ResourceExhausted; it may go on with the last LSN that it saw.
+	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error)
 }
 
 type memoryServiceClient struct {
@@ -174,6 +192,25 @@ func (c *memoryServiceClient) Count(ctx context.Context, in *CountRequest, opts 
 	return out, nil
 }
 
+func (c *memoryServiceClient) Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &MemoryService_ServiceDesc.Streams[1], MemoryService_Watch_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchRequest, WatchResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type MemoryService_WatchClient = grpc.ServerStreamingClient[WatchResponse]
+
 // MemoryServiceServer is the server API for MemoryService service.
 // All implementations must embed UnimplementedMemoryServiceServer
 // for forward compatibility.
@@ -187,6 +224,14 @@ func (c *memoryServiceClient) Count(ctx context.Context, in *CountRequest, opts 
 // ResourceExhausted with QuotaFailure where a budget is full, and with RetryInfo
 // where waiting helps; DeadlineExceeded and Canceled within one block of a scan.
 // A refused write changes nothing.
+//
+// A write is acknowledged, and shown to readers, when it is as durable as
+// Namespace.durability says. If the disk has no room, writes other than deletes are
+// ResourceExhausted with QuotaFailure of "disk" and RetryInfo, and resume by
+// themselves. Once the journal can't be written, every write is Unavailable with
+// ErrorInfo of reason "READ_ONLY" until the server is started again; reads go on,
+// and the health service says NOT_SERVING of "writes". A write under way at that
+// moment may be there after the next start: a retry with its request_id tells.
 type MemoryServiceServer interface {
 	// Stores up to 1,000 records in one namespace, all or none. A namespace that
 	// doesn't exist is made: metric COSINE, the dimension of the first key, the
@@ -215,6 +260,15 @@ type MemoryServiceServer interface {
 	List(context.Context, *ListRequest) (*ListResponse, error)
 	// Counts records.
 	Count(context.Context, *CountRequest) (*CountResponse, error)
+	// Streams a namespace's committed mutations in the order of their LSNs: those of
+	// the past that the journal still holds, then each as it becomes as durable as the
+	// namespace asks. It goes on over the namespace's deletion and its making anew, until
+	// the client ends it. FailedPrecondition if the server has no data directory, for
+	// it is the journal that is read. OutOfRange if the journal no longer holds what
+	// comes after after_lsn; the message names the earliest that it holds. A watcher that
+	// takes nothing for a minute, or is so far behind that the journal has moved on, is
+	// cut off with ResourceExhausted; it may go on with the last LSN that it saw.
+	Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error
 	mustEmbedUnimplementedMemoryServiceServer()
 }
 
@@ -251,6 +305,9 @@ func (UnimplementedMemoryServiceServer) List(context.Context, *ListRequest) (*Li
 }
 func (UnimplementedMemoryServiceServer) Count(context.Context, *CountRequest) (*CountResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Count not implemented")
+}
+func (UnimplementedMemoryServiceServer) Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error {
+	return status.Error(codes.Unimplemented, "method Watch not implemented")
 }
 func (UnimplementedMemoryServiceServer) mustEmbedUnimplementedMemoryServiceServer() {}
 func (UnimplementedMemoryServiceServer) testEmbeddedByValue()                       {}
@@ -424,6 +481,17 @@ func _MemoryService_Count_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
+func _MemoryService_Watch_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(MemoryServiceServer).Watch(m, &grpc.GenericServerStream[WatchRequest, WatchResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type MemoryService_WatchServer = grpc.ServerStreamingServer[WatchResponse]
+
 // MemoryService_ServiceDesc is the grpc.ServiceDesc for MemoryService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -470,6 +538,11 @@ var MemoryService_ServiceDesc = grpc.ServiceDesc{
 			Handler:       _MemoryService_StoreStream_Handler,
 			ServerStreams: true,
 			ClientStreams: true,
+		},
+		{
+			StreamName:    "Watch",
+			Handler:       _MemoryService_Watch_Handler,
+			ServerStreams: true,
 		},
 	},
 	Metadata: "engram/v1/memory_service.proto",

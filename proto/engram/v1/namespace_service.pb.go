@@ -80,6 +80,142 @@ func (Metric) EnumDescriptor() ([]byte, []int) {
 	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{0}
 }
 
+// When a namespace's writes are acknowledged and shown to readers, and so what a
+// fault can take of what was acknowledged. It concerns a server with a data
+// directory, where all writes go to one journal in one order; without one nothing
+// outlives the process. No durability loses a write when the process alone is
+// killed or crashes: the operating system has every write before it is
+// acknowledged, and readers that see it.
+type Durability int32
+
+const (
+	// The server's default: DURABILITY_SYNC unless `engram serve --durability` says
+	// otherwise. What is made without a durability takes it and keeps it: replies
+	// never carry this one.
+	Durability_DURABILITY_UNSPECIFIED Durability = 0
+	// After the journal is synced to the disk (fdatasync). A power cut or a crash of
+	// the machine loses nothing that was acknowledged or shown.
+	Durability_DURABILITY_SYNC Durability = 1
+	// At once; the journal is synced on an interval, one second unless `engram serve
+	// --sync-interval` says otherwise. A power cut or a crash of the machine may lose
+	// the writes of about that interval and of one sync; what remains is everything
+	// up to some write, without holes.
+	Durability_DURABILITY_INTERVAL Durability = 2
+	// At once; nothing is synced for these writes. A power cut or a crash of the
+	// machine may lose those since the last sync, which a write of another namespace, a
+	// snapshot, a second or two without writes or the system's own write-back made; what
+	// remains is everything up to some write, without holes. For what can be computed
+	// again, such as a model's cache of keys and values.
+	Durability_DURABILITY_NONE Durability = 3
+)
+
+// Enum value maps for Durability.
+var (
+	Durability_name = map[int32]string{
+		0: "DURABILITY_UNSPECIFIED",
+		1: "DURABILITY_SYNC",
+		2: "DURABILITY_INTERVAL",
+		3: "DURABILITY_NONE",
+	}
+	Durability_value = map[string]int32{
+		"DURABILITY_UNSPECIFIED": 0,
+		"DURABILITY_SYNC":        1,
+		"DURABILITY_INTERVAL":    2,
+		"DURABILITY_NONE":        3,
+	}
+)
+
+func (x Durability) Enum() *Durability {
+	p := new(Durability)
+	*p = x
+	return p
+}
+
+func (x Durability) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Durability) Descriptor() protoreflect.EnumDescriptor {
+	return file_engram_v1_namespace_service_proto_enumTypes[1].Descriptor()
+}
+
+func (Durability) Type() protoreflect.EnumType {
+	return &file_engram_v1_namespace_service_proto_enumTypes[1]
+}
+
+func (x Durability) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Durability.Descriptor instead.
+func (Durability) EnumDescriptor() ([]byte, []int) {
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{1}
+}
+
+// How a namespace keeps its keys. A search reads keys from memory, so smaller ones are
+// searched faster. Attend, and what reads keys back, decodes them.
+type KeyEncoding int32
+
+const (
+	// On creation the same as KEY_ENCODING_F32. Replies never carry it.
+	KeyEncoding_KEY_ENCODING_UNSPECIFIED KeyEncoding = 0
+	// As they were given, 4 bytes a component.
+	KeyEncoding_KEY_ENCODING_F32 KeyEncoding = 1
+	// As they were given, and beside them codes of one byte a component, by which Retrieve
+	// finds the few records that could be among the best; only those it scores, with the
+	// keys as they were given. Its answers are those of KEY_ENCODING_F32 to the last bit, at
+	// about a quarter of the reading, for a quarter more memory.
+	KeyEncoding_KEY_ENCODING_INT8 KeyEncoding = 2
+	// The codes alone: a quarter of the memory. The key that is stored is the decoded one:
+	// each component is rounded to a multiple of the key's scale, its greatest component in
+	// absolute value divided by 127. Replies carry that key, and scores are exact for it;
+	// Hit.score_error bounds how far they are from those of the key that was given.
+	KeyEncoding_KEY_ENCODING_INT8_ONLY KeyEncoding = 3
+)
+
+// Enum value maps for KeyEncoding.
+var (
+	KeyEncoding_name = map[int32]string{
+		0: "KEY_ENCODING_UNSPECIFIED",
+		1: "KEY_ENCODING_F32",
+		2: "KEY_ENCODING_INT8",
+		3: "KEY_ENCODING_INT8_ONLY",
+	}
+	KeyEncoding_value = map[string]int32{
+		"KEY_ENCODING_UNSPECIFIED": 0,
+		"KEY_ENCODING_F32":         1,
+		"KEY_ENCODING_INT8":        2,
+		"KEY_ENCODING_INT8_ONLY":   3,
+	}
+)
+
+func (x KeyEncoding) Enum() *KeyEncoding {
+	p := new(KeyEncoding)
+	*p = x
+	return p
+}
+
+func (x KeyEncoding) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (KeyEncoding) Descriptor() protoreflect.EnumDescriptor {
+	return file_engram_v1_namespace_service_proto_enumTypes[2].Descriptor()
+}
+
+func (KeyEncoding) Type() protoreflect.EnumType {
+	return &file_engram_v1_namespace_service_proto_enumTypes[2]
+}
+
+func (x KeyEncoding) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use KeyEncoding.Descriptor instead.
+func (KeyEncoding) EnumDescriptor() ([]byte, []int) {
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{2}
+}
+
 // What turns text into key vectors.
 type Embedder struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -170,7 +306,24 @@ type Namespace struct {
 	// How many records it holds. Output only.
 	RecordCount uint64 `protobuf:"varint,8,opt,name=record_count,json=recordCount,proto3" json:"record_count,omitempty"`
 	// The LSN of its last mutation. Output only.
-	Lsn           uint64 `protobuf:"varint,9,opt,name=lsn,proto3" json:"lsn,omitempty"`
+	Lsn uint64 `protobuf:"varint,9,opt,name=lsn,proto3" json:"lsn,omitempty"`
+	// When its writes are acknowledged, and what a fault can take of them. Can be
+	// changed; a change from or to DURABILITY_SYNC is itself synced, with everything
+	// before it. Default: the server's, which a namespace made by a Store gets too. A
+	// number that is no durability is InvalidArgument.
+	Durability Durability `protobuf:"varint,10,opt,name=durability,proto3,enum=engram.v1.Durability" json:"durability,omitempty"`
+	// How its keys are kept. Can be changed: new records are kept so at once, those that
+	// are there little by little in the background. What KEY_ENCODING_INT8_ONLY has
+	// rounded stays rounded. Default KEY_ENCODING_F32. A number that is no encoding is
+	// InvalidArgument.
+	KeyEncoding KeyEncoding `protobuf:"varint,11,opt,name=key_encoding,json=keyEncoding,proto3,enum=engram.v1.KeyEncoding" json:"key_encoding,omitempty"`
+	// The share of the best records that Retrieve is to find, on average, where a request's
+	// search is unset; above 0 and below 1. From 50,000 records on the namespace then has an
+	// index (an inverted file), built in the background, which takes memory of its own: see
+	// NamespaceStats. With fewer records, until it is built, and where memory has no room for
+	// it, answers are exact. Can be changed; 0 takes the index away. Default 0: answers are
+	// exact, and there is no index.
+	Recall        float64 `protobuf:"fixed64,12,opt,name=recall,proto3" json:"recall,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -264,6 +417,27 @@ func (x *Namespace) GetRecordCount() uint64 {
 func (x *Namespace) GetLsn() uint64 {
 	if x != nil {
 		return x.Lsn
+	}
+	return 0
+}
+
+func (x *Namespace) GetDurability() Durability {
+	if x != nil {
+		return x.Durability
+	}
+	return Durability_DURABILITY_UNSPECIFIED
+}
+
+func (x *Namespace) GetKeyEncoding() KeyEncoding {
+	if x != nil {
+		return x.KeyEncoding
+	}
+	return KeyEncoding_KEY_ENCODING_UNSPECIFIED
+}
+
+func (x *Namespace) GetRecall() float64 {
+	if x != nil {
+		return x.Recall
 	}
 	return 0
 }
@@ -577,8 +751,8 @@ type NamespaceServiceUpdateRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its name, and the new content of the fields named by update_mask.
 	Namespace *Namespace `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	// The fields that change: max_bytes. Required. Fields that are fixed at creation
-	// are InvalidArgument.
+	// The fields that change: max_bytes, durability, key_encoding, recall. Required. A field in it that is
+	// unset takes its default. Fields that are fixed at creation are InvalidArgument.
 	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -783,7 +957,7 @@ const file_engram_v1_namespace_service_proto_rawDesc = "" +
 	"\bEmbedder\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x1c\n" +
-	"\tdimension\x18\x03 \x01(\rR\tdimension\"\xd1\x02\n" +
+	"\tdimension\x18\x03 \x01(\rR\tdimension\"\xdb\x03\n" +
 	"\tNamespace\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12)\n" +
 	"\x06metric\x18\x02 \x01(\x0e2\x11.engram.v1.MetricR\x06metric\x12\x1c\n" +
@@ -794,7 +968,13 @@ const file_engram_v1_namespace_service_proto_rawDesc = "" +
 	"\vcreate_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12!\n" +
 	"\frecord_count\x18\b \x01(\x04R\vrecordCount\x12\x10\n" +
-	"\x03lsn\x18\t \x01(\x04R\x03lsn\"S\n" +
+	"\x03lsn\x18\t \x01(\x04R\x03lsn\x125\n" +
+	"\n" +
+	"durability\x18\n" +
+	" \x01(\x0e2\x15.engram.v1.DurabilityR\n" +
+	"durability\x129\n" +
+	"\fkey_encoding\x18\v \x01(\x0e2\x16.engram.v1.KeyEncodingR\vkeyEncoding\x12\x16\n" +
+	"\x06recall\x18\f \x01(\x01R\x06recall\"S\n" +
 	"\x1dNamespaceServiceCreateRequest\x122\n" +
 	"\tnamespace\x18\x01 \x01(\v2\x14.engram.v1.NamespaceR\tnamespace\"T\n" +
 	"\x1eNamespaceServiceCreateResponse\x122\n" +
@@ -831,7 +1011,18 @@ const file_engram_v1_namespace_service_proto_rawDesc = "" +
 	"\n" +
 	"METRIC_DOT\x10\x01\x12\x11\n" +
 	"\rMETRIC_COSINE\x10\x02\x12\r\n" +
-	"\tMETRIC_L2\x10\x032\xde\x03\n" +
+	"\tMETRIC_L2\x10\x03*k\n" +
+	"\n" +
+	"Durability\x12\x1a\n" +
+	"\x16DURABILITY_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fDURABILITY_SYNC\x10\x01\x12\x17\n" +
+	"\x13DURABILITY_INTERVAL\x10\x02\x12\x13\n" +
+	"\x0fDURABILITY_NONE\x10\x03*t\n" +
+	"\vKeyEncoding\x12\x1c\n" +
+	"\x18KEY_ENCODING_UNSPECIFIED\x10\x00\x12\x14\n" +
+	"\x10KEY_ENCODING_F32\x10\x01\x12\x15\n" +
+	"\x11KEY_ENCODING_INT8\x10\x02\x12\x1a\n" +
+	"\x16KEY_ENCODING_INT8_ONLY\x10\x032\xde\x03\n" +
 	"\x10NamespaceService\x12]\n" +
 	"\x06Create\x12(.engram.v1.NamespaceServiceCreateRequest\x1a).engram.v1.NamespaceServiceCreateResponse\x12T\n" +
 	"\x03Get\x12%.engram.v1.NamespaceServiceGetRequest\x1a&.engram.v1.NamespaceServiceGetResponse\x12W\n" +
@@ -851,51 +1042,55 @@ func file_engram_v1_namespace_service_proto_rawDescGZIP() []byte {
 	return file_engram_v1_namespace_service_proto_rawDescData
 }
 
-var file_engram_v1_namespace_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_engram_v1_namespace_service_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
 var file_engram_v1_namespace_service_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_engram_v1_namespace_service_proto_goTypes = []any{
 	(Metric)(0),                            // 0: engram.v1.Metric
-	(*Embedder)(nil),                       // 1: engram.v1.Embedder
-	(*Namespace)(nil),                      // 2: engram.v1.Namespace
-	(*NamespaceServiceCreateRequest)(nil),  // 3: engram.v1.NamespaceServiceCreateRequest
-	(*NamespaceServiceCreateResponse)(nil), // 4: engram.v1.NamespaceServiceCreateResponse
-	(*NamespaceServiceGetRequest)(nil),     // 5: engram.v1.NamespaceServiceGetRequest
-	(*NamespaceServiceGetResponse)(nil),    // 6: engram.v1.NamespaceServiceGetResponse
-	(*NamespaceServiceListRequest)(nil),    // 7: engram.v1.NamespaceServiceListRequest
-	(*NamespaceServiceListResponse)(nil),   // 8: engram.v1.NamespaceServiceListResponse
-	(*NamespaceServiceUpdateRequest)(nil),  // 9: engram.v1.NamespaceServiceUpdateRequest
-	(*NamespaceServiceUpdateResponse)(nil), // 10: engram.v1.NamespaceServiceUpdateResponse
-	(*NamespaceServiceDeleteRequest)(nil),  // 11: engram.v1.NamespaceServiceDeleteRequest
-	(*NamespaceServiceDeleteResponse)(nil), // 12: engram.v1.NamespaceServiceDeleteResponse
-	(*timestamppb.Timestamp)(nil),          // 13: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),          // 14: google.protobuf.FieldMask
+	(Durability)(0),                        // 1: engram.v1.Durability
+	(KeyEncoding)(0),                       // 2: engram.v1.KeyEncoding
+	(*Embedder)(nil),                       // 3: engram.v1.Embedder
+	(*Namespace)(nil),                      // 4: engram.v1.Namespace
+	(*NamespaceServiceCreateRequest)(nil),  // 5: engram.v1.NamespaceServiceCreateRequest
+	(*NamespaceServiceCreateResponse)(nil), // 6: engram.v1.NamespaceServiceCreateResponse
+	(*NamespaceServiceGetRequest)(nil),     // 7: engram.v1.NamespaceServiceGetRequest
+	(*NamespaceServiceGetResponse)(nil),    // 8: engram.v1.NamespaceServiceGetResponse
+	(*NamespaceServiceListRequest)(nil),    // 9: engram.v1.NamespaceServiceListRequest
+	(*NamespaceServiceListResponse)(nil),   // 10: engram.v1.NamespaceServiceListResponse
+	(*NamespaceServiceUpdateRequest)(nil),  // 11: engram.v1.NamespaceServiceUpdateRequest
+	(*NamespaceServiceUpdateResponse)(nil), // 12: engram.v1.NamespaceServiceUpdateResponse
+	(*NamespaceServiceDeleteRequest)(nil),  // 13: engram.v1.NamespaceServiceDeleteRequest
+	(*NamespaceServiceDeleteResponse)(nil), // 14: engram.v1.NamespaceServiceDeleteResponse
+	(*timestamppb.Timestamp)(nil),          // 15: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),          // 16: google.protobuf.FieldMask
 }
 var file_engram_v1_namespace_service_proto_depIdxs = []int32{
 	0,  // 0: engram.v1.Namespace.metric:type_name -> engram.v1.Metric
-	1,  // 1: engram.v1.Namespace.embedder:type_name -> engram.v1.Embedder
-	13, // 2: engram.v1.Namespace.create_time:type_name -> google.protobuf.Timestamp
-	2,  // 3: engram.v1.NamespaceServiceCreateRequest.namespace:type_name -> engram.v1.Namespace
-	2,  // 4: engram.v1.NamespaceServiceCreateResponse.namespace:type_name -> engram.v1.Namespace
-	2,  // 5: engram.v1.NamespaceServiceGetResponse.namespace:type_name -> engram.v1.Namespace
-	2,  // 6: engram.v1.NamespaceServiceListResponse.namespaces:type_name -> engram.v1.Namespace
-	2,  // 7: engram.v1.NamespaceServiceUpdateRequest.namespace:type_name -> engram.v1.Namespace
-	14, // 8: engram.v1.NamespaceServiceUpdateRequest.update_mask:type_name -> google.protobuf.FieldMask
-	2,  // 9: engram.v1.NamespaceServiceUpdateResponse.namespace:type_name -> engram.v1.Namespace
-	3,  // 10: engram.v1.NamespaceService.Create:input_type -> engram.v1.NamespaceServiceCreateRequest
-	5,  // 11: engram.v1.NamespaceService.Get:input_type -> engram.v1.NamespaceServiceGetRequest
-	7,  // 12: engram.v1.NamespaceService.List:input_type -> engram.v1.NamespaceServiceListRequest
-	9,  // 13: engram.v1.NamespaceService.Update:input_type -> engram.v1.NamespaceServiceUpdateRequest
-	11, // 14: engram.v1.NamespaceService.Delete:input_type -> engram.v1.NamespaceServiceDeleteRequest
-	4,  // 15: engram.v1.NamespaceService.Create:output_type -> engram.v1.NamespaceServiceCreateResponse
-	6,  // 16: engram.v1.NamespaceService.Get:output_type -> engram.v1.NamespaceServiceGetResponse
-	8,  // 17: engram.v1.NamespaceService.List:output_type -> engram.v1.NamespaceServiceListResponse
-	10, // 18: engram.v1.NamespaceService.Update:output_type -> engram.v1.NamespaceServiceUpdateResponse
-	12, // 19: engram.v1.NamespaceService.Delete:output_type -> engram.v1.NamespaceServiceDeleteResponse
-	15, // [15:20] is the sub-list for method output_type
-	10, // [10:15] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	3,  // 1: engram.v1.Namespace.embedder:type_name -> engram.v1.Embedder
+	15, // 2: engram.v1.Namespace.create_time:type_name -> google.protobuf.Timestamp
+	1,  // 3: engram.v1.Namespace.durability:type_name -> engram.v1.Durability
+	2,  // 4: engram.v1.Namespace.key_encoding:type_name -> engram.v1.KeyEncoding
+	4,  // 5: engram.v1.NamespaceServiceCreateRequest.namespace:type_name -> engram.v1.Namespace
+	4,  // 6: engram.v1.NamespaceServiceCreateResponse.namespace:type_name -> engram.v1.Namespace
+	4,  // 7: engram.v1.NamespaceServiceGetResponse.namespace:type_name -> engram.v1.Namespace
+	4,  // 8: engram.v1.NamespaceServiceListResponse.namespaces:type_name -> engram.v1.Namespace
+	4,  // 9: engram.v1.NamespaceServiceUpdateRequest.namespace:type_name -> engram.v1.Namespace
+	16, // 10: engram.v1.NamespaceServiceUpdateRequest.update_mask:type_name -> google.protobuf.FieldMask
+	4,  // 11: engram.v1.NamespaceServiceUpdateResponse.namespace:type_name -> engram.v1.Namespace
+	5,  // 12: engram.v1.NamespaceService.Create:input_type -> engram.v1.NamespaceServiceCreateRequest
+	7,  // 13: engram.v1.NamespaceService.Get:input_type -> engram.v1.NamespaceServiceGetRequest
+	9,  // 14: engram.v1.NamespaceService.List:input_type -> engram.v1.NamespaceServiceListRequest
+	11, // 15: engram.v1.NamespaceService.Update:input_type -> engram.v1.NamespaceServiceUpdateRequest
+	13, // 16: engram.v1.NamespaceService.Delete:input_type -> engram.v1.NamespaceServiceDeleteRequest
+	6,  // 17: engram.v1.NamespaceService.Create:output_type -> engram.v1.NamespaceServiceCreateResponse
+	8,  // 18: engram.v1.NamespaceService.Get:output_type -> engram.v1.NamespaceServiceGetResponse
+	10, // 19: engram.v1.NamespaceService.List:output_type -> engram.v1.NamespaceServiceListResponse
+	12, // 20: engram.v1.NamespaceService.Update:output_type -> engram.v1.NamespaceServiceUpdateResponse
+	14, // 21: engram.v1.NamespaceService.Delete:output_type -> engram.v1.NamespaceServiceDeleteResponse
+	17, // [17:22] is the sub-list for method output_type
+	12, // [12:17] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_engram_v1_namespace_service_proto_init() }
@@ -909,7 +1104,7 @@ func file_engram_v1_namespace_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_engram_v1_namespace_service_proto_rawDesc), len(file_engram_v1_namespace_service_proto_rawDesc)),
-			NumEnums:      1,
+			NumEnums:      3,
 			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
