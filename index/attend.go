@@ -122,6 +122,7 @@ type pass struct {
 	peak     []float32
 	limits   []float32
 	keys     []float32 // decoded, of a block
+	values   []float32 // likewise
 	gathered []float32 // of single rows
 }
 
@@ -191,7 +192,7 @@ func (a *attend) block(worker int, b block) {
 		}
 	case a.panels != nil:
 		keys := part.Segment.keyBlock(&p.keys, b.from, b.to)
-		values, _ := part.Segment.valueBlock(keys, b.from, b.to)
+		values, _ := part.Segment.valueBlock(&p.values, keys, b.from, b.to)
 		touch(keys)
 		touch(values)
 		for i := range a.panels {
@@ -231,7 +232,7 @@ func (a *attend) single(p *pass, q int, b block, keys []float32) {
 	sum, shift := kernel.Exp(p.scores, p.scores, a.opt.Scale, p.max[q])
 	p.sum[q] += sum
 	p.shift[q] += shift
-	values, valueStride := part.Segment.valueBlock(keys, b.from, b.to)
+	values, valueStride := part.Segment.valueBlock(&p.values, keys, b.from, b.to)
 	kernel.WeightedSum(p.lane(q, a.shape.ValueDim), p.scores, values, valueStride)
 }
 
@@ -252,12 +253,7 @@ func (a *attend) gather(p *pass, q int, b block) {
 	p.shift[q] += shift
 	context := p.lane(q, a.shape.ValueDim)
 	for i, row := range p.at {
-		var value []float32
-		if part.Segment.shape.Encoding == Int8Only && !part.Segment.HasValues() {
-			value = p.gathered[i*pad(a.shape.Dim):][:a.shape.Dim]
-		} else {
-			value = part.Segment.Value(b.from + int(row))
-		}
+		value := part.Segment.valueAt(&p.values, b.from+int(row))
 		kernel.WeightedSum(context, p.scores[i:i+1], value, len(value))
 	}
 }
@@ -290,7 +286,7 @@ func (a *attend) panel(p *pass, i int, b block, keys []float32) {
 		p.raise(first+j, a.opt.Scale*float64(peak), a.shape.ValueDim)
 	}
 	kernel.PanelExp(scores, scores, n, a.opt.Scale, p.max[first:first+w], p.sum[first:first+w], p.shift[first:first+w])
-	values, valueStride := part.Segment.valueBlock(keys, b.from, b.to)
+	values, valueStride := part.Segment.valueBlock(&p.values, keys, b.from, b.to)
 	d := a.shape.ValueDim
 	kernel.PanelWeightedSum(p.context[first*d:(first+w)*d], scores, values, valueStride, n, d)
 }
