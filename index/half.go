@@ -1,0 +1,86 @@
+package index
+
+import (
+	"math"
+
+	"engram/internal/slab"
+	"engram/kernel"
+)
+
+// plain is true where keys are kept as float32, half where they have 16 bits and coded
+// where they have codes.
+func (e Encoding) plain() bool { return e == F32 || e == Int8 }
+func (e Encoding) half() bool  { return e == F16 || e == BF16 }
+func (e Encoding) coded() bool { return e == Int8 || e == Int8Only }
+
+// bytes is what a component takes of an encoding, codes aside.
+func (e Encoding) bytes() int {
+	if e.half() {
+		return 2
+	}
+	return 4
+}
+
+// floats are components of a slab of float32s.
+func floats(block []byte, from, to int) []float32 {
+	return slab.Slice[float32](block[4*from : 4*to])
+}
+
+// halves are those of a slab of numbers of 16 bits from one on.
+func halves(block []byte, from, n int) []uint16 {
+	return slab.Slice[uint16](block[2*from : 2*(from+n)])
+}
+
+// put writes a vector in a slab of an encoding, from a component on.
+func put(e Encoding, block []byte, at int, v []float32) {
+	switch e {
+	case F16:
+		kernel.EncodeF16(halves(block, at, len(v)), v)
+	case BF16:
+		kernel.EncodeBF16(halves(block, at, len(v)), v)
+	default:
+		copy(floats(block, at, at+len(v)), v)
+	}
+}
+
+// get reads a vector likewise.
+func get(dst []float32, e Encoding, block []byte, at int) {
+	switch e {
+	case F16:
+		kernel.DecodeF16(dst, halves(block, at, len(dst)))
+	case BF16:
+		kernel.DecodeBF16(dst, halves(block, at, len(dst)))
+	default:
+		copy(dst, floats(block, at, at+len(dst)))
+	}
+}
+
+// floatsOf are components as float32s: in place, or decoded in scratch.
+func floatsOf(scratch *[]float32, e Encoding, block []byte, from, to int) []float32 {
+	if !e.half() {
+		return floats(block, from, to)
+	}
+	*scratch = sized(*scratch, to-from)
+	get(*scratch, e, block, from)
+	return *scratch
+}
+
+// valueAt is a row's value: in place, or decoded in scratch.
+func (s *Segment) valueAt(scratch *[]float32, row int) []float32 {
+	if s.HasValues() && s.shape.Values == F32 || !s.HasValues() && s.shape.Encoding.plain() {
+		return s.Value(row)
+	}
+	*scratch = s.ValueInto((*scratch)[:0], row)
+	return *scratch
+}
+
+// halfError bounds ‖given − stored‖ of a vector of an encoding of 16 bits, of the norm and
+// dimension, by that of each component: half a unit of the last place is at most 2⁻¹¹ or
+// 2⁻⁸ of the stored one, or of the least that has all its bits.
+func halfError(e Encoding, norm float64, dim int) float64 {
+	relative, least := 0x1p-11, 0x1p-25
+	if e == BF16 {
+		relative, least = 0x1p-8, 0x1p-134
+	}
+	return relative*norm + math.Sqrt(float64(dim))*least
+}
