@@ -1,6 +1,7 @@
 package index
 
 import (
+	"fmt"
 	"math"
 
 	"engram/internal/slab"
@@ -83,4 +84,27 @@ func halfError(e Encoding, norm float64, dim int) float64 {
 		relative, least = 0x1p-8, 0x1p-134
 	}
 	return relative*norm + math.Sqrt(float64(dim))*least
+}
+
+// Unfit says why an encoding can't keep a vector that is one otherwise, or gives "": what
+// is beyond F16 would become infinite, and a key of F16 under Cosine whose components are
+// all below its normal numbers would lose its direction.
+func (e Encoding) Unfit(v []float32, cosine bool) string {
+	if e != F16 {
+		return ""
+	}
+	switch most := kernel.Largest(v); {
+	case most > kernel.MostF16:
+		at := 0
+		for i, x := range v {
+			if math.Abs(float64(x)) == float64(most) {
+				at = i
+				break
+			}
+		}
+		return fmt.Sprintf("has component %d = %v; in F16 a magnitude of at most %d is allowed", at, v[at], kernel.MostF16)
+	case cosine && most < kernel.LeastF16:
+		return fmt.Sprintf("has no component above %v; in F16 under COSINE one must have a magnitude of at least %v", most, kernel.LeastF16)
+	}
+	return ""
 }

@@ -89,10 +89,10 @@ func keyBytes(shape Shape, capacity int) int {
 	return n
 }
 
-// ownValues says whether a segment has values of its own. Keys can't serve as values that
+// OwnValues says whether a segment has values of its own, where rows do or don't. Keys can't serve as values that
 // are to be rounded otherwise: what a row is worth never depends on the others of its
 // segment.
-func ownValues(shape Shape, values bool) bool {
+func (shape Shape) OwnValues(values bool) bool {
 	return values || shape.ValueDim != shape.Dim || shape.Values != F32 && shape.Values != shape.Encoding
 }
 
@@ -114,7 +114,7 @@ func NewSegment(pool *slab.Pool, shape Shape, capacity int, values bool) (*Segme
 		return b
 	}
 	s.keys = alloc(keyBytes(shape, capacity))
-	if ownValues(shape, values) {
+	if shape.OwnValues(values) {
 		s.values = alloc(valueBytes(shape, capacity))
 	}
 	if shape.Encoding.coded() && err == nil {
@@ -145,7 +145,7 @@ func (s *Segment) Bytes() int64 { return SegmentBytes(s.shape, s.capacity, s.Has
 // SegmentBytes is what a segment would take.
 func SegmentBytes(shape Shape, capacity int, values bool) int64 {
 	n := keyBytes(shape, capacity) + codeBytes(shape, capacity)
-	if ownValues(shape, values) {
+	if shape.OwnValues(values) {
 		n += valueBytes(shape, capacity)
 	}
 	return int64(n)
