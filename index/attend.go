@@ -199,18 +199,18 @@ func (a *attend) block(worker int, b block) {
 			a.panel(p, i, b, keys)
 		}
 	default:
-		keys := part.Segment.keyBlock(&p.keys, b.from, b.to)
+		keys, values := part.Segment.reading(&p.keys, &p.values, b.from, b.to, len(a.queries))
 		for q := range a.queries {
-			a.single(p, q, b, keys)
+			a.single(p, q, b, keys, values)
 		}
 	}
 }
 
-// single attends to a whole block, whose keys are given, for one query.
-func (a *attend) single(p *pass, q int, b block, keys []float32) {
+// single attends to a whole block, as Segment.reading gave it, for one query.
+func (a *attend) single(p *pass, q int, b block, keys, values []float32) {
 	part, n := &a.parts[b.part], b.to-b.from
 	p.scores = sized(p.scores, n)
-	part.Segment.score(p.scores, a.queries[q], a.inverse[q], keys, b.from)
+	part.Segment.scoreBlock(&p.keys, p.scores, a.queries[q], a.inverse[q], keys, b.from)
 	if part.Mask != nil {
 		for i := range p.scores {
 			if !part.has(b.from + i) {
@@ -232,8 +232,7 @@ func (a *attend) single(p *pass, q int, b block, keys []float32) {
 	sum, shift := kernel.Exp(p.scores, p.scores, a.opt.Scale, p.max[q])
 	p.sum[q] += sum
 	p.shift[q] += shift
-	values, valueStride := part.Segment.valueBlock(&p.values, keys, b.from, b.to)
-	kernel.WeightedSum(p.lane(q, a.shape.ValueDim), p.scores, values, valueStride)
+	part.Segment.sumBlock(&p.values, p.lane(q, a.shape.ValueDim), p.scores, values, b.from)
 }
 
 // gather attends to the rows p.at, counted from the block's first, for one query.

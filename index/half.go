@@ -66,6 +66,62 @@ func floatsOf(scratch *[]float32, e Encoding, block []byte, from, to int) []floa
 	return *scratch
 }
 
+// atOnce is how many of n vectors of an encoding to decode at a time, for their use right
+// after: as many as leave the first-level cache room for more, and all where there is
+// nothing to decode. It is a multiple of what kernel.WeightedSum adds up in float32.
+func (e Encoding) atOnce(dim, n int) int {
+	if !e.half() {
+		return n
+	}
+	const bytes, group = 16 << 10, 32
+	return min(n, max(group, bytes/(4*pad(dim))/group*group))
+}
+
+// reading gives rows' keys and values for several queries, decoded; for one those that must
+// be decoded are nil: scoreBlock and sumBlock do it a few rows at a time.
+func (s *Segment) reading(keyScratch, valueScratch *[]float32, from, to, queries int) (keys, values []float32) {
+	own := s.HasValues()
+	if queries > 1 || !s.shape.Encoding.half() {
+		keys = s.keyBlock(keyScratch, from, to)
+	}
+	if queries > 1 || own && !s.shape.Values.half() || !own && keys != nil {
+		values, _ = s.valueBlock(valueScratch, keys, from, to)
+	}
+	return keys, values
+}
+
+// scoreBlock is score of rows from one on, with their keys as reading gave them.
+func (s *Segment) scoreBlock(scratch *[]float32, dst, query []float32, inverse float32, keys []float32, from int) {
+	if keys != nil {
+		s.score(dst, query, inverse, keys, from)
+		return
+	}
+	atOnce := s.shape.Encoding.atOnce(s.shape.Dim, len(dst))
+	for i := 0; i < len(dst); i += atOnce {
+		part := dst[i:min(i+atOnce, len(dst))]
+		s.score(part, query, inverse, s.keyBlock(scratch, from+i, from+i+len(part)), from+i)
+	}
+}
+
+// sumBlock adds rows' values, from one on, by weight, as reading gave them.
+func (s *Segment) sumBlock(scratch *[]float32, sum []float64, weights, values []float32, from int) {
+	stride := pad(s.shape.ValueDim)
+	if values != nil {
+		kernel.WeightedSum(sum, weights, values, stride)
+		return
+	}
+	block, e := s.values, s.shape.Values
+	if !s.HasValues() {
+		block, e = s.keys, s.shape.Encoding
+	}
+	atOnce := e.atOnce(s.shape.ValueDim, len(weights))
+	for i := 0; i < len(weights); i += atOnce {
+		part := weights[i:min(i+atOnce, len(weights))]
+		at := from + i
+		kernel.WeightedSum(sum, part, floatsOf(scratch, e, block, at*stride, (at+len(part))*stride), stride)
+	}
+}
+
 // valueAt is a row's value: in place, or decoded in scratch.
 func (s *Segment) valueAt(scratch *[]float32, row int) []float32 {
 	if s.HasValues() && s.shape.Values == F32 || !s.HasValues() && s.shape.Encoding.plain() {

@@ -1,6 +1,8 @@
 package index
 
 import (
+	"context"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -87,4 +89,66 @@ func TestHalfErrors(t *testing.T) {
 			}
 		}
 	})
+}
+
+// BenchmarkHalf runs the same reads of vectors of 16 bits and of float32, and what reads
+// the former once, by turns.
+func BenchmarkHalf(b *testing.B) {
+	for _, s := range benchShapes {
+		for _, e := range []Encoding{F16, BF16} {
+			plain := benchParts(b, s.rows, Shape{Cosine, s.dim, s.dim, F32, F32}, true)
+			half := &fixture{shape: Shape{Cosine, s.dim, s.dim, e, e}}
+			pool := slab.NewPool(16 << 30)
+			for _, p := range plain.parts {
+				c, err := NewSegment(pool, half.shape, p.Rows, true)
+				if err != nil {
+					b.Fatal(err)
+				}
+				for row := range p.Rows {
+					if err := c.Append(p.Segment.Key(row), p.Segment.Value(row)); err != nil {
+						b.Fatal(err)
+					}
+				}
+				half.parts = append(half.parts, Part{Segment: c, Rows: p.Rows, Age: p.Age})
+			}
+			for _, batch := range []int{1, 4, 16, 64} {
+				queries := plain.queries(rand.New(rand.NewPCG(2, 2)), uniform, batch)
+				search := func(f *fixture) func() {
+					return func() {
+						if _, _, err := Search(context.Background(), f.shape, f.parts, queries, SearchOptions{K: 10, MinScore: never}); err != nil {
+							b.Fatal(err)
+						}
+					}
+				}
+				attend := func(f *fixture) func() {
+					return func() {
+						if _, _, err := Attend(context.Background(), f.shape, f.parts, queries, AttendOptions{Scale: math.Sqrt(float64(s.dim))}); err != nil {
+							b.Fatal(err)
+						}
+					}
+				}
+				read := func(of func(s *Segment) [][]byte) func() {
+					return func() { readAll(half.parts, of) }
+				}
+				name := map[Encoding]string{F16: "F16", BF16: "BF16"}[e]
+				for _, c := range []struct {
+					name        string
+					work, plain func()
+					read        func()
+				}{
+					{"Search", search(half), search(plain), read(func(s *Segment) [][]byte { return [][]byte{s.keys} })},
+					{"Attend", attend(half), attend(plain), read(func(s *Segment) [][]byte { return [][]byte{s.keys, s.values} })},
+				} {
+					b.Run(fmt.Sprintf("%s/%s/%s/batch=%d", c.name, s.name, name, batch), func(b *testing.B) {
+						best := byTurns(b, c.work, c.plain, c.read)
+						b.ReportMetric(float64(best[1])/float64(best[0]), "×f32")
+						b.ReportMetric(float64(best[2])/float64(best[0]), "of/bandwidth")
+					})
+				}
+			}
+			for _, p := range half.parts {
+				p.Segment.Free()
+			}
+		}
+	}
 }
