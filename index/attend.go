@@ -122,6 +122,7 @@ type pass struct {
 	peak     []float32
 	limits   []float32
 	keys     []float32 // decoded, of a block
+	values   []float32 // likewise
 	gathered []float32 // of single rows
 }
 
@@ -191,25 +192,25 @@ func (a *attend) block(worker int, b block) {
 		}
 	case a.panels != nil:
 		keys := part.Segment.keyBlock(&p.keys, b.from, b.to)
-		values, _ := part.Segment.valueBlock(keys, b.from, b.to)
+		values, _ := part.Segment.valueBlock(&p.values, keys, b.from, b.to)
 		touch(keys)
 		touch(values)
 		for i := range a.panels {
 			a.panel(p, i, b, keys)
 		}
 	default:
-		keys := part.Segment.keyBlock(&p.keys, b.from, b.to)
+		keys, values := part.Segment.reading(&p.keys, &p.values, b.from, b.to, len(a.queries))
 		for q := range a.queries {
-			a.single(p, q, b, keys)
+			a.single(p, q, b, keys, values)
 		}
 	}
 }
 
-// single attends to a whole block, whose keys are given, for one query.
-func (a *attend) single(p *pass, q int, b block, keys []float32) {
+// single attends to a whole block, as Segment.reading gave it, for one query.
+func (a *attend) single(p *pass, q int, b block, keys, values []float32) {
 	part, n := &a.parts[b.part], b.to-b.from
 	p.scores = sized(p.scores, n)
-	part.Segment.score(p.scores, a.queries[q], a.inverse[q], keys, b.from)
+	part.Segment.scoreBlock(&p.keys, p.scores, a.queries[q], a.inverse[q], keys, b.from)
 	if part.Mask != nil {
 		for i := range p.scores {
 			if !part.has(b.from + i) {
@@ -231,8 +232,7 @@ func (a *attend) single(p *pass, q int, b block, keys []float32) {
 	sum, shift := kernel.Exp(p.scores, p.scores, a.opt.Scale, p.max[q])
 	p.sum[q] += sum
 	p.shift[q] += shift
-	values, valueStride := part.Segment.valueBlock(keys, b.from, b.to)
-	kernel.WeightedSum(p.lane(q, a.shape.ValueDim), p.scores, values, valueStride)
+	part.Segment.sumBlock(&p.values, p.lane(q, a.shape.ValueDim), p.scores, values, b.from)
 }
 
 // gather attends to the rows p.at, counted from the block's first, for one query.
@@ -252,12 +252,7 @@ func (a *attend) gather(p *pass, q int, b block) {
 	p.shift[q] += shift
 	context := p.lane(q, a.shape.ValueDim)
 	for i, row := range p.at {
-		var value []float32
-		if part.Segment.shape.Encoding == Int8Only && !part.Segment.HasValues() {
-			value = p.gathered[i*pad(a.shape.Dim):][:a.shape.Dim]
-		} else {
-			value = part.Segment.Value(b.from + int(row))
-		}
+		value := part.Segment.valueAt(&p.values, b.from+int(row))
 		kernel.WeightedSum(context, p.scores[i:i+1], value, len(value))
 	}
 }
@@ -290,7 +285,7 @@ func (a *attend) panel(p *pass, i int, b block, keys []float32) {
 		p.raise(first+j, a.opt.Scale*float64(peak), a.shape.ValueDim)
 	}
 	kernel.PanelExp(scores, scores, n, a.opt.Scale, p.max[first:first+w], p.sum[first:first+w], p.shift[first:first+w])
-	values, valueStride := part.Segment.valueBlock(keys, b.from, b.to)
+	values, valueStride := part.Segment.valueBlock(&p.values, keys, b.from, b.to)
 	d := a.shape.ValueDim
 	kernel.PanelWeightedSum(p.context[first*d:(first+w)*d], scores, values, valueStride, n, d)
 }
