@@ -1,0 +1,94 @@
+package bert
+
+import (
+	"fmt"
+
+	"engram/kernel"
+)
+
+// rowUnit is what counts of rows are rounded up to where that reads and computes rows
+// that nobody asks for: the kernels take four rows in less time than one and one and one.
+const rowUnit = 4
+
+// rowBlock is how many rows meet a panel at a time, so that they stay in the level 2
+// cache: a multiple of every instruction set's tile.
+const rowBlock = 48
+
+// A linear is y = W·x + b, W kept in panels of kernel.PanelWidth outputs.
+type linear struct {
+	in, out int
+	panels  []float32 // one after the other, in·width each
+	bias    []float32 // filled up to whole panels
+}
+
+// newLinear packs the weights of some matrices with equal inputs, each with its outputs
+// as rows, one below the other.
+func newLinear(in int, matrices, biases [][]float32) *linear {
+	width := kernel.PanelWidth()
+	l := &linear{in: in}
+	var rows [][]float32
+	for m, matrix := range matrices {
+		l.bias = append(l.bias, biases[m]...)
+		for i := 0; i < len(matrix); i += in {
+			rows = append(rows, matrix[i:i+in])
+		}
+	}
+	l.out = len(rows)
+	number := (l.out + width - 1) / width
+	l.panels = make([]float32, number*in*width)
+	l.bias = append(l.bias, make([]float32, number*width-l.out)...)
+	for p := range number {
+		kernel.Pack(l.panel(p), rows[p*width:min(l.out, (p+1)*width)], in)
+	}
+	return l
+}
+
+func (l *linear) panel(p int) []float32 {
+	size := l.in * kernel.PanelWidth()
+	return l.panels[p*size : (p+1)*size]
+}
+
+func (l *linear) count() int { return len(l.bias) / kernel.PanelWidth() }
+
+// finish is what is done with the sums of a linear.
+type finish int
+
+const (
+	plain    finish = iota // y = W·x + b
+	residual               // y += W·x + b
+	gelu                   // y = gelu(W·x + b)
+)
+
+// apply does panel p of n rows of x, a multiple of rowUnit, into its columns of y, whose
+// rows have out components. tile has room for rowBlock rows of a panel.
+func (l *linear) apply(y, x, tile []float32, n, p int, f finish) {
+	width := kernel.PanelWidth()
+	first := p * width
+	columns := min(width, l.out-first)
+	bias := l.bias[first : first+columns]
+	for i := 0; i < n; i += rowBlock {
+		rows := min(rowBlock, n-i)
+		kernel.PanelDot(tile, l.panel(p), x[i*l.in:], l.in, rows, l.in)
+		for r := range rows {
+			sums := tile[r*width:][:len(bias)]
+			out := y[(i+r)*l.out+first:][:len(bias)]
+			switch f {
+			case plain:
+				for j, b := range bias {
+					out[j] = sums[j] + b
+				}
+			case residual:
+				for j, b := range bias {
+					out[j] += sums[j] + b
+				}
+			case gelu:
+				for j, b := range bias {
+					sums[j] += b
+				}
+				geluInto(out, sums)
+			default:
+				panic(fmt.Sprintf("bert: finish %d", f))
+			}
+		}
+	}
+}
