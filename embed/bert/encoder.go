@@ -98,7 +98,7 @@ func (m *model) run(p *pass, vectors [][]float32, workers int) {
 	p.states, p.context = grown(p.states, n*m.Hidden), grown(p.context, n*m.Hidden)
 	p.qkv, p.between = grown(p.qkv, 3*(n+rowUnit)*m.Hidden), grown(p.between, n*m.Intermediate)
 	for len(p.workers) < workers {
-		p.workers = append(p.workers, worker{tile: make([]float32, rowBlock*kernel.PanelWidth())})
+		p.workers = append(p.workers, worker{tile: make([]float32, (rowBlock+1)*kernel.PanelWidth())})
 	}
 	// What is computed of rows beyond the last is thrown away, but shouldn't be slow.
 	clear(p.states[len(p.tokens)*m.Hidden:])
@@ -111,16 +111,16 @@ func (m *model) run(p *pass, vectors [][]float32, workers int) {
 	}
 	for i := range m.layers {
 		l := &m.layers[i]
-		apply(l.qkv, p.qkv, p.states, plain)
+		apply(l.qkv, p.qkv, p.states, kernel.PanelBias)
 		p.each(workers, len(p.ends)*m.Heads, func(w *worker, task int) {
 			text, head := task/m.Heads, task%m.Heads
 			start, end := p.bounds(text)
 			w.attending.attend(p.context[start*m.Hidden:], p.qkv[start*3*m.Hidden:], end-start, m.Hidden, m.Heads, head)
 		})
-		apply(l.attended, p.states, p.context, residual)
+		apply(l.attended, p.states, p.context, kernel.PanelResidual)
 		m.normaliseRows(p, &l.attendedNorm)
-		apply(l.up, p.between, p.states, gelu)
-		apply(l.down, p.states, p.between, residual)
+		apply(l.up, p.between, p.states, kernel.PanelGELU)
+		apply(l.down, p.states, p.between, kernel.PanelResidual)
 		m.normaliseRows(p, &l.outNorm)
 	}
 	for i, v := range vectors {

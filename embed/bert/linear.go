@@ -1,10 +1,6 @@
 package bert
 
-import (
-	"fmt"
-
-	"engram/kernel"
-)
+import "engram/kernel"
 
 // rowUnit is what counts of rows are rounded up to where that reads and computes rows
 // that nobody asks for: the kernels take four rows in less time than one and one and one.
@@ -50,45 +46,30 @@ func (l *linear) panel(p int) []float32 {
 
 func (l *linear) count() int { return len(l.bias) / kernel.PanelWidth() }
 
-// finish is what is done with the sums of a linear.
-type finish int
-
-const (
-	plain    finish = iota // y = W·x + b
-	residual               // y += W·x + b
-	gelu                   // y = gelu(W·x + b)
-)
+// A finish is kernel.PanelBias, PanelResidual or PanelGELU.
+type finish func(y []float32, stride int, sums, bias []float32, n int)
 
 // apply does panel p of n rows of x, a multiple of rowUnit, into its columns of y, whose
-// rows have out components. tile has room for rowBlock rows of a panel.
-func (l *linear) apply(y, x, tile []float32, n, p int, f finish) {
+// rows have out components. tile has room for rowBlock+1 rows of a panel.
+func (l *linear) apply(y, x, tile []float32, n, p int, finish finish) {
 	width := kernel.PanelWidth()
 	first := p * width
 	columns := min(width, l.out-first)
-	bias := l.bias[first : first+columns]
+	bias := l.bias[first : first+width]
+	row := tile[rowBlock*width:][:width]
 	for i := 0; i < n; i += rowBlock {
 		rows := min(rowBlock, n-i)
 		kernel.PanelDot(tile, l.panel(p), x[i*l.in:], l.in, rows, l.in)
+		if columns == width {
+			finish(y[i*l.out+first:], l.out, tile, bias, rows)
+			continue
+		}
+		// The last panel's columns aren't all there: through a row that has them.
 		for r := range rows {
-			sums := tile[r*width:][:len(bias)]
-			out := y[(i+r)*l.out+first:][:len(bias)]
-			switch f {
-			case plain:
-				for j, b := range bias {
-					out[j] = sums[j] + b
-				}
-			case residual:
-				for j, b := range bias {
-					out[j] += sums[j] + b
-				}
-			case gelu:
-				for j, b := range bias {
-					sums[j] += b
-				}
-				geluInto(out, sums)
-			default:
-				panic(fmt.Sprintf("bert: finish %d", f))
-			}
+			out := y[(i+r)*l.out+first:][:columns]
+			copy(row, out)
+			finish(row, width, tile[r*width:], bias, 1)
+			copy(out, row)
 		}
 	}
 }

@@ -164,6 +164,21 @@ func quantise(codes *int8, left *float32, row *float32, scale float32, n int)
 //go:noescape
 func decode(dst *float32, codes *int8, scale float32, n int)
 
+// PanelBias is kernel.PanelBias.
+//
+//go:noescape
+func PanelBias(dst []float32, stride int, sums []float32, bias []float32, n int)
+
+// PanelResidual is kernel.PanelResidual.
+//
+//go:noescape
+func PanelResidual(dst []float32, stride int, sums []float32, bias []float32, n int)
+
+// PanelGELU is kernel.PanelGELU.
+//
+//go:noescape
+func PanelGELU(dst []float32, stride int, sums []float32, bias []float32, n int)
+
 // PanelArgMax is kernel.PanelArgMax.
 //
 //go:noescape
