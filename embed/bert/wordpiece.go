@@ -163,7 +163,7 @@ func (t *tokeniser) appendUpTo(tokens []int32, id int32, limit int) []int32 {
 // isControl is for what cleaning drops: control and format characters and those for
 // private use, but for the three that are spaces.
 func isControl(r rune) bool {
-	return r != '\t' && r != '\n' && r != '\r' && unicode.Is(unicode.C, r)
+	return r != '\t' && r != '\n' && r != '\r' && unicode.In(r, unicode.Cc, unicode.Cf, unicode.Co)
 }
 
 func isPunctuation(r rune) bool {
