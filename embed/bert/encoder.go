@@ -32,6 +32,7 @@ func newModel(w *weights, a *architecture, s *sentence) (*model, error) {
 		prefix = "bert."
 	}
 	var errs []error
+	var panels arena
 	read := func(name string, shape ...int) []float32 {
 		values, err := w.read(prefix+name, shape...)
 		errs = append(errs, err)
@@ -49,7 +50,7 @@ func newModel(w *weights, a *architecture, s *sentence) (*model, error) {
 		if errors.Join(errs...) != nil {
 			return nil
 		}
-		return newLinear(in, matrices, biases)
+		return newLinear(&panels, in, matrices, biases)
 	}
 
 	m := &model{architecture: *a, sentence: *s}

@@ -19,7 +19,7 @@ type linear struct {
 
 // newLinear packs the weights of some matrices with equal inputs, each with its outputs
 // as rows, one below the other.
-func newLinear(in int, matrices, biases [][]float32) *linear {
+func newLinear(a *arena, in int, matrices, biases [][]float32) *linear {
 	width := kernel.PanelWidth()
 	l := &linear{in: in}
 	var rows [][]float32
@@ -31,7 +31,7 @@ func newLinear(in int, matrices, biases [][]float32) *linear {
 	}
 	l.out = len(rows)
 	number := (l.out + width - 1) / width
-	l.panels = make([]float32, number*in*width)
+	l.panels = a.take(number * in * width)
 	l.bias = append(l.bias, make([]float32, number*width-l.out)...)
 	for p := range number {
 		kernel.Pack(l.panel(p), rows[p*width:min(l.out, (p+1)*width)], in)
