@@ -46,6 +46,7 @@ type bench struct {
 var rows = append([]part{
 	{"single", single},
 	{"batch", batch},
+	{"codes", codes},
 	{"attend", attend},
 	{"loopback", loopback},
 	{"shared", sharing},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"reflect"
 	"slices"
 
 	"engram/index"
@@ -74,6 +75,52 @@ func single(b *bench) error {
 		if err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// codes measures exact queries on keys as int8 codes beside float32 against our own scan
+// of float32 alone, whose answers they must give to the bit.
+func codes(b *bench) error {
+	for _, s := range b.sizes() {
+		d, err := newData(b.peers.dir, s, batched, false)
+		if err != nil {
+			return err
+		}
+		shape := d.shape
+		shape.Encoding = index.Int8
+		parts, err := d.encoded(shape)
+		if err != nil {
+			return err
+		}
+		for _, queries := range []int{1, batched} {
+			search := func(shape index.Shape, parts []index.Part) ([][]index.Hit, error) {
+				hits, _, err := index.Search(b.ctx, shape, parts, d.queries[:queries], index.SearchOptions{K: topK, MinScore: float32(math.Inf(-1))})
+				return hits, err
+			}
+			by := func(name string, shape index.Shape, parts []index.Part) contender {
+				return timed(name, func() error { _, err := search(shape, parts); return err })
+			}
+			const float32s = "float32"
+			t, err := race(b.ctx, b.rounds, []contender{by(engram, shape, parts), by(float32s, d.shape, d.parts)})
+			if err != nil {
+				return err
+			}
+			ours, _ := search(shape, parts)
+			theirs, _ := search(d.shape, d.parts)
+			if !reflect.DeepEqual(ours, theirs) {
+				return fmt.Errorf("%v: int8 codes give other answers", s)
+			}
+			what, goal := fmt.Sprintf("%d exact queries in one call, top %d, %v, int8 beside float32", queries, topK, s), 0.0
+			if queries == 1 {
+				what, goal = fmt.Sprintf("one exact query, top %d, %v, int8 beside float32", topK, s), 3
+			}
+			b.report.compare(what, t, float32s, "our float32 scan, the same answers to the bit", goal)
+		}
+		for _, p := range parts {
+			p.Segment.Free()
+		}
+		d.free()
 	}
 	return nil
 }

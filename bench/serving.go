@@ -26,8 +26,9 @@ import (
 // A durable is a server with a data directory, in a process of its own, as Redis is:
 // this program, started once more with -serve. Beside it the process serves an echo.
 type durable struct {
-	API  string // the addresses
-	Echo string
+	API   string // the addresses
+	Admin string
+	Echo  string
 
 	cmd *exec.Cmd
 	in  io.WriteCloser
@@ -114,7 +115,7 @@ func serveDurable(ctx context.Context, dir string) (err error) {
 	defer e.Stop()
 
 	out := json.NewEncoder(os.Stdout)
-	if err := out.Encode(durable{API: api.Addr().String(), Echo: echo.Addr().String()}); err != nil {
+	if err := out.Encode(durable{API: api.Addr().String(), Admin: admin.Addr().String(), Echo: echo.Addr().String()}); err != nil {
 		return err
 	}
 	in := bufio.NewScanner(os.Stdin)

@@ -95,6 +95,43 @@ func BenchmarkBuildIVF(b *testing.B) {
 	}
 }
 
+// BenchmarkAssembleIVF reports the time of making an index again from what a snapshot
+// has of it, and how many times as fast as building that is.
+func BenchmarkAssembleIVF(b *testing.B) {
+	for _, s := range ivfShapes {
+		b.Run(s.name, func(b *testing.B) {
+			ivfBench.Lock()
+			defer ivfBench.Unlock()
+			ivfData(b, s.name, s.rows, s.dim)
+			f := &ivfBench
+			ctx := context.Background()
+			build := func() *IVF {
+				x, err := BuildIVF(ctx, f.pool, f.shape, f.parts, IVFOptions{Seed: 1})
+				if err != nil {
+					b.Fatal(err)
+				}
+				return x
+			}
+			x := build()
+			trained, segments, lists := x.AppendTrained(nil), make([]*Segment, len(f.parts)), make([][]uint32, len(f.parts))
+			for i, p := range f.parts {
+				segments[i], lists[i] = p.Segment, make([]uint32, p.Rows)
+			}
+			x.ListsOf(segments, lists)
+			x.Release()
+			best := byTurns(b, func() {
+				x, err := AssembleIVF(ctx, f.pool, f.shape, f.parts, trained, func(part int, row uint32) uint32 { return lists[part][row] }, 0)
+				if err != nil {
+					b.Fatal(err)
+				}
+				x.Release()
+			}, func() { build().Release() })
+			b.ReportMetric(best[0].Seconds(), "s")
+			b.ReportMetric(best[1].Seconds()/best[0].Seconds(), "×building")
+		})
+	}
+}
+
 // BenchmarkSearchIVF reports queries a second, the recall, and how many times as fast
 // an exact search is passed. The last is by turns.
 func BenchmarkSearchIVF(b *testing.B) {

@@ -14,16 +14,13 @@ func (w *ivfWork) list(c *ivfScan, l listScore) {
 	}
 }
 
-// chunk looks for hits among the rows of a list's chunk. Those are scored while the next
-// one is looked at, when they have come from memory.
+// chunk looks for hits among the rows of a list's chunk.
 func (w *ivfWork) chunk(c *ivfScan, k *chunk, l listScore) {
 	v := w.view
 	if k.n == 0 {
 		return
 	}
-	w.stats.RowsScanned += int64(k.n)
 	rows := len(k.mul)
-	w.hits = sized(w.hits, rows)
 	from := 0
 	if v.filtered {
 		from = w.kept
@@ -34,6 +31,39 @@ func (w *ivfWork) chunk(c *ivfScan, k *chunk, l listScore) {
 	sums := w.sums[from:]
 	kernel.FastScan(sums, k.bits, c.code.table, v.coder.groups, rows/kernel.FastScanRows)
 	w.flush()
+	w.pick(c, k, l, sums)
+}
+
+// chunks looks for hits of several queries among the rows of a list's chunk.
+func (w *ivfWork) chunks(k *chunk, list uint32, visits []visit) {
+	const together = 8
+	if k.n == 0 {
+		return
+	}
+	rows := len(k.mul)
+	var tables [together][]byte
+	for len(visits) > 0 {
+		n := min(together, len(visits))
+		for i := range n {
+			tables[i] = w.scans[visits[i].scan].code.table
+		}
+		w.sums = sized(w.sums, n*rows)
+		kernel.FastScans(w.sums[:n*rows], k.bits, tables[:n], w.view.coder.groups, rows/kernel.FastScanRows)
+		w.flush()
+		for i, s := range visits[:n] {
+			w.pick(&w.scans[s.scan], k, listScore{list, s.score}, w.sums[i*rows:][:rows])
+		}
+		visits = visits[n:]
+	}
+}
+
+// pick takes the rows of a chunk whose sums say that they may be among the best. They are
+// scored while the next chunk is looked at, when they have come from memory.
+func (w *ivfWork) pick(c *ivfScan, k *chunk, l listScore, sums []uint16) {
+	v := w.view
+	w.stats.RowsScanned += int64(k.n)
+	rows := len(k.mul)
+	w.hits = sized(w.hits, rows)
 	apart := -2 * float64(l.score)
 	if v.shape.Metric != L2 {
 		apart = c.square + v.norms[l.list] - 2*float64(l.score)

@@ -254,9 +254,7 @@ func (w *ivfWork) together(ctx context.Context) {
 			return
 		}
 		for _, k := range v.lists[l] {
-			for _, s := range visits {
-				w.chunk(&w.scans[s.scan], k, listScore{uint32(l), s.score})
-			}
+			w.chunks(k, uint32(l), visits)
 		}
 		w.stats.ListsProbed += int64(len(visits))
 	}

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"engram/kernel/roofline"
@@ -175,12 +176,28 @@ func BenchmarkFastScan(b *testing.B) {
 			}
 			perRow(b)
 		})
-		b.Run(fmt.Sprintf("ScanCached/groups=%d", groups), func(b *testing.B) {
-			for b.Loop() {
-				FastScan(sums, codes[:size], table, groups, rows/FastScanRows)
+		cached := func(b *testing.B) {
+			for _, n := range []int{1, 2, 16} {
+				tables, sums := make([][]byte, n), make([]uint16, n*rows)
+				for i := range tables {
+					tables[i] = slices.Clone(table)
+				}
+				b.Run(fmt.Sprintf("tables=%d", n), func(b *testing.B) {
+					for b.Loop() {
+						FastScans(sums, codes[:size], tables, groups, rows/FastScanRows)
+					}
+					b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(rows*n), "ns/row")
+				})
 			}
-			perRow(b)
-		})
+		}
+		b.Run(fmt.Sprintf("ScanCached/groups=%d", groups), cached)
+		if active == setAVX512 && vbmi {
+			b.Run(fmt.Sprintf("ScanCachedWithoutVBMI/groups=%d", groups), func(b *testing.B) {
+				defer func() { vbmi = true }()
+				vbmi = false
+				cached(b)
+			})
+		}
 		if groups == 32 {
 			b.Run("Select", func(b *testing.B) {
 				for b.Loop() {

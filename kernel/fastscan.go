@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/klauspost/cpuid/v2"
+
 	"engram/kernel/internal/avx2"
 	"engram/kernel/internal/avx512"
 	"engram/kernel/internal/neon"
@@ -24,9 +26,7 @@ func FastScanBytes(groups int) int { return FastScanRows / 2 * groups }
 // same sums, which are exact where a table's greatest entries add up to less than
 // 2¹⁶.
 func FastScan(sums []uint16, codes, table []byte, groups, blocks int) {
-	if groups < 0 || groups%4 != 0 || blocks < 0 {
-		panic(fmt.Sprintf("kernel: %d blocks of %d groups: the groups must be a multiple of 4, and neither may be negative", blocks, groups))
-	}
+	checkBlocks(groups, blocks)
 	checkLen("sums", len(sums), blocks, FastScanRows)
 	checkLen("codes", len(codes), blocks, FastScanBytes(groups))
 	checkLen("table", len(table), groups, 16)
@@ -39,6 +39,10 @@ func FastScan(sums []uint16, codes, table []byte, groups, blocks int) {
 	}
 	switch active {
 	case setAVX512:
+		if vbmi {
+			avx512.FastScans(sums, codes, [][]byte{table}, groups, blocks)
+			return
+		}
 		avx512.FastScan(sums, codes, table, groups, blocks)
 	case setAVX2:
 		avx2.FastScan(sums, codes, table, groups, blocks)
@@ -46,6 +50,34 @@ func FastScan(sums []uint16, codes, table []byte, groups, blocks int) {
 		neon.FastScan(sums, codes, table, groups, blocks)
 	default:
 		purego.FastScan(sums, codes, table, groups, blocks)
+	}
+}
+
+// vbmi says that the processor looks bytes up among 64 and adds them up by fours (tests
+// change it).
+var vbmi = cpuid.CPU.Supports(cpuid.AVX512VBMI, cpuid.AVX512VNNI)
+
+// FastScans sets sums[i·32·blocks:] to what FastScan gives for table i, of the same
+// codes. That is faster than one table after the other.
+func FastScans(sums []uint16, codes []byte, tables [][]byte, groups, blocks int) {
+	if active == setAVX512 && vbmi && blocks > 0 && groups > 0 {
+		checkBlocks(groups, blocks)
+		checkLen("sums", len(sums), blocks*len(tables), FastScanRows)
+		checkLen("codes", len(codes), blocks, FastScanBytes(groups))
+		for i := range tables {
+			checkLen("a table", len(tables[i]), groups, 16)
+		}
+		avx512.FastScans(sums, codes, tables, groups, blocks)
+		return
+	}
+	for i, t := range tables {
+		FastScan(sums[i*blocks*FastScanRows:], codes, t, groups, blocks)
+	}
+}
+
+func checkBlocks(groups, blocks int) {
+	if groups < 0 || groups%4 != 0 || blocks < 0 {
+		panic(fmt.Sprintf("kernel: %d blocks of %d groups: the groups must be a multiple of 4, and neither may be negative", blocks, groups))
 	}
 }
 

@@ -19,8 +19,53 @@ func refFastScan(codes, table []byte, groups, blocks int) []uint16 {
 	return sums
 }
 
-func TestFastScan(t *testing.T) {
+// eachVBMI runs a test on every set, on AVX-512 with and without VBMI.
+func eachVBMI(t *testing.T, test func(t *testing.T)) {
 	eachSet(t, func(t *testing.T) {
+		test(t)
+		if active == setAVX512 && vbmi {
+			defer func() { vbmi = true }()
+			vbmi = false
+			test(t)
+		}
+	})
+}
+
+// Several tables at once give what each gives alone.
+func TestFastScans(t *testing.T) {
+	eachVBMI(t, func(t *testing.T) {
+		for _, groups := range []int{0, 4, 12, 64, 260, 1024} {
+			for _, blocks := range []int{0, 1, 3} {
+				for tables := range 10 {
+					r := source(uint64(groups*100 + blocks*10 + tables))
+					end := blocks%2 == 0
+					codes := place[byte](0, blocks*FastScanBytes(groups), end)
+					sums := place[uint16](1, tables*blocks*FastScanRows, end)
+					all := place[byte](2, tables*16*groups, end)
+					for i := range codes {
+						codes[i] = byte(r.Uint32())
+					}
+					for i := range all {
+						all[i] = byte(r.Uint32())
+					}
+					var each [][]byte
+					var want []uint16
+					for i := range tables {
+						each = append(each, all[i*16*groups:][:16*groups])
+						want = append(want, refFastScan(codes, each[i], groups, blocks)...)
+					}
+					FastScans(sums, codes, each, groups, blocks)
+					if !slices.Equal(sums, want) {
+						t.Fatalf("%d groups, %d blocks, %d tables:\n%v\nwant\n%v", groups, blocks, tables, sums, want)
+					}
+				}
+			}
+		}
+	})
+}
+
+func TestFastScan(t *testing.T) {
+	eachVBMI(t, func(t *testing.T) {
 		for _, groups := range []int{0, 4, 8, 12, 32, 60, 96, 192, 256, 260, 1024} {
 			for _, blocks := range []int{0, 1, 2, 3, 9} {
 				r := source(uint64(groups*10 + blocks))

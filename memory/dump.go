@@ -12,6 +12,14 @@ import (
 // Rows mostly lie in that order already, but for records that were updated since;
 // where they don't, two bytes a row of the segment are taken to sort them.
 func (v *View) Records(yield func(*Record) bool) {
+	v.byCreation(func(s *segView, row uint32) bool {
+		r := s.alias(row, IncludeAll)
+		return yield(&r)
+	})
+}
+
+// byCreation goes through the live rows in that order.
+func (v *View) byCreation(yield func(s *segView, row uint32) bool) {
 	var cursors cursorHeap
 	for i := range v.segments {
 		if c := newCursor(&v.segments[i]); c.next() {
@@ -21,8 +29,7 @@ func (v *View) Records(yield func(*Record) bool) {
 	heap.Init(&cursors)
 	for len(cursors) > 0 {
 		c := cursors[0]
-		r := c.s.alias(c.row, IncludeAll)
-		if !yield(&r) {
+		if !yield(c.s, c.row) {
 			return
 		}
 		if c.next() {

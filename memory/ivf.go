@@ -127,8 +127,12 @@ func (a *asking) enough() [][]float32 {
 // ivfJob gives what there is to do on the index of a view; nil if there is nothing.
 func (v *View) ivfJob(db *DB) func(*maintenance, *View) error {
 	recall, least := v.settings.Value().recall, int(db.sizes.ivfRows)
+	if v.ns.saved.Load() != nil {
+		least /= 2 // there was one
+	}
 	switch {
 	case v.ivf == nil && (recall == 0 || v.count < least):
+		v.ns.saved.Store(nil)
 		return nil
 	case v.ivf != nil && (recall == 0 || v.count < least/2):
 		return (*maintenance).dropIVF
@@ -194,7 +198,8 @@ func (m *maintenance) putIVF(v *View, x *ivf) error {
 	return err
 }
 
-// renewIVF makes an index from a view's parts, calibrates it and hands it over.
+// renewIVF makes an index from a view's parts, calibrates it unless it is, and hands it
+// over.
 func (m *maintenance) renewIVF(v *View, renew func(parts []index.Part) (*ivf, error)) error {
 	r := read([]*View{v}, nil)
 	defer r.done()
@@ -205,15 +210,25 @@ func (m *maintenance) renewIVF(v *View, renew func(parts []index.Part) (*ivf, er
 		}
 		return err
 	}
-	if err := m.calibrate(v, r.parts, x); err != nil {
-		x.Release()
-		return err
+	if x.calibration == nil {
+		if err := m.calibrate(v, r.parts, x); err != nil {
+			x.Release()
+			return err
+		}
 	}
 	return m.putIVF(v, x)
 }
 
 func (m *maintenance) buildIVF(v *View) error {
+	saved := v.ns.saved.Swap(nil)
 	return m.renewIVF(v, func(parts []index.Part) (*ivf, error) {
+		if saved != nil {
+			x, err := saved.assemble(m, v, parts)
+			if err == nil || !errors.Is(err, index.ErrTrained) {
+				return x, err
+			}
+			m.db.log.Error("a snapshot's index is no use; it is built anew", "namespace", v.ns.name, "error", err.Error())
+		}
 		x, err := index.BuildIVF(m.ctx, m.db.pool, v.settings.Value().shape(), parts, index.IVFOptions{Seed: 1, Workers: m.db.backgroundWorkers()})
 		if err != nil {
 			return nil, err
@@ -236,6 +251,7 @@ func (m *maintenance) extendIVF(v *View) error {
 func (m *maintenance) calibrateIVF(v *View) error {
 	return m.renewIVF(v, func([]index.Part) (*ivf, error) {
 		x := *v.ivf
+		x.calibration = nil
 		x.Retain()
 		return &x, nil
 	})

@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -321,5 +322,136 @@ func TestExtendWithoutRoom(t *testing.T) {
 	store(1000)
 	if st := settled(); st.Uncovered >= 300 {
 		t.Errorf("with room again: %+v", st)
+	}
+}
+
+// What a view's records and its index give makes the same index in another DB, with the
+// rows that came since put into it; what is no index of that namespace is refused, and
+// where the centroids alone are none it is built anew.
+func TestRecallRestored(t *testing.T) {
+	const dim, records = 8, 3000
+	z := sizes{segmentRows: 512, indexRows: 1 << 20, compactRows: 64, ivfRows: 1000}
+	made := func() *DB {
+		db := newDB(Options{Pool: slab.NewPool(1 << 30)}, z)
+		t.Cleanup(func() {
+			if err := db.Close(); err != nil || db.pool.InUse() != 0 {
+				t.Errorf("%d bytes are in use after Close: %v", db.pool.InUse(), err)
+			}
+		})
+		return db
+	}
+	indexed := func(db *DB) []byte {
+		t.Helper()
+		eventually(t, "it is indexed", func() bool {
+			v := view(t, db, "n")
+			defer v.Release()
+			return v.job(db) == nil && v.ivfJob(db) == nil
+		})
+		v := view(t, db, "n")
+		defer v.Release()
+		if v.ns.saved.Load() != nil {
+			t.Error("a snapshot's index is kept beside the namespace's")
+		}
+		return v.AppendIndex(nil)
+	}
+	from := made()
+	c := Config{Name: "n", Metric: index.Cosine, Dimension: dim, ValueDimension: dim, Recall: 0.9}
+	if _, err := from.CreateNamespace(t.Context(), &CreateNamespace{c}); err != nil {
+		t.Fatal(err)
+	}
+	r := rand.New(rand.NewPCG(16, 16))
+	centers := make([][]float32, 20)
+	for i := range centers {
+		centers[i] = make([]float32, dim)
+		for j := range centers[i] {
+			centers[i][j] = float32(r.NormFloat64())
+		}
+	}
+	store := func(db *DB, first, n int) {
+		t.Helper()
+		for ; n > 0; n -= 100 {
+			var puts []Put
+			for range 100 {
+				puts = append(puts, Put{Record: Record{ID: fmt.Sprint(first), Key: clustered(r, centers)}})
+				first++
+			}
+			mustStore(t, db, "n", puts...)
+		}
+	}
+	store(from, 0, records)
+	store(from, 100, 100) // rows that no longer lie in the order of creation
+	want := indexed(from)
+	if len(want) == 0 {
+		t.Fatal("there is no index")
+	}
+
+	restore := func(db *DB, saved []byte) error {
+		t.Helper()
+		v := view(t, from, "n")
+		defer v.Release()
+		re := db.Restore()
+		n, err := re.Namespace(v.Config(), v.LSN(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := new(Part)
+		p.Begin(n)
+		v.Records(func(r *Record) bool { err = p.Add(r); return err == nil })
+		if err == nil {
+			err = n.Place(p)
+		}
+		if err == nil {
+			err = p.Fill()
+		}
+		for at := 0; at < len(saved) && err == nil; at += 1000 {
+			err = n.AddIndex(saved[at:min(at+1000, len(saved))])
+		}
+		if err == nil {
+			err = n.Done()
+		}
+		if err != nil {
+			re.Abort()
+			return err
+		}
+		return re.Done(0)
+	}
+
+	to := made()
+	if err := restore(to, want); err != nil {
+		t.Fatal(err)
+	}
+	if got := indexed(to); !slices.Equal(got, want) {
+		t.Error("the index is another one")
+	}
+	late := made()
+	late.indexing.stop() // so that rows come before the index is there
+	if err := restore(late, want); err != nil {
+		t.Fatal(err)
+	}
+	store(late, records+1000, 100)
+	if _, err := late.Delete(t.Context(), &Delete{Namespace: "n", IDs: []string{"7"}}); err != nil {
+		t.Fatal(err)
+	}
+	late.indexing = newMaintenance(late, (*View).ivfJob)
+	v := view(t, late, "n")
+	late.indexing.look(v)
+	v.Release()
+	if st := func() IVFStats { indexed(late); return statsOf(t, late, "n").IVF }(); st.Rows < records+99 || st.Lists == 0 {
+		t.Errorf("with what came before it was there again: %+v", st)
+	}
+
+	for _, bad := range [][]byte{want[:len(want)-1], append(slices.Clone(want), 1), want[:40], make([]byte, 5<<20), {1}} {
+		if err := restore(made(), bad); err == nil {
+			t.Errorf("%d bytes are taken for an index", len(bad))
+		}
+	}
+	other := made()
+	lost := slices.Clone(want)
+	lost[bytes.Index(lost, []byte("ivf1"))] = 'x'
+	if err := restore(other, lost); err != nil {
+		t.Fatal(err)
+	}
+	if len(indexed(other)) == 0 {
+		t.Error("it isn't built anew")
 	}
 }

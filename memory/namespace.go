@@ -8,7 +8,8 @@ type Namespace struct {
 	createTime int64
 	created    LSN
 	view       atomic.Pointer[View]
-	asking     atomic.Pointer[asking] // nil: it never had an index
+	asking     atomic.Pointer[asking]   // nil: it never had an index
+	saved      atomic.Pointer[savedIVF] // of a snapshot; nil once it is an index again
 }
 
 // View acquires the current view; the caller releases it.

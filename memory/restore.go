@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
 	"math/bits"
@@ -88,7 +89,8 @@ type NamespaceRestorer struct {
 	lsn      LSN
 	settings settings
 	complete bool
-	part     Part // of Add
+	part     Part   // of Add
+	index    []byte // of AddIndex
 
 	mu       sync.Mutex // over the draft, and the tables of ids in its segments
 	draft    *draft
@@ -229,6 +231,17 @@ func (n *NamespaceRestorer) Place(p *Part) error {
 	return nil
 }
 
+// AddIndex adds a piece of what View.AppendIndex gave. The pieces come in order, from one
+// goroutine at a time, once all records have come.
+func (n *NamespaceRestorer) AddIndex(piece []byte) error {
+	// It has a number for each record, centroids no more than there are records, and curves.
+	if most := n.draft.count*(binary.MaxVarintLen32+4*n.settings.dim) + 8*n.settings.dim + 1<<20; len(n.index)+len(piece) > most {
+		return invalid("namespace.index", "has over %d bytes, for %d records of dimension %d", most, n.draft.count, n.settings.dim)
+	}
+	n.index = append(n.index, piece...)
+	return nil
+}
+
 // claim takes rooms that reserve made, as many as lie in one segment.
 func (d *draft) claim(sizes []int) run {
 	for d.segments[d.open].n == d.segments[d.open].capacity {
@@ -265,7 +278,7 @@ func (p *Part) Fill() error {
 		if !scanned {
 			p.of.mu.Lock()
 		}
-		err := p.of.index(r)
+		err := p.of.enter(r)
 		p.of.mu.Unlock()
 		if err != nil {
 			return err
@@ -297,8 +310,8 @@ func (r *run) fill(rows []batchRow, payloads []byte, floats []float32, set *sett
 	return payloads, floats
 }
 
-// index makes the rows of a run findable.
-func (n *NamespaceRestorer) index(r *run) error {
+// enter makes the rows of a run findable.
+func (n *NamespaceRestorer) enter(r *run) error {
 	for at := r.first; at < r.first+uint32(r.rows); at++ {
 		w := &r.segment.rows[at]
 		if !n.ids.add(w.hash) {
@@ -319,7 +332,15 @@ func (n *NamespaceRestorer) Done() error {
 	if err := n.put(); err != nil {
 		return err
 	}
-	n.part, n.ids, n.draft.settle = Part{}, nil, nil
+	if n.index != nil {
+		saved, err := readSavedIVF(n.index, n.draft.count)
+		if err != nil {
+			return err
+		}
+		saved.placed(n.draft)
+		n.draft.ns.saved.Store(saved)
+	}
+	n.part, n.ids, n.index, n.draft.settle = Part{}, nil, nil, nil
 	n.draft.unbounded, n.draft.admitted = false, false
 	n.complete = true
 	if r := n.restorer; r != nil {

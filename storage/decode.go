@@ -108,11 +108,15 @@ func (c *cursor) vector(v []float32, n int) []float32 {
 // maxDimension bounds a vector in a file, whatever limit the server was given.
 const maxDimension = 1 << 20
 
-// chunk reads a chunk's header.
+// chunk reads a chunk's header, which is all of a piece of an index.
 func (c *cursor) chunk() (h chunkHeader, flags byte, count uint32) {
 	flags = c.u8()
-	if flags&^(chunkFirst|chunkLast) != 0 {
-		c.fail(fmt.Errorf("chunk flags below 4, not %d", flags))
+	known := byte(chunkFirst | chunkLast)
+	if c.version > 1 {
+		known |= chunkIndex
+	}
+	if flags&^known != 0 || flags&chunkFirst != 0 && flags&chunkIndex != 0 {
+		c.fail(fmt.Errorf("chunk flags up to %d, not %d", known, flags))
 	}
 	h.name = c.string()
 	h.part = c.uvarint("a part", math.MaxInt64)
@@ -127,6 +131,10 @@ func (c *cursor) chunk() (h chunkHeader, flags byte, count uint32) {
 		for i := uint64(0); i < n && c.err == nil; i++ {
 			h.requests = append(h.requests, c.request())
 		}
+	}
+	if flags&chunkIndex != 0 {
+		h.index = c.bytes()
+		return h, flags, 0
 	}
 	return h, flags, c.u32()
 }

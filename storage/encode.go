@@ -10,12 +10,17 @@ import (
 )
 
 // A frame's raw data is a run of chunks. A chunk is a part of one namespace: the
-// first (part 0) begins with its configuration, the last says so. Strings and
+// first (part 0) begins with its configuration, the last says so. Records come first,
+// then the pieces of its index if it has one. Strings and
 // byte strings are a uvarint length and their bytes.
 const (
 	chunkFirst = 1 << 0
 	chunkLast  = 1 << 1
+	chunkIndex = 1 << 2 // a piece of the namespace's index, no records
 )
+
+// indexPiece is how much of an index is in one chunk.
+const indexPiece = 64 << 10
 
 const (
 	recordHasValue    = 1 << 0
@@ -33,6 +38,8 @@ type chunkHeader struct {
 	lsn      memory.LSN
 	records  uint64
 	requests []memory.RequestResult
+	// of a piece of the index, and then there are no records
+	index []byte
 }
 
 func appendString[S ~string | ~[]byte](b []byte, s S) []byte {
@@ -160,6 +167,19 @@ func (w *frameWriter) namespace(v *memory.View) (records uint64, err error) {
 		return records, err
 	}
 	le.PutUint32(w.raw[countAt:], count)
+	for piece := range slices.Chunk(v.AppendIndex(nil), indexPiece) {
+		if len(w.raw) >= frameTarget {
+			if err := w.flush(); err != nil {
+				return records, err
+			}
+		}
+		c.part++
+		flagsAt = len(w.raw)
+		w.raw = append(w.raw, chunkIndex)
+		w.raw = appendString(w.raw, c.name)
+		w.raw = binary.AppendUvarint(w.raw, c.part)
+		w.raw = appendString(w.raw, piece)
+	}
 	w.raw[flagsAt] |= chunkLast
 	if len(w.raw) >= frameTarget {
 		err = w.flush()

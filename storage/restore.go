@@ -140,6 +140,15 @@ func (r *restorer) frame(ctx context.Context, raw []byte, i int) error {
 		if err := ns.ns.Place(part); err != nil {
 			return r.refused(i, c, err)
 		}
+		if flags&chunkIndex != 0 {
+			if left > 0 {
+				c.fail(fmt.Errorf("%d more records of namespace %q, not its index", left, h.name))
+				break
+			}
+			if err := ns.ns.AddIndex(h.index); err != nil {
+				return r.refused(i, c, err)
+			}
+		}
 		r.records.Add(uint64(count))
 		if last {
 			ns.parts.Add(int64(h.part) + 1) // so many end, in any order

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"fmt"
+	"strings"
+
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	. "github.com/mmcloughlin/avo/reg"
@@ -105,6 +108,107 @@ func (s set) fastScan() {
 	JNZ(LabelRef("block"))
 	VZEROUPPER()
 	RET()
+}
+
+// fastScans brings the codes of four groups of a row side by side, looks them up in the
+// groups' tables at once (VBMI), and adds them up by fours (VNNI). What is done to codes
+// serves several tables.
+func (s set) fastScans(several int) {
+	names := []string{"a", "b", "c", "d"}[:several]
+	TEXT(fmt.Sprint("fastScans", several), NOSPLIT, "func(sums *uint16, next int, codes, "+strings.Join(names, ", ")+" *byte, groups, blocks int)")
+	Doc(fmt.Sprintf("fastScans%d looks blocks up in %d tables, whose sums begin next bytes behind each other.", several, several))
+	Pragma("noescape")
+	sums, next, codes := load(Param("sums")), load(Param("next")), load(Param("codes"))
+	var tables []Register
+	for _, name := range names {
+		tables = append(tables, load(Param(name)))
+	}
+	groups, blocks := load(Param("groups")), load(Param("blocks"))
+	order, low, group, ones, table := s.v(0), s.v(1), s.v(2), s.v(3), s.v(4)
+	VMOVDQU32(across(), order)
+	fill := func(v VecPhysical, b uint32) {
+		x := GP32()
+		MOVL(U32(b), x)
+		VPBROADCASTD(x, v)
+	}
+	fill(low, 0x0f0f0f0f)
+	fill(group, 0x30201000)
+	fill(ones, 0x01010101)
+	first, second := s.v(5), s.v(6) // the codes of rows 0 to 15, and 16 to 31
+	sum := func(query, half int) VecPhysical { return s.v(16 + 2*query + half) }
+	const unroll = 2
+	k, p := GP64(), GP64()
+	fourGroups := func(i int) {
+		const bits = 0xea // (x & low) | group
+		VPERMB(at(codes, 64*i), order, first)
+		VPSRLW(Imm(4), first, second)
+		VPTERNLOGD(Imm(bits), group, low, first)
+		VPTERNLOGD(Imm(bits), group, low, second)
+		for q, t := range tables {
+			x, y := s.v(8+2*q), s.v(9+2*q)
+			VMOVDQU32(Mem{Base: t, Index: p, Scale: 1, Disp: 64 * i}, table)
+			VPERMB(table, first, x)
+			VPERMB(table, second, y)
+			VPDPBUSD(ones, x, sum(q, 0))
+			VPDPBUSD(ones, y, sum(q, 1))
+		}
+	}
+	Label("block")
+	for q := range tables {
+		s.zero(sum(q, 0))
+		s.zero(sum(q, 1))
+	}
+	XORQ(p, p)
+	MOVQ(groups, k)
+	SUBQ(Imm(4*unroll), k)
+	JL(LabelRef("rest"))
+	Label("many")
+	for i := range unroll {
+		fourGroups(i)
+	}
+	ADDQ(U32(64*unroll), codes)
+	ADDQ(U32(64*unroll), p)
+	SUBQ(Imm(4*unroll), k)
+	JGE(LabelRef("many"))
+	Label("rest")
+	ADDQ(Imm(4*unroll), k)
+	JZ(LabelRef("sum"))
+	Label("groups")
+	fourGroups(0)
+	ADDQ(Imm(64), codes)
+	ADDQ(Imm(64), p)
+	SUBQ(Imm(4), k)
+	JNZ(LabelRef("groups"))
+	Label("sum")
+	MOVQ(sums, p)
+	for q := range tables {
+		for half := range 2 {
+			VPMOVDW(sum(q, half), at(p, 32*half))
+		}
+		if q+1 < several {
+			ADDQ(next, p)
+		}
+	}
+	ADDQ(Imm(64), sums)
+	DECQ(blocks)
+	JNZ(LabelRef("block"))
+	VZEROUPPER()
+	RET()
+}
+
+var acrossTable Mem
+
+// across is, for each row, where its codes of four groups of 16 bytes lie.
+func across() Mem {
+	if acrossTable.Base != nil {
+		return acrossTable
+	}
+	m := GLOBL("across", RODATA|NOPTR)
+	for row := range 16 {
+		DATA(4*row, U32(uint32(row)*0x01010101+0x30201000))
+	}
+	acrossTable = m
+	return m
 }
 
 // fastSelect looks at a vector of rows at a time.

@@ -87,6 +87,11 @@ func main() {
 	}
 	s.panelArgMax()
 	s.fastScan()
+	if s.wide {
+		for _, several := range []int{4, 2, 1} {
+			s.fastScans(several)
+		}
+	}
 	s.fastSelect()
 	s.prefetch()
 	Generate()

@@ -4397,6 +4397,342 @@ sum:
 	VZEROUPPER
 	RET
 
+// func fastScans4(sums *uint16, next int, codes *byte, a *byte, b *byte, c *byte, d *byte, groups int, blocks int)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VNNI
+TEXT ·fastScans4(SB), NOSPLIT, $0-72
+	MOVQ         sums+0(FP), AX
+	MOVQ         next+8(FP), CX
+	MOVQ         codes+16(FP), DX
+	MOVQ         a+24(FP), BX
+	MOVQ         b+32(FP), SI
+	MOVQ         c+40(FP), DI
+	MOVQ         d+48(FP), R8
+	MOVQ         groups+56(FP), R9
+	MOVQ         blocks+64(FP), R10
+	VMOVDQU32    across<>+0(SB), Z0
+	MOVL         $0x0f0f0f0f, R11
+	VPBROADCASTD R11, Z1
+	MOVL         $0x30201000, R11
+	VPBROADCASTD R11, Z2
+	MOVL         $0x01010101, R11
+	VPBROADCASTD R11, Z3
+
+block:
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+	XORQ   R12, R12
+	MOVQ   R9, R11
+	SUBQ   $0x08, R11
+	JL     rest
+
+many:
+	VPERMB     (DX), Z0, Z5
+	VPSRLW     $0x04, Z5, Z6
+	VPTERNLOGD $0xea, Z2, Z1, Z5
+	VPTERNLOGD $0xea, Z2, Z1, Z6
+	VMOVDQU32  (BX)(R12*1), Z4
+	VPERMB     Z4, Z5, Z8
+	VPERMB     Z4, Z6, Z9
+	VPDPBUSD   Z3, Z8, Z16
+	VPDPBUSD   Z3, Z9, Z17
+	VMOVDQU32  (SI)(R12*1), Z4
+	VPERMB     Z4, Z5, Z10
+	VPERMB     Z4, Z6, Z11
+	VPDPBUSD   Z3, Z10, Z18
+	VPDPBUSD   Z3, Z11, Z19
+	VMOVDQU32  (DI)(R12*1), Z4
+	VPERMB     Z4, Z5, Z12
+	VPERMB     Z4, Z6, Z13
+	VPDPBUSD   Z3, Z12, Z20
+	VPDPBUSD   Z3, Z13, Z21
+	VMOVDQU32  (R8)(R12*1), Z4
+	VPERMB     Z4, Z5, Z14
+	VPERMB     Z4, Z6, Z15
+	VPDPBUSD   Z3, Z14, Z22
+	VPDPBUSD   Z3, Z15, Z23
+	VPERMB     64(DX), Z0, Z5
+	VPSRLW     $0x04, Z5, Z6
+	VPTERNLOGD $0xea, Z2, Z1, Z5
+	VPTERNLOGD $0xea, Z2, Z1, Z6
+	VMOVDQU32  64(BX)(R12*1), Z4
+	VPERMB     Z4, Z5, Z8
+	VPERMB     Z4, Z6, Z9
+	VPDPBUSD   Z3, Z8, Z16
+	VPDPBUSD   Z3, Z9, Z17
+	VMOVDQU32  64(SI)(R12*1), Z4
+	VPERMB     Z4, Z5, Z10
+	VPERMB     Z4, Z6, Z11
+	VPDPBUSD   Z3, Z10, Z18
+	VPDPBUSD   Z3, Z11, Z19
+	VMOVDQU32  64(DI)(R12*1), Z4
+	VPERMB     Z4, Z5, Z12
+	VPERMB     Z4, Z6, Z13
+	VPDPBUSD   Z3, Z12, Z20
+	VPDPBUSD   Z3, Z13, Z21
+	VMOVDQU32  64(R8)(R12*1), Z4
+	VPERMB     Z4, Z5, Z14
+	VPERMB     Z4, Z6, Z15
+	VPDPBUSD   Z3, Z14, Z22
+	VPDPBUSD   Z3, Z15, Z23
+	ADDQ       $0x00000080, DX
+	ADDQ       $0x00000080, R12
+	SUBQ       $0x08, R11
+	JGE        many
+
+rest:
+	ADDQ $0x08, R11
+	JZ   sum
+
+groups:
+	VPERMB     (DX), Z0, Z5
+	VPSRLW     $0x04, Z5, Z6
+	VPTERNLOGD $0xea, Z2, Z1, Z5
+	VPTERNLOGD $0xea, Z2, Z1, Z6
+	VMOVDQU32  (BX)(R12*1), Z4
+	VPERMB     Z4, Z5, Z8
+	VPERMB     Z4, Z6, Z9
+	VPDPBUSD   Z3, Z8, Z16
+	VPDPBUSD   Z3, Z9, Z17
+	VMOVDQU32  (SI)(R12*1), Z4
+	VPERMB     Z4, Z5, Z10
+	VPERMB     Z4, Z6, Z11
+	VPDPBUSD   Z3, Z10, Z18
+	VPDPBUSD   Z3, Z11, Z19
+	VMOVDQU32  (DI)(R12*1), Z4
+	VPERMB     Z4, Z5, Z12
+	VPERMB     Z4, Z6, Z13
+	VPDPBUSD   Z3, Z12, Z20
+	VPDPBUSD   Z3, Z13, Z21
+	VMOVDQU32  (R8)(R12*1), Z4
+	VPERMB     Z4, Z5, Z14
+	VPERMB     Z4, Z6, Z15
+	VPDPBUSD   Z3, Z14, Z22
+	VPDPBUSD   Z3, Z15, Z23
+	ADDQ       $0x40, DX
+	ADDQ       $0x40, R12
+	SUBQ       $0x04, R11
+	JNZ        groups
+
+sum:
+	MOVQ    AX, R12
+	VPMOVDW Z16, (R12)
+	VPMOVDW Z17, 32(R12)
+	ADDQ    CX, R12
+	VPMOVDW Z18, (R12)
+	VPMOVDW Z19, 32(R12)
+	ADDQ    CX, R12
+	VPMOVDW Z20, (R12)
+	VPMOVDW Z21, 32(R12)
+	ADDQ    CX, R12
+	VPMOVDW Z22, (R12)
+	VPMOVDW Z23, 32(R12)
+	ADDQ    $0x40, AX
+	DECQ    R10
+	JNZ     block
+	VZEROUPPER
+	RET
+
+DATA across<>+0(SB)/4, $0x30201000
+DATA across<>+4(SB)/4, $0x31211101
+DATA across<>+8(SB)/4, $0x32221202
+DATA across<>+12(SB)/4, $0x33231303
+DATA across<>+16(SB)/4, $0x34241404
+DATA across<>+20(SB)/4, $0x35251505
+DATA across<>+24(SB)/4, $0x36261606
+DATA across<>+28(SB)/4, $0x37271707
+DATA across<>+32(SB)/4, $0x38281808
+DATA across<>+36(SB)/4, $0x39291909
+DATA across<>+40(SB)/4, $0x3a2a1a0a
+DATA across<>+44(SB)/4, $0x3b2b1b0b
+DATA across<>+48(SB)/4, $0x3c2c1c0c
+DATA across<>+52(SB)/4, $0x3d2d1d0d
+DATA across<>+56(SB)/4, $0x3e2e1e0e
+DATA across<>+60(SB)/4, $0x3f2f1f0f
+GLOBL across<>(SB), RODATA|NOPTR, $64
+
+// func fastScans2(sums *uint16, next int, codes *byte, a *byte, b *byte, groups int, blocks int)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VNNI
+TEXT ·fastScans2(SB), NOSPLIT, $0-56
+	MOVQ         sums+0(FP), AX
+	MOVQ         next+8(FP), CX
+	MOVQ         codes+16(FP), DX
+	MOVQ         a+24(FP), BX
+	MOVQ         b+32(FP), SI
+	MOVQ         groups+40(FP), DI
+	MOVQ         blocks+48(FP), R8
+	VMOVDQU32    across<>+0(SB), Z0
+	MOVL         $0x0f0f0f0f, R9
+	VPBROADCASTD R9, Z1
+	MOVL         $0x30201000, R9
+	VPBROADCASTD R9, Z2
+	MOVL         $0x01010101, R9
+	VPBROADCASTD R9, Z3
+
+block:
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	XORQ   R10, R10
+	MOVQ   DI, R9
+	SUBQ   $0x08, R9
+	JL     rest
+
+many:
+	VPERMB     (DX), Z0, Z5
+	VPSRLW     $0x04, Z5, Z6
+	VPTERNLOGD $0xea, Z2, Z1, Z5
+	VPTERNLOGD $0xea, Z2, Z1, Z6
+	VMOVDQU32  (BX)(R10*1), Z4
+	VPERMB     Z4, Z5, Z8
+	VPERMB     Z4, Z6, Z9
+	VPDPBUSD   Z3, Z8, Z16
+	VPDPBUSD   Z3, Z9, Z17
+	VMOVDQU32  (SI)(R10*1), Z4
+	VPERMB     Z4, Z5, Z10
+	VPERMB     Z4, Z6, Z11
+	VPDPBUSD   Z3, Z10, Z18
+	VPDPBUSD   Z3, Z11, Z19
+	VPERMB     64(DX), Z0, Z5
+	VPSRLW     $0x04, Z5, Z6
+	VPTERNLOGD $0xea, Z2, Z1, Z5
+	VPTERNLOGD $0xea, Z2, Z1, Z6
+	VMOVDQU32  64(BX)(R10*1), Z4
+	VPERMB     Z4, Z5, Z8
+	VPERMB     Z4, Z6, Z9
+	VPDPBUSD   Z3, Z8, Z16
+	VPDPBUSD   Z3, Z9, Z17
+	VMOVDQU32  64(SI)(R10*1), Z4
+	VPERMB     Z4, Z5, Z10
+	VPERMB     Z4, Z6, Z11
+	VPDPBUSD   Z3, Z10, Z18
+	VPDPBUSD   Z3, Z11, Z19
+	ADDQ       $0x00000080, DX
+	ADDQ       $0x00000080, R10
+	SUBQ       $0x08, R9
+	JGE        many
+
+rest:
+	ADDQ $0x08, R9
+	JZ   sum
+
+groups:
+	VPERMB     (DX), Z0, Z5
+	VPSRLW     $0x04, Z5, Z6
+	VPTERNLOGD $0xea, Z2, Z1, Z5
+	VPTERNLOGD $0xea, Z2, Z1, Z6
+	VMOVDQU32  (BX)(R10*1), Z4
+	VPERMB     Z4, Z5, Z8
+	VPERMB     Z4, Z6, Z9
+	VPDPBUSD   Z3, Z8, Z16
+	VPDPBUSD   Z3, Z9, Z17
+	VMOVDQU32  (SI)(R10*1), Z4
+	VPERMB     Z4, Z5, Z10
+	VPERMB     Z4, Z6, Z11
+	VPDPBUSD   Z3, Z10, Z18
+	VPDPBUSD   Z3, Z11, Z19
+	ADDQ       $0x40, DX
+	ADDQ       $0x40, R10
+	SUBQ       $0x04, R9
+	JNZ        groups
+
+sum:
+	MOVQ    AX, R10
+	VPMOVDW Z16, (R10)
+	VPMOVDW Z17, 32(R10)
+	ADDQ    CX, R10
+	VPMOVDW Z18, (R10)
+	VPMOVDW Z19, 32(R10)
+	ADDQ    $0x40, AX
+	DECQ    R8
+	JNZ     block
+	VZEROUPPER
+	RET
+
+// func fastScans1(sums *uint16, next int, codes *byte, a *byte, groups int, blocks int)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VNNI
+TEXT ·fastScans1(SB), NOSPLIT, $0-48
+	MOVQ         sums+0(FP), AX
+	MOVQ         next+8(FP), CX
+	MOVQ         codes+16(FP), CX
+	MOVQ         a+24(FP), DX
+	MOVQ         groups+32(FP), BX
+	MOVQ         blocks+40(FP), SI
+	VMOVDQU32    across<>+0(SB), Z0
+	MOVL         $0x0f0f0f0f, DI
+	VPBROADCASTD DI, Z1
+	MOVL         $0x30201000, DI
+	VPBROADCASTD DI, Z2
+	MOVL         $0x01010101, DI
+	VPBROADCASTD DI, Z3
+
+block:
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	XORQ   R8, R8
+	MOVQ   BX, DI
+	SUBQ   $0x08, DI
+	JL     rest
+
+many:
+	VPERMB     (CX), Z0, Z5
+	VPSRLW     $0x04, Z5, Z6
+	VPTERNLOGD $0xea, Z2, Z1, Z5
+	VPTERNLOGD $0xea, Z2, Z1, Z6
+	VMOVDQU32  (DX)(R8*1), Z4
+	VPERMB     Z4, Z5, Z8
+	VPERMB     Z4, Z6, Z9
+	VPDPBUSD   Z3, Z8, Z16
+	VPDPBUSD   Z3, Z9, Z17
+	VPERMB     64(CX), Z0, Z5
+	VPSRLW     $0x04, Z5, Z6
+	VPTERNLOGD $0xea, Z2, Z1, Z5
+	VPTERNLOGD $0xea, Z2, Z1, Z6
+	VMOVDQU32  64(DX)(R8*1), Z4
+	VPERMB     Z4, Z5, Z8
+	VPERMB     Z4, Z6, Z9
+	VPDPBUSD   Z3, Z8, Z16
+	VPDPBUSD   Z3, Z9, Z17
+	ADDQ       $0x00000080, CX
+	ADDQ       $0x00000080, R8
+	SUBQ       $0x08, DI
+	JGE        many
+
+rest:
+	ADDQ $0x08, DI
+	JZ   sum
+
+groups:
+	VPERMB     (CX), Z0, Z5
+	VPSRLW     $0x04, Z5, Z6
+	VPTERNLOGD $0xea, Z2, Z1, Z5
+	VPTERNLOGD $0xea, Z2, Z1, Z6
+	VMOVDQU32  (DX)(R8*1), Z4
+	VPERMB     Z4, Z5, Z8
+	VPERMB     Z4, Z6, Z9
+	VPDPBUSD   Z3, Z8, Z16
+	VPDPBUSD   Z3, Z9, Z17
+	ADDQ       $0x40, CX
+	ADDQ       $0x40, R8
+	SUBQ       $0x04, DI
+	JNZ        groups
+
+sum:
+	MOVQ    AX, R8
+	VPMOVDW Z16, (R8)
+	VPMOVDW Z17, 32(R8)
+	ADDQ    $0x40, AX
+	DECQ    SI
+	JNZ     block
+	VZEROUPPER
+	RET
+
 // func FastSelect(hits []uint32, sums []uint16, mul []float32, add []float32, scale float32, shift float32, limit float32, n int) int
 // Requires: AVX, AVX512F, POPCNT
 TEXT ·FastSelect(SB), NOSPLIT, $0-128

@@ -209,6 +209,21 @@ func PanelArgMax(best []float32, at []uint32, scores []float32, bias []float32, 
 //go:noescape
 func FastScan(sums []uint16, codes []byte, table []byte, groups int, blocks int)
 
+// fastScans4 looks blocks up in 4 tables, whose sums begin next bytes behind each other.
+//
+//go:noescape
+func fastScans4(sums *uint16, next int, codes *byte, a *byte, b *byte, c *byte, d *byte, groups int, blocks int)
+
+// fastScans2 looks blocks up in 2 tables, whose sums begin next bytes behind each other.
+//
+//go:noescape
+func fastScans2(sums *uint16, next int, codes *byte, a *byte, b *byte, groups int, blocks int)
+
+// fastScans1 looks blocks up in 1 tables, whose sums begin next bytes behind each other.
+//
+//go:noescape
+func fastScans1(sums *uint16, next int, codes *byte, a *byte, groups int, blocks int)
+
 // FastSelect is kernel.FastSelect.
 //
 //go:noescape
