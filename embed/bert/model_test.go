@@ -3,8 +3,10 @@
 package bert
 
 import (
+	"encoding/json"
 	"math"
 	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 )
@@ -19,6 +21,26 @@ func fromEnv(t testing.TB, name string) string {
 		t.Fatalf("%s isn't set: .ci/run's step minilm shows how", name)
 	}
 	return value
+}
+
+// A sample is a text with its tokens and vector, from a reference.
+type sample struct {
+	Text   string
+	Tokens []int32
+	Vector []float64
+}
+
+func samples(t testing.TB, path string) []sample {
+	t.Helper()
+	b, err := os.ReadFile(filepath.FromSlash(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []sample
+	if err := json.Unmarshal(b, &all); err != nil {
+		t.Fatal(err)
+	}
+	return all
 }
 
 // TestMiniLM holds the real model to sentence-transformers 2.2.2 on PyTorch 1.13, whose

@@ -166,9 +166,9 @@ func isControl(r rune) bool {
 	return r != '\t' && r != '\n' && r != '\r' && unicode.In(r, unicode.Cc, unicode.Cf, unicode.Co)
 }
 
+// isPunctuation counts ASCII's symbols ($, +, <, …) among punctuation.
 func isPunctuation(r rune) bool {
-	return r < 0x80 && r > ' ' && r != 0x7f && !('0' <= r && r <= '9') && !('a' <= r && r <= 'z') && !('A' <= r && r <= 'Z') ||
-		r >= 0x80 && unicode.IsPunct(r)
+	return unicode.IsPunct(r) || r < 0x80 && unicode.IsSymbol(r)
 }
 
 // isCJK is for the ranges of ideographs that BERT knows. (The one at U+2B920 begins at

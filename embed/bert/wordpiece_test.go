@@ -3,8 +3,6 @@ package bert
 import (
 	"encoding/json"
 	"io"
-	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -139,24 +137,4 @@ func FuzzTokens(f *testing.F) {
 			t.Error("what the text before left matters")
 		}
 	})
-}
-
-// A sample is a text with its tokens and vector, from a reference.
-type sample struct {
-	Text   string
-	Tokens []int32
-	Vector []float64
-}
-
-func samples(t testing.TB, path string) []sample {
-	t.Helper()
-	b, err := os.ReadFile(filepath.FromSlash(path))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var all []sample
-	if err := json.Unmarshal(b, &all); err != nil {
-		t.Fatal(err)
-	}
-	return all
 }
