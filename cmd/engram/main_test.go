@@ -514,7 +514,7 @@ func TestExitCodes(t *testing.T) {
 	nobody.fails(exitUsage, "unknown flag", "count", "notes", "--nonsense")
 	nobody.fails(exitUsage, "above zero", "bench", "--records=0")
 
-	for _, args := range [][]string{{"serve", "--addr=0.0.0.0:0"}, {"serve", "--tls-cert=main.go"}, {"serve", "--embedder=openai"}} {
+	for _, args := range [][]string{{"serve", "--addr=0.0.0.0:0"}, {"serve", "--tls-cert=main.go"}, {"serve", "--embedder=openai"}, {"serve", "--embedder=minilm"}} {
 		if code, _, errOut := engram("", args...); code != exitUsage {
 			t.Errorf("engram %s: exit code %d\n%s", strings.Join(args, " "), code, errOut)
 		}

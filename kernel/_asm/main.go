@@ -83,6 +83,9 @@ func main() {
 		}
 		s.codePanelSelect()
 	}
+	for _, name := range []string{"PanelBias", "PanelResidual", "PanelGELU"} {
+		s.panelFinish(name)
+	}
 	s.panelArgMax()
 	s.fastScan()
 	if s.wide {

@@ -184,6 +184,21 @@ func encodeF16(dst *uint16, src *float32, n int)
 //go:noescape
 func encodeBF16(dst *uint16, src *float32, n int)
 
+// PanelBias is kernel.PanelBias.
+//
+//go:noescape
+func PanelBias(dst []float32, stride int, sums []float32, bias []float32, n int)
+
+// PanelResidual is kernel.PanelResidual.
+//
+//go:noescape
+func PanelResidual(dst []float32, stride int, sums []float32, bias []float32, n int)
+
+// PanelGELU is kernel.PanelGELU.
+//
+//go:noescape
+func PanelGELU(dst []float32, stride int, sums []float32, bias []float32, n int)
+
 // PanelArgMax is kernel.PanelArgMax.
 //
 //go:noescape

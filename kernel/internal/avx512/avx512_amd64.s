@@ -3905,6 +3905,408 @@ next:
 	VZEROUPPER
 	RET
 
+// func PanelBias(dst []float32, stride int, sums []float32, bias []float32, n int)
+// Requires: AVX, AVX512F
+TEXT ·PanelBias(SB), NOSPLIT, $0-88
+	MOVQ    dst_base+0(FP), AX
+	MOVQ    stride+24(FP), CX
+	MOVQ    sums_base+32(FP), DX
+	MOVQ    bias_base+56(FP), BX
+	MOVQ    n+80(FP), SI
+	SHLQ    $0x02, CX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+
+row:
+	VADDPS  (DX), Z0, Z2
+	VADDPS  64(DX), Z1, Z3
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    $0x00000080, DX
+	ADDQ    CX, AX
+	DECQ    SI
+	JNZ     row
+	VZEROUPPER
+	RET
+
+// func PanelResidual(dst []float32, stride int, sums []float32, bias []float32, n int)
+// Requires: AVX, AVX512F
+TEXT ·PanelResidual(SB), NOSPLIT, $0-88
+	MOVQ    dst_base+0(FP), AX
+	MOVQ    stride+24(FP), CX
+	MOVQ    sums_base+32(FP), DX
+	MOVQ    bias_base+56(FP), BX
+	MOVQ    n+80(FP), SI
+	SHLQ    $0x02, CX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+
+row:
+	VADDPS  (DX), Z0, Z2
+	VADDPS  64(DX), Z1, Z3
+	VADDPS  (AX), Z2, Z2
+	VADDPS  64(AX), Z3, Z3
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, 64(AX)
+	ADDQ    $0x00000080, DX
+	ADDQ    CX, AX
+	DECQ    SI
+	JNZ     row
+	VZEROUPPER
+	RET
+
+// func PanelGELU(dst []float32, stride int, sums []float32, bias []float32, n int)
+// Requires: AVX, AVX512F
+TEXT ·PanelGELU(SB), NOSPLIT, $0-88
+	MOVQ    dst_base+0(FP), AX
+	MOVQ    stride+24(FP), CX
+	MOVQ    sums_base+32(FP), DX
+	MOVQ    bias_base+56(FP), BX
+	MOVQ    n+80(FP), SI
+	SHLQ    $0x02, CX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+
+row:
+	VADDPS      (DX), Z0, Z2
+	VADDPS      64(DX), Z1, Z3
+	VMULPS      s3f3504f3<>+0(SB), Z2, Z4
+	VMAXPS      sc0800000<>+0(SB), Z4, Z4
+	VMINPS      s40800000<>+0(SB), Z4, Z4
+	VMULPS      Z4, Z4, Z6
+	VMULPS      s3f3504f3<>+0(SB), Z3, Z5
+	VMAXPS      sc0800000<>+0(SB), Z5, Z5
+	VMINPS      s40800000<>+0(SB), Z5, Z5
+	VMULPS      Z5, Z5, Z7
+	VMOVUPS     saf95df0b<>+0(SB), Z8
+	VMOVUPS     saf95df0b<>+0(SB), Z9
+	VFMADD213PS s32edffee<>+0(SB), Z6, Z8
+	VFMADD213PS s32edffee<>+0(SB), Z7, Z9
+	VFMADD213PS sb60cff51<>+0(SB), Z6, Z8
+	VFMADD213PS sb60cff51<>+0(SB), Z7, Z9
+	VFMADD213PS sb86ec2d2<>+0(SB), Z6, Z8
+	VFMADD213PS sb86ec2d2<>+0(SB), Z7, Z9
+	VFMADD213PS sba40ac63<>+0(SB), Z6, Z8
+	VFMADD213PS sba40ac63<>+0(SB), Z7, Z9
+	VFMADD213PS sbb41a1f6<>+0(SB), Z6, Z8
+	VFMADD213PS sbb41a1f6<>+0(SB), Z7, Z9
+	VFMADD213PS sbc83dbd4<>+0(SB), Z6, Z8
+	VFMADD213PS sbc83dbd4<>+0(SB), Z7, Z9
+	VMOVUPS     sb77460cd<>+0(SB), Z10
+	VMOVUPS     sb77460cd<>+0(SB), Z11
+	VFMADD213PS sb95fbd29<>+0(SB), Z6, Z10
+	VFMADD213PS sb95fbd29<>+0(SB), Z7, Z11
+	VFMADD213PS sbadc924e<>+0(SB), Z6, Z10
+	VFMADD213PS sbadc924e<>+0(SB), Z7, Z11
+	VFMADD213PS sbbf19bf8<>+0(SB), Z6, Z10
+	VFMADD213PS sbbf19bf8<>+0(SB), Z7, Z11
+	VFMADD213PS sbc69b6a7<>+0(SB), Z6, Z10
+	VFMADD213PS sbc69b6a7<>+0(SB), Z7, Z11
+	VMULPS      Z4, Z8, Z8
+	VMULPS      Z5, Z9, Z9
+	VDIVPS      Z10, Z8, Z8
+	VDIVPS      Z11, Z9, Z9
+	VMULPS      s3f000000<>+0(SB), Z2, Z2
+	VMULPS      s3f000000<>+0(SB), Z3, Z3
+	VFMADD213PS Z2, Z8, Z2
+	VFMADD213PS Z3, Z9, Z3
+	VMOVUPS     Z2, (AX)
+	VMOVUPS     Z3, 64(AX)
+	ADDQ        $0x00000080, DX
+	ADDQ        CX, AX
+	DECQ        SI
+	JNZ         row
+	VZEROUPPER
+	RET
+
+DATA s3f3504f3<>+0(SB)/4, $0x3f3504f3
+DATA s3f3504f3<>+4(SB)/4, $0x3f3504f3
+DATA s3f3504f3<>+8(SB)/4, $0x3f3504f3
+DATA s3f3504f3<>+12(SB)/4, $0x3f3504f3
+DATA s3f3504f3<>+16(SB)/4, $0x3f3504f3
+DATA s3f3504f3<>+20(SB)/4, $0x3f3504f3
+DATA s3f3504f3<>+24(SB)/4, $0x3f3504f3
+DATA s3f3504f3<>+28(SB)/4, $0x3f3504f3
+DATA s3f3504f3<>+32(SB)/4, $0x3f3504f3
+DATA s3f3504f3<>+36(SB)/4, $0x3f3504f3
+DATA s3f3504f3<>+40(SB)/4, $0x3f3504f3
+DATA s3f3504f3<>+44(SB)/4, $0x3f3504f3
+DATA s3f3504f3<>+48(SB)/4, $0x3f3504f3
+DATA s3f3504f3<>+52(SB)/4, $0x3f3504f3
+DATA s3f3504f3<>+56(SB)/4, $0x3f3504f3
+DATA s3f3504f3<>+60(SB)/4, $0x3f3504f3
+GLOBL s3f3504f3<>(SB), RODATA|NOPTR, $64
+
+DATA sc0800000<>+0(SB)/4, $0xc0800000
+DATA sc0800000<>+4(SB)/4, $0xc0800000
+DATA sc0800000<>+8(SB)/4, $0xc0800000
+DATA sc0800000<>+12(SB)/4, $0xc0800000
+DATA sc0800000<>+16(SB)/4, $0xc0800000
+DATA sc0800000<>+20(SB)/4, $0xc0800000
+DATA sc0800000<>+24(SB)/4, $0xc0800000
+DATA sc0800000<>+28(SB)/4, $0xc0800000
+DATA sc0800000<>+32(SB)/4, $0xc0800000
+DATA sc0800000<>+36(SB)/4, $0xc0800000
+DATA sc0800000<>+40(SB)/4, $0xc0800000
+DATA sc0800000<>+44(SB)/4, $0xc0800000
+DATA sc0800000<>+48(SB)/4, $0xc0800000
+DATA sc0800000<>+52(SB)/4, $0xc0800000
+DATA sc0800000<>+56(SB)/4, $0xc0800000
+DATA sc0800000<>+60(SB)/4, $0xc0800000
+GLOBL sc0800000<>(SB), RODATA|NOPTR, $64
+
+DATA s40800000<>+0(SB)/4, $0x40800000
+DATA s40800000<>+4(SB)/4, $0x40800000
+DATA s40800000<>+8(SB)/4, $0x40800000
+DATA s40800000<>+12(SB)/4, $0x40800000
+DATA s40800000<>+16(SB)/4, $0x40800000
+DATA s40800000<>+20(SB)/4, $0x40800000
+DATA s40800000<>+24(SB)/4, $0x40800000
+DATA s40800000<>+28(SB)/4, $0x40800000
+DATA s40800000<>+32(SB)/4, $0x40800000
+DATA s40800000<>+36(SB)/4, $0x40800000
+DATA s40800000<>+40(SB)/4, $0x40800000
+DATA s40800000<>+44(SB)/4, $0x40800000
+DATA s40800000<>+48(SB)/4, $0x40800000
+DATA s40800000<>+52(SB)/4, $0x40800000
+DATA s40800000<>+56(SB)/4, $0x40800000
+DATA s40800000<>+60(SB)/4, $0x40800000
+GLOBL s40800000<>(SB), RODATA|NOPTR, $64
+
+DATA saf95df0b<>+0(SB)/4, $0xaf95df0b
+DATA saf95df0b<>+4(SB)/4, $0xaf95df0b
+DATA saf95df0b<>+8(SB)/4, $0xaf95df0b
+DATA saf95df0b<>+12(SB)/4, $0xaf95df0b
+DATA saf95df0b<>+16(SB)/4, $0xaf95df0b
+DATA saf95df0b<>+20(SB)/4, $0xaf95df0b
+DATA saf95df0b<>+24(SB)/4, $0xaf95df0b
+DATA saf95df0b<>+28(SB)/4, $0xaf95df0b
+DATA saf95df0b<>+32(SB)/4, $0xaf95df0b
+DATA saf95df0b<>+36(SB)/4, $0xaf95df0b
+DATA saf95df0b<>+40(SB)/4, $0xaf95df0b
+DATA saf95df0b<>+44(SB)/4, $0xaf95df0b
+DATA saf95df0b<>+48(SB)/4, $0xaf95df0b
+DATA saf95df0b<>+52(SB)/4, $0xaf95df0b
+DATA saf95df0b<>+56(SB)/4, $0xaf95df0b
+DATA saf95df0b<>+60(SB)/4, $0xaf95df0b
+GLOBL saf95df0b<>(SB), RODATA|NOPTR, $64
+
+DATA s32edffee<>+0(SB)/4, $0x32edffee
+DATA s32edffee<>+4(SB)/4, $0x32edffee
+DATA s32edffee<>+8(SB)/4, $0x32edffee
+DATA s32edffee<>+12(SB)/4, $0x32edffee
+DATA s32edffee<>+16(SB)/4, $0x32edffee
+DATA s32edffee<>+20(SB)/4, $0x32edffee
+DATA s32edffee<>+24(SB)/4, $0x32edffee
+DATA s32edffee<>+28(SB)/4, $0x32edffee
+DATA s32edffee<>+32(SB)/4, $0x32edffee
+DATA s32edffee<>+36(SB)/4, $0x32edffee
+DATA s32edffee<>+40(SB)/4, $0x32edffee
+DATA s32edffee<>+44(SB)/4, $0x32edffee
+DATA s32edffee<>+48(SB)/4, $0x32edffee
+DATA s32edffee<>+52(SB)/4, $0x32edffee
+DATA s32edffee<>+56(SB)/4, $0x32edffee
+DATA s32edffee<>+60(SB)/4, $0x32edffee
+GLOBL s32edffee<>(SB), RODATA|NOPTR, $64
+
+DATA sb60cff51<>+0(SB)/4, $0xb60cff51
+DATA sb60cff51<>+4(SB)/4, $0xb60cff51
+DATA sb60cff51<>+8(SB)/4, $0xb60cff51
+DATA sb60cff51<>+12(SB)/4, $0xb60cff51
+DATA sb60cff51<>+16(SB)/4, $0xb60cff51
+DATA sb60cff51<>+20(SB)/4, $0xb60cff51
+DATA sb60cff51<>+24(SB)/4, $0xb60cff51
+DATA sb60cff51<>+28(SB)/4, $0xb60cff51
+DATA sb60cff51<>+32(SB)/4, $0xb60cff51
+DATA sb60cff51<>+36(SB)/4, $0xb60cff51
+DATA sb60cff51<>+40(SB)/4, $0xb60cff51
+DATA sb60cff51<>+44(SB)/4, $0xb60cff51
+DATA sb60cff51<>+48(SB)/4, $0xb60cff51
+DATA sb60cff51<>+52(SB)/4, $0xb60cff51
+DATA sb60cff51<>+56(SB)/4, $0xb60cff51
+DATA sb60cff51<>+60(SB)/4, $0xb60cff51
+GLOBL sb60cff51<>(SB), RODATA|NOPTR, $64
+
+DATA sb86ec2d2<>+0(SB)/4, $0xb86ec2d2
+DATA sb86ec2d2<>+4(SB)/4, $0xb86ec2d2
+DATA sb86ec2d2<>+8(SB)/4, $0xb86ec2d2
+DATA sb86ec2d2<>+12(SB)/4, $0xb86ec2d2
+DATA sb86ec2d2<>+16(SB)/4, $0xb86ec2d2
+DATA sb86ec2d2<>+20(SB)/4, $0xb86ec2d2
+DATA sb86ec2d2<>+24(SB)/4, $0xb86ec2d2
+DATA sb86ec2d2<>+28(SB)/4, $0xb86ec2d2
+DATA sb86ec2d2<>+32(SB)/4, $0xb86ec2d2
+DATA sb86ec2d2<>+36(SB)/4, $0xb86ec2d2
+DATA sb86ec2d2<>+40(SB)/4, $0xb86ec2d2
+DATA sb86ec2d2<>+44(SB)/4, $0xb86ec2d2
+DATA sb86ec2d2<>+48(SB)/4, $0xb86ec2d2
+DATA sb86ec2d2<>+52(SB)/4, $0xb86ec2d2
+DATA sb86ec2d2<>+56(SB)/4, $0xb86ec2d2
+DATA sb86ec2d2<>+60(SB)/4, $0xb86ec2d2
+GLOBL sb86ec2d2<>(SB), RODATA|NOPTR, $64
+
+DATA sba40ac63<>+0(SB)/4, $0xba40ac63
+DATA sba40ac63<>+4(SB)/4, $0xba40ac63
+DATA sba40ac63<>+8(SB)/4, $0xba40ac63
+DATA sba40ac63<>+12(SB)/4, $0xba40ac63
+DATA sba40ac63<>+16(SB)/4, $0xba40ac63
+DATA sba40ac63<>+20(SB)/4, $0xba40ac63
+DATA sba40ac63<>+24(SB)/4, $0xba40ac63
+DATA sba40ac63<>+28(SB)/4, $0xba40ac63
+DATA sba40ac63<>+32(SB)/4, $0xba40ac63
+DATA sba40ac63<>+36(SB)/4, $0xba40ac63
+DATA sba40ac63<>+40(SB)/4, $0xba40ac63
+DATA sba40ac63<>+44(SB)/4, $0xba40ac63
+DATA sba40ac63<>+48(SB)/4, $0xba40ac63
+DATA sba40ac63<>+52(SB)/4, $0xba40ac63
+DATA sba40ac63<>+56(SB)/4, $0xba40ac63
+DATA sba40ac63<>+60(SB)/4, $0xba40ac63
+GLOBL sba40ac63<>(SB), RODATA|NOPTR, $64
+
+DATA sbb41a1f6<>+0(SB)/4, $0xbb41a1f6
+DATA sbb41a1f6<>+4(SB)/4, $0xbb41a1f6
+DATA sbb41a1f6<>+8(SB)/4, $0xbb41a1f6
+DATA sbb41a1f6<>+12(SB)/4, $0xbb41a1f6
+DATA sbb41a1f6<>+16(SB)/4, $0xbb41a1f6
+DATA sbb41a1f6<>+20(SB)/4, $0xbb41a1f6
+DATA sbb41a1f6<>+24(SB)/4, $0xbb41a1f6
+DATA sbb41a1f6<>+28(SB)/4, $0xbb41a1f6
+DATA sbb41a1f6<>+32(SB)/4, $0xbb41a1f6
+DATA sbb41a1f6<>+36(SB)/4, $0xbb41a1f6
+DATA sbb41a1f6<>+40(SB)/4, $0xbb41a1f6
+DATA sbb41a1f6<>+44(SB)/4, $0xbb41a1f6
+DATA sbb41a1f6<>+48(SB)/4, $0xbb41a1f6
+DATA sbb41a1f6<>+52(SB)/4, $0xbb41a1f6
+DATA sbb41a1f6<>+56(SB)/4, $0xbb41a1f6
+DATA sbb41a1f6<>+60(SB)/4, $0xbb41a1f6
+GLOBL sbb41a1f6<>(SB), RODATA|NOPTR, $64
+
+DATA sbc83dbd4<>+0(SB)/4, $0xbc83dbd4
+DATA sbc83dbd4<>+4(SB)/4, $0xbc83dbd4
+DATA sbc83dbd4<>+8(SB)/4, $0xbc83dbd4
+DATA sbc83dbd4<>+12(SB)/4, $0xbc83dbd4
+DATA sbc83dbd4<>+16(SB)/4, $0xbc83dbd4
+DATA sbc83dbd4<>+20(SB)/4, $0xbc83dbd4
+DATA sbc83dbd4<>+24(SB)/4, $0xbc83dbd4
+DATA sbc83dbd4<>+28(SB)/4, $0xbc83dbd4
+DATA sbc83dbd4<>+32(SB)/4, $0xbc83dbd4
+DATA sbc83dbd4<>+36(SB)/4, $0xbc83dbd4
+DATA sbc83dbd4<>+40(SB)/4, $0xbc83dbd4
+DATA sbc83dbd4<>+44(SB)/4, $0xbc83dbd4
+DATA sbc83dbd4<>+48(SB)/4, $0xbc83dbd4
+DATA sbc83dbd4<>+52(SB)/4, $0xbc83dbd4
+DATA sbc83dbd4<>+56(SB)/4, $0xbc83dbd4
+DATA sbc83dbd4<>+60(SB)/4, $0xbc83dbd4
+GLOBL sbc83dbd4<>(SB), RODATA|NOPTR, $64
+
+DATA sb77460cd<>+0(SB)/4, $0xb77460cd
+DATA sb77460cd<>+4(SB)/4, $0xb77460cd
+DATA sb77460cd<>+8(SB)/4, $0xb77460cd
+DATA sb77460cd<>+12(SB)/4, $0xb77460cd
+DATA sb77460cd<>+16(SB)/4, $0xb77460cd
+DATA sb77460cd<>+20(SB)/4, $0xb77460cd
+DATA sb77460cd<>+24(SB)/4, $0xb77460cd
+DATA sb77460cd<>+28(SB)/4, $0xb77460cd
+DATA sb77460cd<>+32(SB)/4, $0xb77460cd
+DATA sb77460cd<>+36(SB)/4, $0xb77460cd
+DATA sb77460cd<>+40(SB)/4, $0xb77460cd
+DATA sb77460cd<>+44(SB)/4, $0xb77460cd
+DATA sb77460cd<>+48(SB)/4, $0xb77460cd
+DATA sb77460cd<>+52(SB)/4, $0xb77460cd
+DATA sb77460cd<>+56(SB)/4, $0xb77460cd
+DATA sb77460cd<>+60(SB)/4, $0xb77460cd
+GLOBL sb77460cd<>(SB), RODATA|NOPTR, $64
+
+DATA sb95fbd29<>+0(SB)/4, $0xb95fbd29
+DATA sb95fbd29<>+4(SB)/4, $0xb95fbd29
+DATA sb95fbd29<>+8(SB)/4, $0xb95fbd29
+DATA sb95fbd29<>+12(SB)/4, $0xb95fbd29
+DATA sb95fbd29<>+16(SB)/4, $0xb95fbd29
+DATA sb95fbd29<>+20(SB)/4, $0xb95fbd29
+DATA sb95fbd29<>+24(SB)/4, $0xb95fbd29
+DATA sb95fbd29<>+28(SB)/4, $0xb95fbd29
+DATA sb95fbd29<>+32(SB)/4, $0xb95fbd29
+DATA sb95fbd29<>+36(SB)/4, $0xb95fbd29
+DATA sb95fbd29<>+40(SB)/4, $0xb95fbd29
+DATA sb95fbd29<>+44(SB)/4, $0xb95fbd29
+DATA sb95fbd29<>+48(SB)/4, $0xb95fbd29
+DATA sb95fbd29<>+52(SB)/4, $0xb95fbd29
+DATA sb95fbd29<>+56(SB)/4, $0xb95fbd29
+DATA sb95fbd29<>+60(SB)/4, $0xb95fbd29
+GLOBL sb95fbd29<>(SB), RODATA|NOPTR, $64
+
+DATA sbadc924e<>+0(SB)/4, $0xbadc924e
+DATA sbadc924e<>+4(SB)/4, $0xbadc924e
+DATA sbadc924e<>+8(SB)/4, $0xbadc924e
+DATA sbadc924e<>+12(SB)/4, $0xbadc924e
+DATA sbadc924e<>+16(SB)/4, $0xbadc924e
+DATA sbadc924e<>+20(SB)/4, $0xbadc924e
+DATA sbadc924e<>+24(SB)/4, $0xbadc924e
+DATA sbadc924e<>+28(SB)/4, $0xbadc924e
+DATA sbadc924e<>+32(SB)/4, $0xbadc924e
+DATA sbadc924e<>+36(SB)/4, $0xbadc924e
+DATA sbadc924e<>+40(SB)/4, $0xbadc924e
+DATA sbadc924e<>+44(SB)/4, $0xbadc924e
+DATA sbadc924e<>+48(SB)/4, $0xbadc924e
+DATA sbadc924e<>+52(SB)/4, $0xbadc924e
+DATA sbadc924e<>+56(SB)/4, $0xbadc924e
+DATA sbadc924e<>+60(SB)/4, $0xbadc924e
+GLOBL sbadc924e<>(SB), RODATA|NOPTR, $64
+
+DATA sbbf19bf8<>+0(SB)/4, $0xbbf19bf8
+DATA sbbf19bf8<>+4(SB)/4, $0xbbf19bf8
+DATA sbbf19bf8<>+8(SB)/4, $0xbbf19bf8
+DATA sbbf19bf8<>+12(SB)/4, $0xbbf19bf8
+DATA sbbf19bf8<>+16(SB)/4, $0xbbf19bf8
+DATA sbbf19bf8<>+20(SB)/4, $0xbbf19bf8
+DATA sbbf19bf8<>+24(SB)/4, $0xbbf19bf8
+DATA sbbf19bf8<>+28(SB)/4, $0xbbf19bf8
+DATA sbbf19bf8<>+32(SB)/4, $0xbbf19bf8
+DATA sbbf19bf8<>+36(SB)/4, $0xbbf19bf8
+DATA sbbf19bf8<>+40(SB)/4, $0xbbf19bf8
+DATA sbbf19bf8<>+44(SB)/4, $0xbbf19bf8
+DATA sbbf19bf8<>+48(SB)/4, $0xbbf19bf8
+DATA sbbf19bf8<>+52(SB)/4, $0xbbf19bf8
+DATA sbbf19bf8<>+56(SB)/4, $0xbbf19bf8
+DATA sbbf19bf8<>+60(SB)/4, $0xbbf19bf8
+GLOBL sbbf19bf8<>(SB), RODATA|NOPTR, $64
+
+DATA sbc69b6a7<>+0(SB)/4, $0xbc69b6a7
+DATA sbc69b6a7<>+4(SB)/4, $0xbc69b6a7
+DATA sbc69b6a7<>+8(SB)/4, $0xbc69b6a7
+DATA sbc69b6a7<>+12(SB)/4, $0xbc69b6a7
+DATA sbc69b6a7<>+16(SB)/4, $0xbc69b6a7
+DATA sbc69b6a7<>+20(SB)/4, $0xbc69b6a7
+DATA sbc69b6a7<>+24(SB)/4, $0xbc69b6a7
+DATA sbc69b6a7<>+28(SB)/4, $0xbc69b6a7
+DATA sbc69b6a7<>+32(SB)/4, $0xbc69b6a7
+DATA sbc69b6a7<>+36(SB)/4, $0xbc69b6a7
+DATA sbc69b6a7<>+40(SB)/4, $0xbc69b6a7
+DATA sbc69b6a7<>+44(SB)/4, $0xbc69b6a7
+DATA sbc69b6a7<>+48(SB)/4, $0xbc69b6a7
+DATA sbc69b6a7<>+52(SB)/4, $0xbc69b6a7
+DATA sbc69b6a7<>+56(SB)/4, $0xbc69b6a7
+DATA sbc69b6a7<>+60(SB)/4, $0xbc69b6a7
+GLOBL sbc69b6a7<>(SB), RODATA|NOPTR, $64
+
+DATA s3f000000<>+0(SB)/4, $0x3f000000
+DATA s3f000000<>+4(SB)/4, $0x3f000000
+DATA s3f000000<>+8(SB)/4, $0x3f000000
+DATA s3f000000<>+12(SB)/4, $0x3f000000
+DATA s3f000000<>+16(SB)/4, $0x3f000000
+DATA s3f000000<>+20(SB)/4, $0x3f000000
+DATA s3f000000<>+24(SB)/4, $0x3f000000
+DATA s3f000000<>+28(SB)/4, $0x3f000000
+DATA s3f000000<>+32(SB)/4, $0x3f000000
+DATA s3f000000<>+36(SB)/4, $0x3f000000
+DATA s3f000000<>+40(SB)/4, $0x3f000000
+DATA s3f000000<>+44(SB)/4, $0x3f000000
+DATA s3f000000<>+48(SB)/4, $0x3f000000
+DATA s3f000000<>+52(SB)/4, $0x3f000000
+DATA s3f000000<>+56(SB)/4, $0x3f000000
+DATA s3f000000<>+60(SB)/4, $0x3f000000
+GLOBL s3f000000<>(SB), RODATA|NOPTR, $64
+
 // func PanelArgMax(best []float32, at []uint32, scores []float32, bias []float32, n int, first uint32)
 // Requires: AVX, AVX512F
 TEXT ·PanelArgMax(SB), NOSPLIT, $0-108

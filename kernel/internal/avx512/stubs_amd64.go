@@ -204,6 +204,21 @@ func codePanel1(dst *int32, panel *uint8, rows *int8, sums *int32, stride int, t
 //go:noescape
 func codePanelSelect(hits *uint32, sums *int32, scale *float32, err *float32, offset *float32, bound *float32, n int) int
 
+// PanelBias is kernel.PanelBias.
+//
+//go:noescape
+func PanelBias(dst []float32, stride int, sums []float32, bias []float32, n int)
+
+// PanelResidual is kernel.PanelResidual.
+//
+//go:noescape
+func PanelResidual(dst []float32, stride int, sums []float32, bias []float32, n int)
+
+// PanelGELU is kernel.PanelGELU.
+//
+//go:noescape
+func PanelGELU(dst []float32, stride int, sums []float32, bias []float32, n int)
+
 // PanelArgMax is kernel.PanelArgMax.
 //
 //go:noescape

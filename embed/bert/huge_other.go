@@ -1,0 +1,6 @@
+//go:build !linux
+
+package bert
+
+// adviseHuge does nothing: only Linux is asked.
+func adviseHuge([]float32) {}
