@@ -16,6 +16,9 @@ const (
 	minCosineNorm = 1e-18
 )
 
+// MaxPosition bounds a record's position, so that float64 has it.
+const MaxPosition = 1 << 53
+
 // CheckRecall says what is wrong with a namespace's recall, or gives "". 0 stands for
 // exact answers.
 func CheckRecall(r float64) string {
@@ -27,15 +30,25 @@ func CheckRecall(r float64) string {
 
 // CheckVector says what is wrong with a key or a query of a namespace, or gives
 // "". The reason reads on from the field's name.
-func CheckVector(v []float32, m index.Metric, dimension int) string {
+//
+// Under COSINE each of the heads, of which there is at least one, needs a norm.
+func CheckVector(v []float32, m index.Metric, dimension, heads int) string {
 	if len(v) != dimension {
 		return fmt.Sprintf("has %d components; the dimension is %d", len(v), dimension)
 	}
-	return checkComponents(v, m == index.Cosine)
+	return checkComponents(v, normed(m, heads))
+}
+
+// normed is how many heads of a key need a norm that is not too small.
+func normed(m index.Metric, heads int) int {
+	if m == index.Cosine {
+		return heads
+	}
+	return 0
 }
 
 // checkComponents is CheckVector but for the length.
-func checkComponents(v []float32, cosine bool) string {
+func checkComponents(v []float32, normed int) string {
 	norm := index.Norm(v)
 	if math.IsNaN(norm) || math.IsInf(norm, 0) {
 		return badComponents(v)
@@ -43,8 +56,16 @@ func checkComponents(v []float32, cosine bool) string {
 	switch {
 	case norm > maxNorm:
 		return fmt.Sprintf("has a norm of %.3g; at most %g is allowed", norm, float64(maxNorm))
-	case cosine && norm < minCosineNorm:
+	case normed > 0 && norm < minCosineNorm:
 		return fmt.Sprintf("has a norm of %.3g; under COSINE it must be at least %g", norm, minCosineNorm)
+	}
+	if normed > 1 {
+		d := len(v) / normed
+		for h := range normed {
+			if norm := index.Norm(v[h*d : (h+1)*d]); norm < minCosineNorm {
+				return fmt.Sprintf("has a norm of %.3g in head %d; under COSINE it must be at least %g in each", norm, h, minCosineNorm)
+			}
+		}
 	}
 	return ""
 }
@@ -142,20 +163,23 @@ func (c *checker) record(i int, r *Record, mask Mask, s *settings, keyLater bool
 		case len(r.Key) == 0:
 			c.add(field{i, "key"}, "is unset; give a key, or text for an embedder to make it of")
 		default:
-			c.vector(field{i, "key"}, r.Key, s.dim, s.metric == index.Cosine)
+			c.vector(field{i, "key"}, r.Key, s.dim, normed(s.metric, s.heads))
 		}
+	}
+	if mask&MaskPosition != 0 && r.HasPosition && (r.Position < -MaxPosition || r.Position > MaxPosition) {
+		c.add(field{i, "position"}, "is %d; positions are from −2⁵³ to 2⁵³", r.Position)
 	}
 	if mask&MaskValue != 0 {
 		switch {
 		case r.Value != nil:
-			c.vector(field{i, "value"}, r.Value, s.valueDim, false)
+			c.vector(field{i, "value"}, r.Value, s.valueDim, 0)
 		case s.valueDim != s.dim:
 			c.add(field{i, "value"}, "is unset; where value_dimension (%d) differs from dimension (%d) every record needs a value", s.valueDim, s.dim)
 		}
 	}
 }
 
-func (c *checker) vector(f field, v []float32, dim int, cosine bool) {
+func (c *checker) vector(f field, v []float32, dim, normed int) {
 	reason := ""
 	switch {
 	case dim == 0 && len(v) > c.limits.Dimension:
@@ -163,7 +187,7 @@ func (c *checker) vector(f field, v []float32, dim int, cosine bool) {
 	case dim != 0 && len(v) != dim:
 		reason = fmt.Sprintf("has %d components; the dimension is %d", len(v), dim)
 	default:
-		reason = checkComponents(v, cosine)
+		reason = checkComponents(v, normed)
 	}
 	if reason != "" {
 		c.add(f, "%s", reason)
@@ -193,14 +217,14 @@ func (c *checker) puts(puts []Put, mask Mask, s settings, needID, keysLater bool
 		}
 		c.record(i, &p.Record, mask, &s, keysLater && p.KeyFromText && p.Text != "")
 		if p.TextKey != nil {
-			c.vector(field{i, "text"}, p.TextKey, s.dim, s.metric == index.Cosine)
+			c.vector(field{i, "text"}, p.TextKey, s.dim, normed(s.metric, s.heads))
 		}
 	}
 }
 
 // newSettings are those of a namespace that a batch of records makes.
 func newSettings(puts []Put, by *EmbedderID) settings {
-	s := settings{metric: index.Cosine}
+	s := settings{metric: index.Cosine, heads: 1}
 	if by != nil {
 		s.embedder, s.dim = *by, by.Dimension
 	}
@@ -265,6 +289,12 @@ func (db *DB) checkConfig(cfg *Config) error {
 	}{{"namespace.dimension", cfg.Dimension}, {"namespace.value_dimension", cfg.ValueDimension}} {
 		if d.n < 1 || d.n > c.limits.Dimension {
 			c.add(of(d.field), "is %d; give 1 to %d", d.n, c.limits.Dimension)
+		}
+	}
+	for _, d := range []int{cfg.Dimension, cfg.ValueDimension} {
+		if cfg.KVHeads < 0 || cfg.KVHeads > 1 && d%cfg.KVHeads != 0 {
+			c.add(of("namespace.kv_heads"), "is %d, which doesn't divide %d components", cfg.KVHeads, d)
+			break
 		}
 	}
 	if e := cfg.Embedder; e != (EmbedderID{}) && e.Dimension != cfg.Dimension {

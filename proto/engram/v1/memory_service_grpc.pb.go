@@ -65,10 +65,10 @@ type MemoryServiceClient interface {
 	// The hard read: for each query the top_k records nearest to it, exactly,
 	// ranked over all the namespaces named.
 	Retrieve(ctx context.Context, in *RetrieveRequest, opts ...grpc.CallOption) (*RetrieveResponse, error)
-	// The soft read: for each query softmax(q·Kᵀ·scale)·V over every record of all
+	// The soft read: for each query softmax(q·Kᵀ·scale + bias)·V over the records of all
 	// the namespaces named (scaled dot-product attention, Vaswani et al. 2017,
-	// equation 1). With nothing to attend the context is zero, log_sum_exp −Inf and
-	// attended 0.
+	// equation 1), in each head by itself. With nothing to attend the context is zero,
+	// log_sum_exp −Inf and attended 0.
 	Attend(ctx context.Context, in *AttendRequest, opts ...grpc.CallOption) (*AttendResponse, error)
 	// Reads records by id.
 	Get(ctx context.Context, in *GetRequest, opts ...grpc.CallOption) (*GetResponse, error)
@@ -245,10 +245,10 @@ type MemoryServiceServer interface {
 	// The hard read: for each query the top_k records nearest to it, exactly,
 	// ranked over all the namespaces named.
 	Retrieve(context.Context, *RetrieveRequest) (*RetrieveResponse, error)
-	// The soft read: for each query softmax(q·Kᵀ·scale)·V over every record of all
+	// The soft read: for each query softmax(q·Kᵀ·scale + bias)·V over the records of all
 	// the namespaces named (scaled dot-product attention, Vaswani et al. 2017,
-	// equation 1). With nothing to attend the context is zero, log_sum_exp −Inf and
-	// attended 0.
+	// equation 1), in each head by itself. With nothing to attend the context is zero,
+	// log_sum_exp −Inf and attended 0.
 	Attend(context.Context, *AttendRequest) (*AttendResponse, error)
 	// Reads records by id.
 	Get(context.Context, *GetRequest) (*GetResponse, error)
