@@ -13,7 +13,11 @@ import (
 const maxQueryHeads = 256
 
 func (m *memoryService) Attend(ctx context.Context, req *engramv1.AttendRequest) (*engramv1.AttendResponse, error) {
-	s := m.s
+	return m.s.attend(ctx, req, reserveReply)
+}
+
+// attend answers a request; reserve is asked for the bytes of the reply before it is built.
+func (s *Server) attend(ctx context.Context, req *engramv1.AttendRequest, reserve func(context.Context, int) error) (*engramv1.AttendResponse, error) {
 	var v violations
 	vs, err := s.openViews(&v, req.Namespaces)
 	defer vs.release()
@@ -70,7 +74,7 @@ func (m *memoryService) Attend(ctx context.Context, req *engramv1.AttendRequest)
 	if cost > limit {
 		return nil, tooLarge(cost, limit, "lower top_weights, send fewer queries, or ask for less by include")
 	}
-	if err := reserveReply(ctx, cost); err != nil {
+	if err := reserve(ctx, cost); err != nil {
 		return nil, err
 	}
 	out := &engramv1.AttendResponse{

@@ -1715,6 +1715,202 @@ func (x *Attention) GetHeads() []*HeadResult {
 	return nil
 }
 
+// One step.
+type AttendStreamRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its number: that of the step before plus one; the first may have any. Default: that, the
+	// first 0.
+	Step *uint64 `protobuf:"varint,1,opt,name=step,proto3,oneof" json:"step,omitempty"`
+	// Where records are stored, as in StoreRequest. Empty: where the step before did.
+	Namespace string `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// Up to 1,000 records to store, as in StoreRequest.
+	Records []*Record `protobuf:"bytes,3,rep,name=records,proto3" json:"records,omitempty"`
+	// As in StoreRequest.
+	Mode StoreMode `protobuf:"varint,4,opt,name=mode,proto3,enum=engram.v1.StoreMode" json:"mode,omitempty"`
+	// As in StoreRequest; it needs records.
+	RequestId string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// How this step and those after it attend: everything of an Attend but its queries, which
+	// are InvalidArgument here. Without namespaces, to the stream's. A violation names fields as
+	// Attend does. The first step that has queries needs it, from it or a step before.
+	Attend *AttendRequest `protobuf:"bytes,6,opt,name=attend,proto3" json:"attend,omitempty"`
+	// Up to 256 queries, as in AttendRequest.
+	Queries []*Query `protobuf:"bytes,7,rep,name=queries,proto3" json:"queries,omitempty"`
+	// In place of attend.window.before_position, from this step on. It can't be less than that of
+	// a step before.
+	BeforePosition *int64 `protobuf:"varint,8,opt,name=before_position,json=beforePosition,proto3,oneof" json:"before_position,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *AttendStreamRequest) Reset() {
+	*x = AttendStreamRequest{}
+	mi := &file_engram_v1_memory_service_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AttendStreamRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AttendStreamRequest) ProtoMessage() {}
+
+func (x *AttendStreamRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_engram_v1_memory_service_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AttendStreamRequest.ProtoReflect.Descriptor instead.
+func (*AttendStreamRequest) Descriptor() ([]byte, []int) {
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *AttendStreamRequest) GetStep() uint64 {
+	if x != nil && x.Step != nil {
+		return *x.Step
+	}
+	return 0
+}
+
+func (x *AttendStreamRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *AttendStreamRequest) GetRecords() []*Record {
+	if x != nil {
+		return x.Records
+	}
+	return nil
+}
+
+func (x *AttendStreamRequest) GetMode() StoreMode {
+	if x != nil {
+		return x.Mode
+	}
+	return StoreMode_STORE_MODE_UNSPECIFIED
+}
+
+func (x *AttendStreamRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *AttendStreamRequest) GetAttend() *AttendRequest {
+	if x != nil {
+		return x.Attend
+	}
+	return nil
+}
+
+func (x *AttendStreamRequest) GetQueries() []*Query {
+	if x != nil {
+		return x.Queries
+	}
+	return nil
+}
+
+func (x *AttendStreamRequest) GetBeforePosition() int64 {
+	if x != nil && x.BeforePosition != nil {
+		return *x.BeforePosition
+	}
+	return 0
+}
+
+// The answer to one step.
+type AttendStreamResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The number of the step.
+	Step uint64 `protobuf:"varint,1,opt,name=step,proto3" json:"step,omitempty"`
+	// One for each record, in the order of the step.
+	Results []*RecordResult `protobuf:"bytes,2,rep,name=results,proto3" json:"results,omitempty"`
+	// The LSN of the step's records; 0 if it had none.
+	Lsn uint64 `protobuf:"varint,3,opt,name=lsn,proto3" json:"lsn,omitempty"`
+	// True if the step's records are on disk: their namespace is DURABILITY_SYNC, and the
+	// server has a data directory.
+	Durable bool `protobuf:"varint,4,opt,name=durable,proto3" json:"durable,omitempty"`
+	// What Attend answers; unset for a step without queries.
+	Attended      *AttendResponse `protobuf:"bytes,5,opt,name=attended,proto3" json:"attended,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AttendStreamResponse) Reset() {
+	*x = AttendStreamResponse{}
+	mi := &file_engram_v1_memory_service_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AttendStreamResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AttendStreamResponse) ProtoMessage() {}
+
+func (x *AttendStreamResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_engram_v1_memory_service_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AttendStreamResponse.ProtoReflect.Descriptor instead.
+func (*AttendStreamResponse) Descriptor() ([]byte, []int) {
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *AttendStreamResponse) GetStep() uint64 {
+	if x != nil {
+		return x.Step
+	}
+	return 0
+}
+
+func (x *AttendStreamResponse) GetResults() []*RecordResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+func (x *AttendStreamResponse) GetLsn() uint64 {
+	if x != nil {
+		return x.Lsn
+	}
+	return 0
+}
+
+func (x *AttendStreamResponse) GetDurable() bool {
+	if x != nil {
+		return x.Durable
+	}
+	return false
+}
+
+func (x *AttendStreamResponse) GetAttended() *AttendResponse {
+	if x != nil {
+		return x.Attended
+	}
+	return nil
+}
+
 // What was attended to.
 type AttendResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1730,7 +1926,7 @@ type AttendResponse struct {
 
 func (x *AttendResponse) Reset() {
 	*x = AttendResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[19]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1742,7 +1938,7 @@ func (x *AttendResponse) String() string {
 func (*AttendResponse) ProtoMessage() {}
 
 func (x *AttendResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[19]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1755,7 +1951,7 @@ func (x *AttendResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttendResponse.ProtoReflect.Descriptor instead.
 func (*AttendResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{19}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *AttendResponse) GetResults() []*Attention {
@@ -1796,7 +1992,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[20]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1808,7 +2004,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[20]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1821,7 +2017,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{20}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GetRequest) GetNamespace() string {
@@ -1867,7 +2063,7 @@ type GetResponse struct {
 
 func (x *GetResponse) Reset() {
 	*x = GetResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[21]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1879,7 +2075,7 @@ func (x *GetResponse) String() string {
 func (*GetResponse) ProtoMessage() {}
 
 func (x *GetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[21]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1892,7 +2088,7 @@ func (x *GetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResponse.ProtoReflect.Descriptor instead.
 func (*GetResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{21}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GetResponse) GetRecords() []*Record {
@@ -1939,7 +2135,7 @@ type UpdateRequest struct {
 
 func (x *UpdateRequest) Reset() {
 	*x = UpdateRequest{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[22]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1951,7 +2147,7 @@ func (x *UpdateRequest) String() string {
 func (*UpdateRequest) ProtoMessage() {}
 
 func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[22]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1964,7 +2160,7 @@ func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateRequest.ProtoReflect.Descriptor instead.
 func (*UpdateRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{22}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *UpdateRequest) GetNamespace() string {
@@ -2015,7 +2211,7 @@ type UpdateResponse struct {
 
 func (x *UpdateResponse) Reset() {
 	*x = UpdateResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[23]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2027,7 +2223,7 @@ func (x *UpdateResponse) String() string {
 func (*UpdateResponse) ProtoMessage() {}
 
 func (x *UpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[23]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2040,7 +2236,7 @@ func (x *UpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateResponse.ProtoReflect.Descriptor instead.
 func (*UpdateResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{23}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *UpdateResponse) GetResults() []*RecordResult {
@@ -2074,7 +2270,7 @@ type DeleteRequest struct {
 
 func (x *DeleteRequest) Reset() {
 	*x = DeleteRequest{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[24]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2086,7 +2282,7 @@ func (x *DeleteRequest) String() string {
 func (*DeleteRequest) ProtoMessage() {}
 
 func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[24]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2099,7 +2295,7 @@ func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{24}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *DeleteRequest) GetNamespace() string {
@@ -2144,7 +2340,7 @@ type DeleteResponse struct {
 
 func (x *DeleteResponse) Reset() {
 	*x = DeleteResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[25]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2156,7 +2352,7 @@ func (x *DeleteResponse) String() string {
 func (*DeleteResponse) ProtoMessage() {}
 
 func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[25]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2169,7 +2365,7 @@ func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteResponse.ProtoReflect.Descriptor instead.
 func (*DeleteResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{25}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *DeleteResponse) GetDeleted() uint64 {
@@ -2213,7 +2409,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[26]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2225,7 +2421,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[26]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2238,7 +2434,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{26}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListRequest) GetNamespace() string {
@@ -2305,7 +2501,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[27]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2317,7 +2513,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[27]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2330,7 +2526,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{27}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListResponse) GetRecords() []*Record {
@@ -2367,7 +2563,7 @@ type CountRequest struct {
 
 func (x *CountRequest) Reset() {
 	*x = CountRequest{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[28]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2379,7 +2575,7 @@ func (x *CountRequest) String() string {
 func (*CountRequest) ProtoMessage() {}
 
 func (x *CountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[28]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2392,7 +2588,7 @@ func (x *CountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountRequest.ProtoReflect.Descriptor instead.
 func (*CountRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{28}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *CountRequest) GetNamespace() string {
@@ -2422,7 +2618,7 @@ type CountResponse struct {
 
 func (x *CountResponse) Reset() {
 	*x = CountResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[29]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2434,7 +2630,7 @@ func (x *CountResponse) String() string {
 func (*CountResponse) ProtoMessage() {}
 
 func (x *CountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[29]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2447,7 +2643,7 @@ func (x *CountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountResponse.ProtoReflect.Descriptor instead.
 func (*CountResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{29}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *CountResponse) GetCount() uint64 {
@@ -2482,7 +2678,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[30]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2494,7 +2690,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[30]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2507,7 +2703,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{30}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *WatchRequest) GetNamespace() string {
@@ -2543,7 +2739,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[31]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2555,7 +2751,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[31]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2568,7 +2764,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{31}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *WatchResponse) GetMutations() []*MutationEvent {
@@ -2613,7 +2809,7 @@ type MutationEvent struct {
 
 func (x *MutationEvent) Reset() {
 	*x = MutationEvent{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[32]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2625,7 +2821,7 @@ func (x *MutationEvent) String() string {
 func (*MutationEvent) ProtoMessage() {}
 
 func (x *MutationEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[32]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2638,7 +2834,7 @@ func (x *MutationEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MutationEvent.ProtoReflect.Descriptor instead.
 func (*MutationEvent) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{32}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *MutationEvent) GetLsn() uint64 {
@@ -2739,7 +2935,7 @@ type RecordChange struct {
 
 func (x *RecordChange) Reset() {
 	*x = RecordChange{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[33]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2751,7 +2947,7 @@ func (x *RecordChange) String() string {
 func (*RecordChange) ProtoMessage() {}
 
 func (x *RecordChange) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[33]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2764,7 +2960,7 @@ func (x *RecordChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordChange.ProtoReflect.Descriptor instead.
 func (*RecordChange) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{33}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *RecordChange) GetRecord() *Record {
@@ -2920,7 +3116,25 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\tAttention\x12)\n" +
 	"\x06output\x18\x01 \x01(\v2\x11.engram.v1.VectorR\x06output\x12+\n" +
 	"\acontext\x18\x02 \x01(\v2\x11.engram.v1.VectorR\acontext\x12+\n" +
-	"\x05heads\x18\x03 \x03(\v2\x15.engram.v1.HeadResultR\x05heads\"\xa9\x01\n" +
+	"\x05heads\x18\x03 \x03(\v2\x15.engram.v1.HeadResultR\x05heads\"\xeb\x02\n" +
+	"\x13AttendStreamRequest\x12\x17\n" +
+	"\x04step\x18\x01 \x01(\x04H\x00R\x04step\x88\x01\x01\x12\x1c\n" +
+	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12+\n" +
+	"\arecords\x18\x03 \x03(\v2\x11.engram.v1.RecordR\arecords\x12(\n" +
+	"\x04mode\x18\x04 \x01(\x0e2\x14.engram.v1.StoreModeR\x04mode\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x05 \x01(\tR\trequestId\x120\n" +
+	"\x06attend\x18\x06 \x01(\v2\x18.engram.v1.AttendRequestR\x06attend\x12*\n" +
+	"\aqueries\x18\a \x03(\v2\x10.engram.v1.QueryR\aqueries\x12,\n" +
+	"\x0fbefore_position\x18\b \x01(\x03H\x01R\x0ebeforePosition\x88\x01\x01B\a\n" +
+	"\x05_stepB\x12\n" +
+	"\x10_before_position\"\xc0\x01\n" +
+	"\x14AttendStreamResponse\x12\x12\n" +
+	"\x04step\x18\x01 \x01(\x04R\x04step\x121\n" +
+	"\aresults\x18\x02 \x03(\v2\x17.engram.v1.RecordResultR\aresults\x12\x10\n" +
+	"\x03lsn\x18\x03 \x01(\x04R\x03lsn\x12\x18\n" +
+	"\adurable\x18\x04 \x01(\bR\adurable\x125\n" +
+	"\battended\x18\x05 \x01(\v2\x19.engram.v1.AttendResponseR\battended\"\xa9\x01\n" +
 	"\x0eAttendResponse\x12.\n" +
 	"\aresults\x18\x01 \x03(\v2\x14.engram.v1.AttentionR\aresults\x127\n" +
 	"\n" +
@@ -3027,12 +3241,13 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\x12LIST_ORDER_CREATED\x10\x01\x12\x1b\n" +
 	"\x17LIST_ORDER_CREATED_DESC\x10\x02\x12\x13\n" +
 	"\x0fLIST_ORDER_TIME\x10\x03\x12\x18\n" +
-	"\x14LIST_ORDER_TIME_DESC\x10\x042\x88\x05\n" +
+	"\x14LIST_ORDER_TIME_DESC\x10\x042\xdd\x05\n" +
 	"\rMemoryService\x12:\n" +
 	"\x05Store\x12\x17.engram.v1.StoreRequest\x1a\x18.engram.v1.StoreResponse\x12P\n" +
 	"\vStoreStream\x12\x1d.engram.v1.StoreStreamRequest\x1a\x1e.engram.v1.StoreStreamResponse(\x010\x01\x12C\n" +
 	"\bRetrieve\x12\x1a.engram.v1.RetrieveRequest\x1a\x1b.engram.v1.RetrieveResponse\x12=\n" +
-	"\x06Attend\x12\x18.engram.v1.AttendRequest\x1a\x19.engram.v1.AttendResponse\x124\n" +
+	"\x06Attend\x12\x18.engram.v1.AttendRequest\x1a\x19.engram.v1.AttendResponse\x12S\n" +
+	"\fAttendStream\x12\x1e.engram.v1.AttendStreamRequest\x1a\x1f.engram.v1.AttendStreamResponse(\x010\x01\x124\n" +
 	"\x03Get\x12\x15.engram.v1.GetRequest\x1a\x16.engram.v1.GetResponse\x12=\n" +
 	"\x06Update\x12\x18.engram.v1.UpdateRequest\x1a\x19.engram.v1.UpdateResponse\x12=\n" +
 	"\x06Delete\x12\x18.engram.v1.DeleteRequest\x1a\x19.engram.v1.DeleteResponse\x127\n" +
@@ -3053,7 +3268,7 @@ func file_engram_v1_memory_service_proto_rawDescGZIP() []byte {
 }
 
 var file_engram_v1_memory_service_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_engram_v1_memory_service_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_engram_v1_memory_service_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_engram_v1_memory_service_proto_goTypes = []any{
 	(StoreMode)(0),                // 0: engram.v1.StoreMode
 	(Combine)(0),                  // 1: engram.v1.Combine
@@ -3077,114 +3292,124 @@ var file_engram_v1_memory_service_proto_goTypes = []any{
 	(*Weight)(nil),                // 19: engram.v1.Weight
 	(*HeadResult)(nil),            // 20: engram.v1.HeadResult
 	(*Attention)(nil),             // 21: engram.v1.Attention
-	(*AttendResponse)(nil),        // 22: engram.v1.AttendResponse
-	(*GetRequest)(nil),            // 23: engram.v1.GetRequest
-	(*GetResponse)(nil),           // 24: engram.v1.GetResponse
-	(*UpdateRequest)(nil),         // 25: engram.v1.UpdateRequest
-	(*UpdateResponse)(nil),        // 26: engram.v1.UpdateResponse
-	(*DeleteRequest)(nil),         // 27: engram.v1.DeleteRequest
-	(*DeleteResponse)(nil),        // 28: engram.v1.DeleteResponse
-	(*ListRequest)(nil),           // 29: engram.v1.ListRequest
-	(*ListResponse)(nil),          // 30: engram.v1.ListResponse
-	(*CountRequest)(nil),          // 31: engram.v1.CountRequest
-	(*CountResponse)(nil),         // 32: engram.v1.CountResponse
-	(*WatchRequest)(nil),          // 33: engram.v1.WatchRequest
-	(*WatchResponse)(nil),         // 34: engram.v1.WatchResponse
-	(*MutationEvent)(nil),         // 35: engram.v1.MutationEvent
-	(*RecordChange)(nil),          // 36: engram.v1.RecordChange
-	(*Record)(nil),                // 37: engram.v1.Record
-	(*Vector)(nil),                // 38: engram.v1.Vector
-	(*Filter)(nil),                // 39: engram.v1.Filter
-	(*Include)(nil),               // 40: engram.v1.Include
-	(*NamespaceLSN)(nil),          // 41: engram.v1.NamespaceLSN
-	(*timestamppb.Timestamp)(nil), // 42: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil), // 43: google.protobuf.FieldMask
-	(*Namespace)(nil),             // 44: engram.v1.Namespace
-	(Durability)(0),               // 45: engram.v1.Durability
-	(KeyEncoding)(0),              // 46: engram.v1.KeyEncoding
+	(*AttendStreamRequest)(nil),   // 22: engram.v1.AttendStreamRequest
+	(*AttendStreamResponse)(nil),  // 23: engram.v1.AttendStreamResponse
+	(*AttendResponse)(nil),        // 24: engram.v1.AttendResponse
+	(*GetRequest)(nil),            // 25: engram.v1.GetRequest
+	(*GetResponse)(nil),           // 26: engram.v1.GetResponse
+	(*UpdateRequest)(nil),         // 27: engram.v1.UpdateRequest
+	(*UpdateResponse)(nil),        // 28: engram.v1.UpdateResponse
+	(*DeleteRequest)(nil),         // 29: engram.v1.DeleteRequest
+	(*DeleteResponse)(nil),        // 30: engram.v1.DeleteResponse
+	(*ListRequest)(nil),           // 31: engram.v1.ListRequest
+	(*ListResponse)(nil),          // 32: engram.v1.ListResponse
+	(*CountRequest)(nil),          // 33: engram.v1.CountRequest
+	(*CountResponse)(nil),         // 34: engram.v1.CountResponse
+	(*WatchRequest)(nil),          // 35: engram.v1.WatchRequest
+	(*WatchResponse)(nil),         // 36: engram.v1.WatchResponse
+	(*MutationEvent)(nil),         // 37: engram.v1.MutationEvent
+	(*RecordChange)(nil),          // 38: engram.v1.RecordChange
+	(*Record)(nil),                // 39: engram.v1.Record
+	(*Vector)(nil),                // 40: engram.v1.Vector
+	(*Filter)(nil),                // 41: engram.v1.Filter
+	(*Include)(nil),               // 42: engram.v1.Include
+	(*NamespaceLSN)(nil),          // 43: engram.v1.NamespaceLSN
+	(*timestamppb.Timestamp)(nil), // 44: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil), // 45: google.protobuf.FieldMask
+	(*Namespace)(nil),             // 46: engram.v1.Namespace
+	(Durability)(0),               // 47: engram.v1.Durability
+	(KeyEncoding)(0),              // 48: engram.v1.KeyEncoding
 }
 var file_engram_v1_memory_service_proto_depIdxs = []int32{
-	37, // 0: engram.v1.StoreRequest.records:type_name -> engram.v1.Record
+	39, // 0: engram.v1.StoreRequest.records:type_name -> engram.v1.Record
 	0,  // 1: engram.v1.StoreRequest.mode:type_name -> engram.v1.StoreMode
 	4,  // 2: engram.v1.StoreResponse.results:type_name -> engram.v1.RecordResult
-	37, // 3: engram.v1.StoreStreamRequest.records:type_name -> engram.v1.Record
+	39, // 3: engram.v1.StoreStreamRequest.records:type_name -> engram.v1.Record
 	0,  // 4: engram.v1.StoreStreamRequest.mode:type_name -> engram.v1.StoreMode
 	4,  // 5: engram.v1.StoreStreamResponse.results:type_name -> engram.v1.RecordResult
-	38, // 6: engram.v1.Query.vector:type_name -> engram.v1.Vector
+	40, // 6: engram.v1.Query.vector:type_name -> engram.v1.Vector
 	9,  // 7: engram.v1.Query.record:type_name -> engram.v1.RecordName
 	8,  // 8: engram.v1.RetrieveRequest.queries:type_name -> engram.v1.Query
-	39, // 9: engram.v1.RetrieveRequest.filter:type_name -> engram.v1.Filter
-	40, // 10: engram.v1.RetrieveRequest.include:type_name -> engram.v1.Include
+	41, // 9: engram.v1.RetrieveRequest.filter:type_name -> engram.v1.Filter
+	42, // 10: engram.v1.RetrieveRequest.include:type_name -> engram.v1.Include
 	11, // 11: engram.v1.RetrieveRequest.search:type_name -> engram.v1.Search
-	37, // 12: engram.v1.Hit.record:type_name -> engram.v1.Record
+	39, // 12: engram.v1.Hit.record:type_name -> engram.v1.Record
 	12, // 13: engram.v1.QueryResult.hits:type_name -> engram.v1.Hit
 	13, // 14: engram.v1.RetrieveResponse.results:type_name -> engram.v1.QueryResult
-	41, // 15: engram.v1.RetrieveResponse.namespaces:type_name -> engram.v1.NamespaceLSN
+	43, // 15: engram.v1.RetrieveResponse.namespaces:type_name -> engram.v1.NamespaceLSN
 	14, // 16: engram.v1.RetrieveResponse.search:type_name -> engram.v1.SearchStats
 	8,  // 17: engram.v1.AttendRequest.queries:type_name -> engram.v1.Query
-	39, // 18: engram.v1.AttendRequest.filter:type_name -> engram.v1.Filter
-	40, // 19: engram.v1.AttendRequest.include:type_name -> engram.v1.Include
+	41, // 18: engram.v1.AttendRequest.filter:type_name -> engram.v1.Filter
+	42, // 19: engram.v1.AttendRequest.include:type_name -> engram.v1.Include
 	17, // 20: engram.v1.AttendRequest.window:type_name -> engram.v1.Window
 	11, // 21: engram.v1.AttendRequest.search:type_name -> engram.v1.Search
 	18, // 22: engram.v1.AttendRequest.bias:type_name -> engram.v1.Bias
 	1,  // 23: engram.v1.AttendRequest.combine:type_name -> engram.v1.Combine
-	42, // 24: engram.v1.Window.before_time:type_name -> google.protobuf.Timestamp
-	37, // 25: engram.v1.Weight.record:type_name -> engram.v1.Record
+	44, // 24: engram.v1.Window.before_time:type_name -> google.protobuf.Timestamp
+	39, // 25: engram.v1.Weight.record:type_name -> engram.v1.Record
 	19, // 26: engram.v1.HeadResult.top_weights:type_name -> engram.v1.Weight
-	38, // 27: engram.v1.Attention.output:type_name -> engram.v1.Vector
-	38, // 28: engram.v1.Attention.context:type_name -> engram.v1.Vector
+	40, // 27: engram.v1.Attention.output:type_name -> engram.v1.Vector
+	40, // 28: engram.v1.Attention.context:type_name -> engram.v1.Vector
 	20, // 29: engram.v1.Attention.heads:type_name -> engram.v1.HeadResult
-	21, // 30: engram.v1.AttendResponse.results:type_name -> engram.v1.Attention
-	41, // 31: engram.v1.AttendResponse.namespaces:type_name -> engram.v1.NamespaceLSN
-	14, // 32: engram.v1.AttendResponse.search:type_name -> engram.v1.SearchStats
-	40, // 33: engram.v1.GetRequest.include:type_name -> engram.v1.Include
-	37, // 34: engram.v1.GetResponse.records:type_name -> engram.v1.Record
-	41, // 35: engram.v1.GetResponse.namespace:type_name -> engram.v1.NamespaceLSN
-	37, // 36: engram.v1.UpdateRequest.records:type_name -> engram.v1.Record
-	43, // 37: engram.v1.UpdateRequest.update_mask:type_name -> google.protobuf.FieldMask
-	4,  // 38: engram.v1.UpdateResponse.results:type_name -> engram.v1.RecordResult
-	39, // 39: engram.v1.DeleteRequest.filter:type_name -> engram.v1.Filter
-	39, // 40: engram.v1.ListRequest.filter:type_name -> engram.v1.Filter
-	2,  // 41: engram.v1.ListRequest.order:type_name -> engram.v1.ListOrder
-	40, // 42: engram.v1.ListRequest.include:type_name -> engram.v1.Include
-	37, // 43: engram.v1.ListResponse.records:type_name -> engram.v1.Record
-	41, // 44: engram.v1.ListResponse.namespace:type_name -> engram.v1.NamespaceLSN
-	39, // 45: engram.v1.CountRequest.filter:type_name -> engram.v1.Filter
-	41, // 46: engram.v1.CountResponse.namespace:type_name -> engram.v1.NamespaceLSN
-	40, // 47: engram.v1.WatchRequest.include:type_name -> engram.v1.Include
-	35, // 48: engram.v1.WatchResponse.mutations:type_name -> engram.v1.MutationEvent
-	42, // 49: engram.v1.MutationEvent.time:type_name -> google.protobuf.Timestamp
-	44, // 50: engram.v1.MutationEvent.namespace_created:type_name -> engram.v1.Namespace
-	45, // 51: engram.v1.MutationEvent.durability:type_name -> engram.v1.Durability
-	46, // 52: engram.v1.MutationEvent.key_encoding:type_name -> engram.v1.KeyEncoding
-	36, // 53: engram.v1.MutationEvent.changes:type_name -> engram.v1.RecordChange
-	37, // 54: engram.v1.RecordChange.record:type_name -> engram.v1.Record
-	43, // 55: engram.v1.RecordChange.changed_fields:type_name -> google.protobuf.FieldMask
-	3,  // 56: engram.v1.MemoryService.Store:input_type -> engram.v1.StoreRequest
-	6,  // 57: engram.v1.MemoryService.StoreStream:input_type -> engram.v1.StoreStreamRequest
-	10, // 58: engram.v1.MemoryService.Retrieve:input_type -> engram.v1.RetrieveRequest
-	16, // 59: engram.v1.MemoryService.Attend:input_type -> engram.v1.AttendRequest
-	23, // 60: engram.v1.MemoryService.Get:input_type -> engram.v1.GetRequest
-	25, // 61: engram.v1.MemoryService.Update:input_type -> engram.v1.UpdateRequest
-	27, // 62: engram.v1.MemoryService.Delete:input_type -> engram.v1.DeleteRequest
-	29, // 63: engram.v1.MemoryService.List:input_type -> engram.v1.ListRequest
-	31, // 64: engram.v1.MemoryService.Count:input_type -> engram.v1.CountRequest
-	33, // 65: engram.v1.MemoryService.Watch:input_type -> engram.v1.WatchRequest
-	5,  // 66: engram.v1.MemoryService.Store:output_type -> engram.v1.StoreResponse
-	7,  // 67: engram.v1.MemoryService.StoreStream:output_type -> engram.v1.StoreStreamResponse
-	15, // 68: engram.v1.MemoryService.Retrieve:output_type -> engram.v1.RetrieveResponse
-	22, // 69: engram.v1.MemoryService.Attend:output_type -> engram.v1.AttendResponse
-	24, // 70: engram.v1.MemoryService.Get:output_type -> engram.v1.GetResponse
-	26, // 71: engram.v1.MemoryService.Update:output_type -> engram.v1.UpdateResponse
-	28, // 72: engram.v1.MemoryService.Delete:output_type -> engram.v1.DeleteResponse
-	30, // 73: engram.v1.MemoryService.List:output_type -> engram.v1.ListResponse
-	32, // 74: engram.v1.MemoryService.Count:output_type -> engram.v1.CountResponse
-	34, // 75: engram.v1.MemoryService.Watch:output_type -> engram.v1.WatchResponse
-	66, // [66:76] is the sub-list for method output_type
-	56, // [56:66] is the sub-list for method input_type
-	56, // [56:56] is the sub-list for extension type_name
-	56, // [56:56] is the sub-list for extension extendee
-	0,  // [0:56] is the sub-list for field type_name
+	39, // 30: engram.v1.AttendStreamRequest.records:type_name -> engram.v1.Record
+	0,  // 31: engram.v1.AttendStreamRequest.mode:type_name -> engram.v1.StoreMode
+	16, // 32: engram.v1.AttendStreamRequest.attend:type_name -> engram.v1.AttendRequest
+	8,  // 33: engram.v1.AttendStreamRequest.queries:type_name -> engram.v1.Query
+	4,  // 34: engram.v1.AttendStreamResponse.results:type_name -> engram.v1.RecordResult
+	24, // 35: engram.v1.AttendStreamResponse.attended:type_name -> engram.v1.AttendResponse
+	21, // 36: engram.v1.AttendResponse.results:type_name -> engram.v1.Attention
+	43, // 37: engram.v1.AttendResponse.namespaces:type_name -> engram.v1.NamespaceLSN
+	14, // 38: engram.v1.AttendResponse.search:type_name -> engram.v1.SearchStats
+	42, // 39: engram.v1.GetRequest.include:type_name -> engram.v1.Include
+	39, // 40: engram.v1.GetResponse.records:type_name -> engram.v1.Record
+	43, // 41: engram.v1.GetResponse.namespace:type_name -> engram.v1.NamespaceLSN
+	39, // 42: engram.v1.UpdateRequest.records:type_name -> engram.v1.Record
+	45, // 43: engram.v1.UpdateRequest.update_mask:type_name -> google.protobuf.FieldMask
+	4,  // 44: engram.v1.UpdateResponse.results:type_name -> engram.v1.RecordResult
+	41, // 45: engram.v1.DeleteRequest.filter:type_name -> engram.v1.Filter
+	41, // 46: engram.v1.ListRequest.filter:type_name -> engram.v1.Filter
+	2,  // 47: engram.v1.ListRequest.order:type_name -> engram.v1.ListOrder
+	42, // 48: engram.v1.ListRequest.include:type_name -> engram.v1.Include
+	39, // 49: engram.v1.ListResponse.records:type_name -> engram.v1.Record
+	43, // 50: engram.v1.ListResponse.namespace:type_name -> engram.v1.NamespaceLSN
+	41, // 51: engram.v1.CountRequest.filter:type_name -> engram.v1.Filter
+	43, // 52: engram.v1.CountResponse.namespace:type_name -> engram.v1.NamespaceLSN
+	42, // 53: engram.v1.WatchRequest.include:type_name -> engram.v1.Include
+	37, // 54: engram.v1.WatchResponse.mutations:type_name -> engram.v1.MutationEvent
+	44, // 55: engram.v1.MutationEvent.time:type_name -> google.protobuf.Timestamp
+	46, // 56: engram.v1.MutationEvent.namespace_created:type_name -> engram.v1.Namespace
+	47, // 57: engram.v1.MutationEvent.durability:type_name -> engram.v1.Durability
+	48, // 58: engram.v1.MutationEvent.key_encoding:type_name -> engram.v1.KeyEncoding
+	38, // 59: engram.v1.MutationEvent.changes:type_name -> engram.v1.RecordChange
+	39, // 60: engram.v1.RecordChange.record:type_name -> engram.v1.Record
+	45, // 61: engram.v1.RecordChange.changed_fields:type_name -> google.protobuf.FieldMask
+	3,  // 62: engram.v1.MemoryService.Store:input_type -> engram.v1.StoreRequest
+	6,  // 63: engram.v1.MemoryService.StoreStream:input_type -> engram.v1.StoreStreamRequest
+	10, // 64: engram.v1.MemoryService.Retrieve:input_type -> engram.v1.RetrieveRequest
+	16, // 65: engram.v1.MemoryService.Attend:input_type -> engram.v1.AttendRequest
+	22, // 66: engram.v1.MemoryService.AttendStream:input_type -> engram.v1.AttendStreamRequest
+	25, // 67: engram.v1.MemoryService.Get:input_type -> engram.v1.GetRequest
+	27, // 68: engram.v1.MemoryService.Update:input_type -> engram.v1.UpdateRequest
+	29, // 69: engram.v1.MemoryService.Delete:input_type -> engram.v1.DeleteRequest
+	31, // 70: engram.v1.MemoryService.List:input_type -> engram.v1.ListRequest
+	33, // 71: engram.v1.MemoryService.Count:input_type -> engram.v1.CountRequest
+	35, // 72: engram.v1.MemoryService.Watch:input_type -> engram.v1.WatchRequest
+	5,  // 73: engram.v1.MemoryService.Store:output_type -> engram.v1.StoreResponse
+	7,  // 74: engram.v1.MemoryService.StoreStream:output_type -> engram.v1.StoreStreamResponse
+	15, // 75: engram.v1.MemoryService.Retrieve:output_type -> engram.v1.RetrieveResponse
+	24, // 76: engram.v1.MemoryService.Attend:output_type -> engram.v1.AttendResponse
+	23, // 77: engram.v1.MemoryService.AttendStream:output_type -> engram.v1.AttendStreamResponse
+	26, // 78: engram.v1.MemoryService.Get:output_type -> engram.v1.GetResponse
+	28, // 79: engram.v1.MemoryService.Update:output_type -> engram.v1.UpdateResponse
+	30, // 80: engram.v1.MemoryService.Delete:output_type -> engram.v1.DeleteResponse
+	32, // 81: engram.v1.MemoryService.List:output_type -> engram.v1.ListResponse
+	34, // 82: engram.v1.MemoryService.Count:output_type -> engram.v1.CountResponse
+	36, // 83: engram.v1.MemoryService.Watch:output_type -> engram.v1.WatchResponse
+	73, // [73:84] is the sub-list for method output_type
+	62, // [62:73] is the sub-list for method input_type
+	62, // [62:62] is the sub-list for extension type_name
+	62, // [62:62] is the sub-list for extension extendee
+	0,  // [0:62] is the sub-list for field type_name
 }
 
 func init() { file_engram_v1_memory_service_proto_init() }
@@ -3200,17 +3425,18 @@ func file_engram_v1_memory_service_proto_init() {
 	file_engram_v1_memory_service_proto_msgTypes[8].OneofWrappers = []any{}
 	file_engram_v1_memory_service_proto_msgTypes[13].OneofWrappers = []any{}
 	file_engram_v1_memory_service_proto_msgTypes[14].OneofWrappers = []any{}
-	file_engram_v1_memory_service_proto_msgTypes[20].OneofWrappers = []any{}
-	file_engram_v1_memory_service_proto_msgTypes[26].OneofWrappers = []any{}
-	file_engram_v1_memory_service_proto_msgTypes[30].OneofWrappers = []any{}
+	file_engram_v1_memory_service_proto_msgTypes[19].OneofWrappers = []any{}
+	file_engram_v1_memory_service_proto_msgTypes[22].OneofWrappers = []any{}
+	file_engram_v1_memory_service_proto_msgTypes[28].OneofWrappers = []any{}
 	file_engram_v1_memory_service_proto_msgTypes[32].OneofWrappers = []any{}
+	file_engram_v1_memory_service_proto_msgTypes[34].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_engram_v1_memory_service_proto_rawDesc), len(file_engram_v1_memory_service_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   34,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
