@@ -197,7 +197,7 @@ func (a *attend) place(per int) {
 	a.inverse = make([]float32, len(a.lanes)+kernel.PanelWidth())
 	for i, q := range a.lanes {
 		if q != nil {
-			a.inverse[i] = float32(1 / Norm(q))
+			a.inverse[i] = inverseHeadNorm(q)
 		}
 	}
 	a.from = make([]int, len(a.inverse))

@@ -30,6 +30,15 @@ func (s *Segment) headNorms(head, from, to int) []float32 {
 	return s.keys[at+from : at+to]
 }
 
+// inverseHeadNorm is inverseNorm of a head; 0 of one that was rounded to zero, whose cosines
+// are 0 then.
+func inverseHeadNorm(head []float32) float32 {
+	if norm := Norm(head); norm == 0 {
+		return 0
+	}
+	return inverseNorm(head)
+}
+
 // fromHead is what is left of rows, of a dimension, where a head begins: with the rows'
 // stride, they are rows of that head.
 func (s Shape) fromHead(rows []float32, dim, head int) []float32 {

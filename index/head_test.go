@@ -24,6 +24,9 @@ func (f *fixture) headScore(p *Part, row, head int, query []float32) float32 {
 	}
 	kernel.Dot(s[:], query, key, d)
 	if f.shape.Metric == Cosine {
+		if Norm(key) == 0 { // Int8Only has rounded it
+			return 0
+		}
 		return float32(float32(s[0]*inverseNorm(key)) * inverseNorm(query))
 	}
 	return s[0]
@@ -157,6 +160,20 @@ func (f *fixture) longest(q []float32, head int) (most float64) {
 		}
 	}
 	return most
+}
+
+// A head that Int8Only rounds to zero has cosines of 0.
+func TestHeadRoundedToZero(t *testing.T) {
+	f := newFixture(t, rand.New(rand.NewPCG(1, 2)), Shape{Cosine, 4, 4, Int8Only, 2}, func(_ *rand.Rand, v []float32) {
+		copy(v, []float32{100, 3, 0.001, 0.002})
+	}, false, 0, 100)
+	for _, n := range []int{1, 10} {
+		queries := make([][]float32, n)
+		for i := range queries {
+			queries[i] = []float32{1, 1, 1, 0}
+		}
+		f.checkHeads(t, queries, AttendOptions{Scale: 3, QueryHeads: 2})
+	}
 }
 
 // Multi-head, grouped-query and multi-query attention, with and without bias, all rows and

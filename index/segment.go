@@ -183,7 +183,7 @@ func (s *Segment) Put(row int, key, value []float32, lost float32) {
 		s.inverseNorms(row, row+1)[0] = inverseNorm(key)
 		if s.shape.Heads > 1 {
 			for h := range s.shape.Heads {
-				s.headNorms(h, row, row+1)[0] = inverseNorm(s.shape.keyHead(key, h))
+				s.headNorms(h, row, row+1)[0] = inverseHeadNorm(s.shape.keyHead(key, h))
 			}
 		}
 	case Dot:

@@ -232,3 +232,32 @@ func TestAttendProperties(t *testing.T) {
 		}
 	})
 }
+
+// A key of which Int8Only rounded a head to zero is restored as it is, under COSINE too.
+func TestHeadRoundedToZeroIsRestored(t *testing.T) {
+	db := newTestDB(t)
+	cfg := Config{Name: "n", Metric: index.Cosine, Dimension: 4, ValueDimension: 4, KVHeads: 2, KeyEncoding: index.Int8Only}
+	if _, err := db.CreateNamespace(t.Context(), &CreateNamespace{cfg}); err != nil {
+		t.Fatal(err)
+	}
+	mustStore(t, db, "n", put("a", 100, 3, 0.001, 0.002))
+	v := view(t, db, "n")
+	defer v.Release()
+	restored := newTestDB(t)
+	err := restored.Import(t.Context(), v.Config(), v.LSN(), func(yield func(*Record, error) bool) {
+		v.Records(func(r *Record) bool { return yield(r, nil) })
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := view(t, restored, "n")
+	defer w.Release()
+	var was, is Record
+	if !v.Get("a", &was, IncludeAll) || !w.Get("a", &is, IncludeAll) || !slices.Equal(was.Key, is.Key) || was.Key[2] != 0 || is.KeyLost == 0 {
+		t.Errorf("got %+v, want %+v", is, was)
+	}
+	a, _, err := restored.Attend(t.Context(), []*View{w}, []Query{{Vector: []float32{1, 0, 1, 0}}}, AttendOptions{})
+	if err != nil || a[0].Heads[1].LogSumExp != 0 {
+		t.Errorf("got %+v, %v", a, err)
+	}
+}

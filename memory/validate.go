@@ -163,7 +163,11 @@ func (c *checker) record(i int, r *Record, mask Mask, s *settings, keyLater bool
 		case len(r.Key) == 0:
 			c.add(field{i, "key"}, "is unset; give a key, or text for an embedder to make it of")
 		default:
-			c.vector(field{i, "key"}, r.Key, s.dim, normed(s.metric, s.heads))
+			heads := s.heads
+			if r.KeyLost != 0 { // rounding may have left a head of it zero
+				heads = 1
+			}
+			c.vector(field{i, "key"}, r.Key, s.dim, normed(s.metric, heads))
 		}
 	}
 	if mask&MaskPosition != 0 && r.HasPosition && (r.Position < -MaxPosition || r.Position > MaxPosition) {

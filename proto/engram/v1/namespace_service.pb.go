@@ -326,7 +326,8 @@ type Namespace struct {
 	Recall float64 `protobuf:"fixed64,12,opt,name=recall,proto3" json:"recall,omitempty"`
 	// How many heads keys and values are put together of, one after the other: Attend gives
 	// each head a softmax of its own, over scores of that part of the keys, and COSINE
-	// normalises each by itself. Retrieve looks at whole keys. It must divide dimension and
+	// normalises each by itself; a head that KEY_ENCODING_INT8_ONLY rounded to zero has a
+	// cosine of 0. Retrieve looks at whole keys. It must divide dimension and
 	// value_dimension. Fixed at creation. Default 1.
 	KvHeads       uint32 `protobuf:"varint,13,opt,name=kv_heads,json=kvHeads,proto3" json:"kv_heads,omitempty"`
 	unknownFields protoimpl.UnknownFields
