@@ -39,6 +39,18 @@ const (
 	F32      = pb.KeyEncoding_KEY_ENCODING_F32       // as they were given
 	Int8     = pb.KeyEncoding_KEY_ENCODING_INT8      // with codes beside them: the same answers, faster
 	Int8Only = pb.KeyEncoding_KEY_ENCODING_INT8_ONLY // codes alone: a quarter of the memory
+	F16      = pb.KeyEncoding_KEY_ENCODING_F16       // half of the memory, rounded to 11 bits, to 65504
+	BF16     = pb.KeyEncoding_KEY_ENCODING_BF16      // half of the memory, rounded to 8 bits
+)
+
+// A ValueEncoding says how values are kept: see engram.v1.ValueEncoding.
+type ValueEncoding = pb.ValueEncoding
+
+// The encodings of values.
+const (
+	ValuesF32  = pb.ValueEncoding_VALUE_ENCODING_F32  // as they were given
+	ValuesF16  = pb.ValueEncoding_VALUE_ENCODING_F16  // half of the memory, rounded to 11 bits, to 65504
+	ValuesBF16 = pb.ValueEncoding_VALUE_ENCODING_BF16 // half of the memory, rounded to 8 bits
 )
 
 // A Namespace is one memory. Zero fields are unset: see the comments of
@@ -53,6 +65,7 @@ type Namespace struct {
 	MaxBytes       int64
 	Durability     Durability
 	KeyEncoding    KeyEncoding
+	ValueEncoding  ValueEncoding
 	Recall         float64 // by an index; 0: exact
 
 	// Set by the server.
@@ -64,7 +77,7 @@ type Namespace struct {
 func namespace(p *pb.Namespace) Namespace {
 	return Namespace{
 		p.GetName(), p.GetMetric(), int(p.GetDimension()), int(p.GetValueDimension()), int(p.GetKvHeads()), p.GetEmbedder().GetName(),
-		int64(p.GetMaxBytes()), p.GetDurability(), p.GetKeyEncoding(), p.GetRecall(), p.GetCreateTime().AsTime(), int(p.GetRecordCount()), p.GetLsn(),
+		int64(p.GetMaxBytes()), p.GetDurability(), p.GetKeyEncoding(), p.GetValueEncoding(), p.GetRecall(), p.GetCreateTime().AsTime(), int(p.GetRecordCount()), p.GetLsn(),
 	}
 }
 
@@ -73,7 +86,7 @@ func namespace(p *pb.Namespace) Namespace {
 func (c *Client) CreateNamespace(ctx context.Context, n Namespace) (Namespace, error) {
 	p := &pb.Namespace{
 		Name: n.Name, Metric: n.Metric, Dimension: uint32(n.Dimension), ValueDimension: uint32(n.ValueDimension), KvHeads: uint32(n.KVHeads), MaxBytes: uint64(n.MaxBytes),
-		Durability: n.Durability, KeyEncoding: n.KeyEncoding, Recall: n.Recall,
+		Durability: n.Durability, KeyEncoding: n.KeyEncoding, ValueEncoding: n.ValueEncoding, Recall: n.Recall,
 	}
 	if n.Embedder != "" {
 		p.Embedder = &pb.Embedder{Name: n.Embedder}
@@ -126,6 +139,11 @@ func (c *Client) SetDurability(ctx context.Context, name string, d Durability) (
 // there are encoded anew in the background.
 func (c *Client) SetKeyEncoding(ctx context.Context, name string, e KeyEncoding) (Namespace, error) {
 	return c.update(ctx, &pb.Namespace{Name: name, KeyEncoding: e}, "key_encoding")
+}
+
+// SetValueEncoding changes how a namespace's values are kept, likewise.
+func (c *Client) SetValueEncoding(ctx context.Context, name string, e ValueEncoding) (Namespace, error) {
+	return c.update(ctx, &pb.Namespace{Name: name, ValueEncoding: e}, "value_encoding")
 }
 
 // SetRecall has a namespace's records found by an index, which finds the given share of the

@@ -15,14 +15,15 @@ type Mutation struct {
 	Time time.Time // when it was decided
 
 	NamespaceDeleted bool
-	NamespaceCreated *Namespace   // its options; nil: it made none
-	Imported         bool         // the namespace came with records, which List gives
-	MaxBytes         *int64       // the new bound; nil: unchanged
-	Durability       *Durability  // the new one; nil: unchanged
-	KeyEncoding      *KeyEncoding // the new one; nil: unchanged
-	Recall           *float64     // the new one; nil: unchanged
-	Deleted          []string     // ids of records
-	Changes          []Change     // in the order of the request
+	NamespaceCreated *Namespace     // its options; nil: it made none
+	Imported         bool           // the namespace came with records, which List gives
+	MaxBytes         *int64         // the new bound; nil: unchanged
+	Durability       *Durability    // the new one; nil: unchanged
+	KeyEncoding      *KeyEncoding   // the new one; nil: unchanged
+	ValueEncoding    *ValueEncoding // the new one; nil: unchanged
+	Recall           *float64       // the new one; nil: unchanged
+	Deleted          []string       // ids of records
+	Changes          []Change       // in the order of the request
 }
 
 // A Change is a record that was made, replaced or changed.
@@ -93,6 +94,9 @@ func mutation(e *pb.MutationEvent) Mutation {
 	}
 	if k := e.GetKeyEncoding(); k != 0 {
 		m.KeyEncoding = &k
+	}
+	if k := e.GetValueEncoding(); k != 0 {
+		m.ValueEncoding = &k
 	}
 	m.Recall = e.Recall
 	return m

@@ -171,6 +171,7 @@ type pass struct {
 	peak     []float32
 	limits   []float32
 	keys     []float32 // decoded, of a block
+	values   []float32 // likewise
 	gathered []float32 // of single rows
 	biased             // where there is a bias
 }
@@ -288,29 +289,31 @@ func (a *attend) block(worker int, b block) {
 		}
 		return
 	}
-	keys := part.Segment.keyBlock(&p.keys, b.from, b.to)
-	if a.panels != nil || a.shape.Heads > 1 {
-		touch(keys)
-		if a.opt.TopK == 0 {
-			values, _ := part.Segment.valueBlock(keys, b.from, b.to)
+	if a.panels == nil {
+		keys, values := part.Segment.reading(&p.keys, &p.values, b.from, b.to, len(a.lanes))
+		if a.shape.Heads > 1 {
+			touch(keys)
 			touch(values)
 		}
-	}
-	for i := range a.panels {
-		a.panel(p, i, b, keys)
-	}
-	if a.panels == nil {
 		for lane := range a.lanes {
-			a.single(p, lane, b, keys)
+			a.single(p, lane, b, keys, values)
 		}
+		return
+	}
+	keys := part.Segment.keyBlock(&p.keys, b.from, b.to)
+	values, valueStride := part.Segment.valueBlock(&p.values, keys, b.from, b.to)
+	touch(keys)
+	touch(values)
+	for i := range a.panels {
+		a.panel(p, i, b, keys, values, valueStride)
 	}
 }
 
-// single attends to a whole block, whose keys are given, for one lane.
-func (a *attend) single(p *pass, lane int, b block, keys []float32) {
+// single attends to a whole block, as Segment.reading gave it, for one lane.
+func (a *attend) single(p *pass, lane int, b block, keys, values []float32) {
 	part, n, head := &a.parts[b.part], b.to-b.from, a.head(lane)
 	p.scores = sized(p.scores, n)
-	part.Segment.scoreHead(p.scores, a.lanes[lane], a.inverse[lane], keys, b.from, head)
+	part.Segment.scoreBlock(&p.keys, p.scores, a.lanes[lane], a.inverse[lane], keys, b.from, head)
 	if part.Mask != nil {
 		for i := range p.scores {
 			if !part.has(b.from + i) {
@@ -336,9 +339,7 @@ func (a *attend) single(p *pass, lane int, b block, keys []float32) {
 		return
 	}
 	a.softmax(p, lane)
-	d := a.shape.HeadValueDim()
-	values, valueStride := part.Segment.valueBlock(keys, b.from, b.to)
-	kernel.WeightedSum(p.lane(lane, d), p.scores, a.shape.fromHead(values, a.shape.ValueDim, head), valueStride)
+	part.Segment.sumBlock(&p.values, p.lane(lane, a.shape.HeadValueDim()), p.scores, values, b.from, head)
 }
 
 // softmax turns a lane's scores of a block, or where there is a bias its logits, into
@@ -376,18 +377,13 @@ func (a *attend) gather(p *pass, lane int, b block) {
 	d := a.shape.HeadValueDim()
 	context := p.lane(lane, d)
 	for i, row := range p.at {
-		var value []float32
-		if part.Segment.shape.Encoding == Int8Only && !part.Segment.HasValues() {
-			value = p.gathered[i*pad(a.shape.Dim):][:a.shape.Dim]
-		} else {
-			value = part.Segment.Value(b.from + int(row))
-		}
+		value := part.Segment.valueAt(&p.values, b.from+int(row))
 		kernel.WeightedSum(context, p.scores[i:i+1], value[head*d:(head+1)*d], d)
 	}
 }
 
-// panel attends to a whole block, whose keys are given, for one panel of lanes.
-func (a *attend) panel(p *pass, i int, b block, keys []float32) {
+// panel attends to a whole block, whose keys and values are given, for one panel of lanes.
+func (a *attend) panel(p *pass, i int, b block, keys, values []float32, valueStride int) {
 	part, n, w := &a.parts[b.part], b.to-b.from, kernel.PanelWidth()
 	first := i * w
 	head := a.head(first)
@@ -424,7 +420,6 @@ func (a *attend) panel(p *pass, i int, b block, keys []float32) {
 		}
 		kernel.PanelExp(scores, scores, n, scale, peaks, p.sum[first:first+w], p.shift[first:first+w])
 	}
-	values, valueStride := part.Segment.valueBlock(keys, b.from, b.to)
 	kernel.PanelWeightedSum(p.context[first*d:(first+w)*d], scores, a.shape.fromHead(values, a.shape.ValueDim, head), valueStride, n, d)
 }
 

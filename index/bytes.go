@@ -3,11 +3,6 @@ package index
 import "unsafe"
 
 // bytesOf is the memory of v.
-func bytesOf(v []float32) []byte {
-	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(v))), 4*len(v))
-}
-
-// bytesOf32 is the memory of v.
-func bytesOf32(v []uint32) []byte {
+func bytesOf(v []uint32) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(v))), 4*cap(v))
 }

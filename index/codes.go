@@ -32,7 +32,7 @@ func codeColumns(shape Shape) int {
 
 // codeBytes is what the codes of a segment take.
 func codeBytes(shape Shape, capacity int) int {
-	if shape.Encoding == F32 {
+	if !shape.Encoding.coded() {
 		return 0
 	}
 	return capacity * (codeStride(shape.Dim) + 4*codeColumns(shape))
@@ -161,8 +161,8 @@ func down(x float64) float32 { return -up(-x) }
 // decoded are buffers for one key, for Append.
 var decoded = sync.Pool{New: func() any { return new([]float32) }}
 
-// ScoreError bounds the distance of a score that Search gave a row of an Int8Only
-// segment for a query of the norm from the exact score of the key that was given,
+// ScoreError bounds the distance of a score that Search gave a row of a segment whose
+// keys are rounded (Int8Only, F16, BF16) for a query of the norm from the exact score of the key that was given,
 // not the one that is stored.
 //
 // With e the difference of the two keys and k̂ the stored one, it is ‖q‖‖e‖ under
@@ -170,11 +170,11 @@ var decoded = sync.Pool{New: func() any { return new([]float32) }}
 // ‖e‖/‖k̂‖; under L2 ‖q−k̂‖‖e‖ + ½‖e‖², by ½‖q−k̂−e‖² − ½‖q−k̂‖². The score's own
 // rounding comes on top.
 func (s *Segment) ScoreError(row int, score float32, norm float64) float32 {
-	if s.shape.Encoding != Int8Only {
+	if s.shape.Encoding.plain() {
 		return 0
 	}
 	d := s.shape.Dim
-	err := float64(s.codes.err[row])
+	err := float64(s.Lost(row))
 	under := underflow(d)
 	switch s.shape.Metric {
 	case Cosine:
@@ -187,15 +187,24 @@ func (s *Segment) ScoreError(row int, score float32, norm float64) float32 {
 		half := (math.Abs(float64(score)) + under) / (1 - gamma(d/64+12))
 		return up((math.Sqrt(2*half)*err+err*err/2)*(1+1e-12) + gamma(d/64+12)*half + under)
 	}
-	longest := codeNorm(d) * float64(s.codes.plain[row])
+	longest := 0.0
+	if s.codes != nil {
+		longest = codeNorm(d) * float64(s.codes.plain[row])
+	} else {
+		longest = Norm(s.Key(row)) * (1 + 1e-12)
+	}
 	return up(norm*(err+gamma(d/64+8)*longest)*(1+1e-12) + under)
 }
 
-// Lost is ‖given − stored‖ of a row's key, rounded up: 0 but for Int8Only. It goes
-// along with the stored key, to AppendLossy, where a row is copied or read back.
+// Lost is ‖given − stored‖ of a row's key, rounded up; of F16 and BF16 a bound of it. It
+// is 0 where keys are kept as float32. It goes along with the stored key, to AppendLossy,
+// where a row is copied or read back.
 func (s *Segment) Lost(row int) float32 {
-	if s.shape.Encoding != Int8Only {
+	switch {
+	case s.shape.Encoding.plain():
 		return 0
+	case s.codes != nil:
+		return s.codes.err[row]
 	}
-	return s.codes.err[row]
+	return up(halfError(s.shape.Encoding, Norm(s.Key(row)), s.shape.Dim))
 }

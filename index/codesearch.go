@@ -58,10 +58,10 @@ func (s *search) codeBlock(c *scan, q int, b block) {
 		switch {
 		case math.IsInf(float64(limit), -1): // every row is a hit
 			to = min(from+fewCodeRows, b.to)
-			s.single(c, q, block{b.part, from, to})
+			s.single(c, q, block{b.part, from, to}, s.parts[b.part].Segment.keyBlock(&c.keys, from, to))
 		case j.blind > 0:
 			to = min(from+j.blind, from+codeRows, b.to)
-			s.single(c, q, block{b.part, from, to})
+			s.single(c, q, block{b.part, from, to}, s.parts[b.part].Segment.keyBlock(&c.keys, from, to))
 			j.blind -= to - from
 		default:
 			to = min(from+max(fewCodeRows, j.seen), from+codeRows, b.to)

@@ -26,8 +26,8 @@ func (s *Segment) headNorms(head, from, to int) []float32 {
 	if s.shape.Heads <= 1 {
 		return s.inverseNorms(from, to)
 	}
-	at := len(s.keys) - (s.shape.Heads-head)*s.capacity
-	return s.keys[at+from : at+to]
+	at := len(s.keys)/4 - (s.shape.Heads-head)*s.capacity
+	return floats(s.keys, at+from, at+to)
 }
 
 // inverseHeadNorm is inverseNorm of a head; 0 of one that was rounded to zero, whose cosines
@@ -72,10 +72,10 @@ func (s *Segment) scoreHeadAt(dst, query []float32, inverse float32, b block, at
 		return
 	}
 	stride := pad(s.shape.Dim)
-	if s.shape.Encoding == Int8Only {
+	if !s.shape.Encoding.plain() {
 		*scratch = sized(*scratch, len(at)*stride)
 		for i, row := range at {
-			s.codes.decode((*scratch)[i*stride:][:s.shape.Dim], b.from+int(row))
+			s.decodeKey((*scratch)[i*stride:][:s.shape.Dim], b.from+int(row))
 		}
 		if keys := s.shape.fromHead(*scratch, s.shape.Dim, head); s.shape.Metric == L2 {
 			kernel.L2(dst, query, keys, stride)

@@ -164,7 +164,7 @@ func (f *fixture) longest(q []float32, head int) (most float64) {
 
 // A head that Int8Only rounds to zero has cosines of 0.
 func TestHeadRoundedToZero(t *testing.T) {
-	f := newFixture(t, rand.New(rand.NewPCG(1, 2)), Shape{Cosine, 4, 4, Int8Only, 2}, func(_ *rand.Rand, v []float32) {
+	f := newFixture(t, rand.New(rand.NewPCG(1, 2)), Shape{Cosine, 4, 4, Int8Only, F32, 2}, func(_ *rand.Rand, v []float32) {
 		copy(v, []float32{100, 3, 0.001, 0.002})
 	}, false, 0, 100)
 	for _, n := range []int{1, 10} {
@@ -188,11 +188,11 @@ func TestAttendHeads(t *testing.T) {
 		if rapid.Bool().Draw(rt, "values are keys") {
 			dv = d
 		}
-		encoding := rapid.SampledFrom([]Encoding{F32, Int8, Int8Only}).Draw(rt, "encoding")
+		encoding := rapid.SampledFrom([]Encoding{F32, Int8, Int8Only, F16, BF16}).Draw(rt, "encoding")
 		rows := rapid.SliceOfN(rapid.IntRange(0, 300), 0, 3).Draw(rt, "rows")
 		masked := rapid.SampledFrom([]int{0, 1, 2, 20}).Draw(rt, "masked")
 		r := rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "seed"), 0))
-		f := newFixture(t, r, Shape{metric, heads * d, heads * dv, encoding, heads}, uniform, rapid.Bool().Draw(rt, "values"), masked, rows...)
+		f := newFixture(t, r, Shape{metric, heads * d, heads * dv, encoding, F32, heads}, uniform, rapid.Bool().Draw(rt, "values"), masked, rows...)
 		opt := AttendOptions{
 			Scale:      rapid.Float64Range(0, 10).Draw(rt, "scale"),
 			QueryHeads: heads * group,
@@ -241,7 +241,7 @@ func (f *fixture) bias(r *rand.Rand, most float64) {
 func TestHeadsStandAlone(t *testing.T) {
 	r := rand.New(rand.NewPCG(31, 32))
 	for _, metric := range metrics {
-		f := newFixture(t, r, Shape{metric, 3 * 40, 3 * 24, F32, 3}, uniform, true, 3, 700, 200)
+		f := newFixture(t, r, Shape{metric, 3 * 40, 3 * 24, F32, F32, 3}, uniform, true, 3, 700, 200)
 		query := make([]float32, 3*40)
 		uniform(r, query)
 		all, _, err := Attend(context.Background(), f.shape, f.parts, [][]float32{query}, AttendOptions{Scale: 2, TopWeights: 4, Workers: 1})
@@ -249,7 +249,7 @@ func TestHeadsStandAlone(t *testing.T) {
 			t.Fatal(err)
 		}
 		for head := range 3 {
-			g := newFixture(t, r, Shape{metric, 40, 24, F32, 1}, uniform, true, 0, 700, 200)
+			g := newFixture(t, r, Shape{metric, 40, 24, F32, F32, 1}, uniform, true, 0, 700, 200)
 			for i := range f.parts {
 				one, from := g.parts[i].Segment, f.parts[i].Segment
 				for row := range f.parts[i].Rows {

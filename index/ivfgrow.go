@@ -67,13 +67,13 @@ func (x *IVF) put(ctx context.Context, s *source, workers int, v *ivfView, assig
 	if err != nil {
 		return err
 	}
-	defer x.pool.Free(bytesOf32(refs))
+	defer x.pool.Free(bytesOf(refs))
 	s.rows(refs[:0])
 	at, err := x.scratch(s.n)
 	if err != nil {
 		return err
 	}
-	defer x.pool.Free(bytesOf32(at))
+	defer x.pool.Free(bytesOf(at))
 	if err := assign(refs, at); err != nil {
 		return err
 	}

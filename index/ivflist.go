@@ -176,10 +176,14 @@ func (w *ivfWork) score(h *ivfHit) {
 
 // prefetch asks for a row's key, and its inverse norm.
 func (s *Segment) prefetch(row int) {
-	if s.shape.Encoding == Int8Only {
+	switch stride := pad(s.shape.Dim); {
+	case s.shape.Encoding == Int8Only:
 		return // codes, which are short
+	case s.shape.Encoding.half():
+		kernel.Prefetch(floats(s.keys, row*stride/2, (row+1)*stride/2))
+	default:
+		kernel.Prefetch(s.keyRows(row, row+1))
 	}
-	kernel.Prefetch(s.keyRows(row, row+1))
 	if s.shape.Metric == Cosine {
 		kernel.Prefetch(s.inverseNorms(row, row+1))
 	}

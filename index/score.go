@@ -22,11 +22,11 @@ func (s *Segment) score(dst, query []float32, inverse float32, keys []float32, f
 // must be decoded.
 func (s *Segment) scoreAt(dst, query []float32, inverse float32, b block, at []uint32, scratch *[]float32) {
 	stride := pad(s.shape.Dim)
-	switch only := s.shape.Encoding == Int8Only; {
-	case only:
+	switch {
+	case !s.shape.Encoding.plain():
 		*scratch = sized(*scratch, len(at)*stride)
 		for i, row := range at {
-			s.codes.decode((*scratch)[i*stride:][:s.shape.Dim], b.from+int(row))
+			s.decodeKey((*scratch)[i*stride:][:s.shape.Dim], b.from+int(row))
 		}
 		if s.shape.Metric == L2 {
 			kernel.L2(dst, query, *scratch, stride)

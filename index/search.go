@@ -238,18 +238,23 @@ func (s *search) block(worker int, b block) {
 	case s.panels != nil:
 		s.panelBlock(c, b)
 	default:
-		for q := range s.queries {
-			s.single(c, q, b)
+		atOnce := p.Segment.shape.Encoding.atOnce(s.shape.Dim, b.to-b.from)
+		for from := b.from; from < b.to; from += atOnce {
+			sub := block{b.part, from, min(from+atOnce, b.to)}
+			keys := p.Segment.keyBlock(&c.keys, sub.from, sub.to)
+			for q := range s.queries {
+				s.single(c, q, sub, keys)
+			}
 		}
 	}
 }
 
-// single scores a whole block for one query.
-func (s *search) single(c *scan, q int, b block) {
+// single scores a whole block, whose keys are given, for one query.
+func (s *search) single(c *scan, q int, b block, keys []float32) {
 	p := &s.parts[b.part]
 	n := b.to - b.from
 	c.scores = sized(c.scores, n)
-	p.Segment.score(c.scores, s.queries[q], s.inverse[q], p.Segment.keyBlock(&c.keys, b.from, b.to), b.from)
+	p.Segment.score(c.scores, s.queries[q], s.inverse[q], keys, b.from)
 	t := &c.tops[q]
 	limit := t.threshold()
 	for i, score := range c.scores {

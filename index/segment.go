@@ -19,7 +19,7 @@ const (
 	L2                   // −½‖q−k‖²
 )
 
-// An Encoding says how a segment keeps its keys.
+// An Encoding says how a segment keeps its keys, or its values: those can't have codes.
 type Encoding uint8
 
 const (
@@ -33,6 +33,12 @@ const (
 	// is the decoded one, and the scores are its own; Segment.ScoreError bounds how
 	// far they are from those of the key that was given.
 	Int8Only
+	// F16 keeps IEEE 754's binary16: half of the memory. The vector that is stored is the
+	// decoded one, within 2⁻¹¹ of the one that was given; no component may be beyond
+	// kernel.MostF16.
+	F16
+	// BF16 keeps bfloat16, the upper half of a float32: half of the memory, within 2⁻⁸.
+	BF16
 )
 
 // MaxRows is the most rows of a segment.
@@ -43,7 +49,8 @@ type Shape struct {
 	Metric        Metric
 	Dim, ValueDim int // components of a key, of a value
 	Encoding      Encoding
-	Heads         int // that keys and values are put together of, for Attend; 0 stands for 1
+	Values        Encoding // F32, F16 or BF16
+	Heads         int      // that keys and values are put together of, for Attend; 0 stands for 1
 }
 
 var (
@@ -62,8 +69,8 @@ type Segment struct {
 	shape    Shape
 	rows     int
 	capacity int
-	keys     []float32     // capacity × stride, but none of Int8Only; then under Cosine capacity inverse norms of rows, and as many of each head if there are several
-	values   []float32     // capacity × value stride; nil: the keys
+	keys     []byte        // capacity × stride components, but none of Int8Only; then under Cosine capacity inverse norms of rows, and as many of each head if there are several
+	values   []byte        // capacity × value stride components; nil: the keys
 	codes    *codes        // nil: F32
 	norm     atomic.Uint64 // under Dot, the bits of the greatest norm of a key; readers may see that of rows to come
 }
@@ -71,13 +78,13 @@ type Segment struct {
 // pad is a vector's room in a row: whole cache lines.
 func pad(dim int) int { return (dim + 15) &^ 15 }
 
-// keyFloats is the room of the keys kept as float32 and of the inverse norms.
-func keyFloats(shape Shape, capacity int) int {
+// keyBytes is the room of the keys, codes aside, and of the inverse norms.
+func keyBytes(shape Shape, capacity int) int {
 	n := 0
 	if shape.Encoding != Int8Only {
-		n = capacity * pad(shape.Dim)
+		n = capacity * pad(shape.Dim) * shape.Encoding.bytes()
 	}
-	return n + shape.norms()*capacity
+	return n + 4*shape.norms()*capacity
 }
 
 // norms is how many inverse norms a row has: under Cosine its own, and each head's where
@@ -92,26 +99,35 @@ func (s Shape) norms() int {
 	return 1
 }
 
+// OwnValues says whether a segment has values of its own, where rows do or don't. Keys can't serve as values that
+// are to be rounded otherwise: what a row is worth never depends on the others of its
+// segment.
+func (shape Shape) OwnValues(values bool) bool {
+	return values || shape.ValueDim != shape.Dim || shape.Values != F32 && shape.Values != shape.Encoding
+}
+
+func valueBytes(shape Shape, capacity int) int {
+	return capacity * pad(shape.ValueDim) * shape.Values.bytes()
+}
+
 // NewSegment makes a segment with room for capacity rows; values says whether
-// rows have values of their own, which a ValueDim other than Dim implies. Its
+// rows have values of their own, which a ValueDim other than Dim implies, and values of 16
+// bits do if the keys aren't the same. Its
 // error is slab.ErrBudget where the pool has no room.
 func NewSegment(pool *slab.Pool, shape Shape, capacity int, values bool) (*Segment, error) {
 	s := &Segment{pool: pool, shape: shape, capacity: capacity}
 	var err error
-	floats := func(n int) (v []float32) {
+	alloc := func(n int) (b []byte) {
 		if n > 0 && err == nil {
-			var b []byte
-			if b, err = pool.Alloc(4 * n); err == nil {
-				v = slab.Slice[float32](b)
-			}
+			b, err = pool.Alloc(n)
 		}
-		return v
+		return b
 	}
-	s.keys = floats(keyFloats(shape, capacity))
-	if values || shape.ValueDim != shape.Dim {
-		s.values = floats(capacity * pad(shape.ValueDim))
+	s.keys = alloc(keyBytes(shape, capacity))
+	if shape.OwnValues(values) {
+		s.values = alloc(valueBytes(shape, capacity))
 	}
-	if shape.Encoding != F32 && err == nil {
+	if shape.Encoding.coded() && err == nil {
 		s.codes, err = newCodes(pool, shape, capacity)
 	}
 	if err != nil {
@@ -134,15 +150,15 @@ func (s *Segment) Shape() Shape { return s.shape }
 func (s *Segment) HasValues() bool { return s.values != nil }
 
 // Bytes is what the segment takes outside the heap.
-func (s *Segment) Bytes() int64 { return SegmentBytes(s.shape, s.capacity, s.values != nil) }
+func (s *Segment) Bytes() int64 { return SegmentBytes(s.shape, s.capacity, s.HasValues()) }
 
 // SegmentBytes is what a segment would take.
 func SegmentBytes(shape Shape, capacity int, values bool) int64 {
-	n := keyFloats(shape, capacity)
-	if values || shape.ValueDim != shape.Dim {
-		n += capacity * pad(shape.ValueDim)
+	n := keyBytes(shape, capacity) + codeBytes(shape, capacity)
+	if shape.OwnValues(values) {
+		n += valueBytes(shape, capacity)
 	}
-	return int64(4*n) + int64(codeBytes(shape, capacity))
+	return int64(n)
 }
 
 // Append adds a row; a nil value stands for the key, as it is stored. The caller has
@@ -155,7 +171,7 @@ func (s *Segment) AppendLossy(key, value []float32, lost float32) error {
 	if s.rows == s.capacity {
 		return ErrFull
 	}
-	if value != nil && s.values == nil {
+	if value != nil && !s.HasValues() {
 		return ErrNeedsValues
 	}
 	s.rows++
@@ -170,13 +186,21 @@ func (s *Segment) Extend(n int) { s.rows += n }
 // value stands for the key, and another one needs a segment with values; lost is as in
 // AppendLossy.
 func (s *Segment) Put(row int, key, value []float32, lost float32) {
-	if s.codes != nil {
+	if !s.shape.Encoding.plain() || s.codes != nil {
 		scratch := decoded.Get().(*[]float32)
 		defer decoded.Put(scratch)
-		key = s.codes.put(s.shape, row, key, lost, scratch)
+		if s.codes != nil {
+			key = s.codes.put(s.shape, row, key, lost, scratch)
+		} else {
+			at := row * pad(s.shape.Dim)
+			put(s.shape.Encoding, s.keys, at, key)
+			*scratch = sized(*scratch, s.shape.Dim)
+			get(*scratch, s.shape.Encoding, s.keys, at)
+			key = *scratch
+		}
 	}
-	if s.shape.Encoding != Int8Only {
-		copy(s.keys[row*pad(s.shape.Dim):], key)
+	if s.shape.Encoding.plain() {
+		put(F32, s.keys, row*pad(s.shape.Dim), key)
 	}
 	switch s.shape.Metric {
 	case Cosine:
@@ -189,11 +213,11 @@ func (s *Segment) Put(row int, key, value []float32, lost float32) {
 	case Dot:
 		s.raise(Norm(key))
 	}
-	if s.values != nil {
+	if s.HasValues() {
 		if value == nil {
 			value = key
 		}
-		copy(s.values[row*pad(s.shape.ValueDim):], value)
+		put(s.shape.Values, s.values, row*pad(s.shape.ValueDim), value)
 	}
 }
 
@@ -210,12 +234,12 @@ func (s *Segment) raise(norm float64) {
 // Copy makes a segment of a pool with more room, or with values of its own, and the same
 // rows. The old one stays for its readers.
 func (s *Segment) Copy(pool *slab.Pool, capacity int, values bool) (*Segment, error) {
-	c, err := NewSegment(pool, s.shape, capacity, values || s.values != nil)
+	c, err := NewSegment(pool, s.shape, capacity, values || s.HasValues())
 	if err != nil {
 		return nil, err
 	}
 	if s.shape.Encoding != Int8Only {
-		copy(c.keys, s.keyRows(0, s.rows))
+		copy(c.keys, s.keys[:s.rows*pad(s.shape.Dim)*s.shape.Encoding.bytes()])
 	}
 	if s.shape.Metric == Cosine {
 		copy(c.inverseNorms(0, s.rows), s.inverseNorms(0, s.rows))
@@ -227,12 +251,14 @@ func (s *Segment) Copy(pool *slab.Pool, capacity int, values bool) (*Segment, er
 		c.codes.copyRows(s.codes, s.rows, s.shape.Dim)
 	}
 	switch {
-	case c.values == nil:
-	case s.values != nil:
-		copy(c.values, s.values[:s.rows*pad(s.shape.ValueDim)])
+	case !c.HasValues():
+	case s.HasValues():
+		copy(c.values, s.values[:valueBytes(s.shape, s.rows)])
 	default: // ValueDim is Dim
+		var key []float32
 		for row := range s.rows {
-			s.KeyInto(c.values[row*pad(s.shape.Dim):][:0:s.shape.Dim], row)
+			key = s.KeyInto(key[:0], row)
+			put(s.shape.Values, c.values, row*pad(s.shape.Dim), key)
 		}
 	}
 	c.rows = s.rows
@@ -240,44 +266,64 @@ func (s *Segment) Copy(pool *slab.Pool, capacity int, values bool) (*Segment, er
 	return c, nil
 }
 
-// Key is a row's key, in place. Keys of Int8Only lie nowhere: KeyInto decodes them.
+// Key is a row's key: in place, or decoded where it isn't kept as float32.
 func (s *Segment) Key(row int) []float32 {
-	stride := pad(s.shape.Dim)
-	return s.keys[row*stride:][:s.shape.Dim:s.shape.Dim]
+	if !s.shape.Encoding.plain() {
+		return s.KeyInto(nil, row)
+	}
+	return s.keyRows(row, row+1)[:s.shape.Dim:s.shape.Dim]
 }
 
 // KeyInto appends a row's key to dst.
 func (s *Segment) KeyInto(dst []float32, row int) []float32 {
-	if s.shape.Encoding != Int8Only {
+	if s.shape.Encoding.plain() {
 		return append(dst, s.Key(row)...)
 	}
 	n := len(dst)
 	dst = slices.Grow(dst, s.shape.Dim)[:n+s.shape.Dim]
-	s.codes.decode(dst[n:], row)
+	s.decodeKey(dst[n:], row)
 	return dst
 }
 
-// Value is a row's value, in place; of Int8Only only where HasValues.
-func (s *Segment) Value(row int) []float32 {
-	if s.values == nil {
-		return s.Key(row)
+// decodeKey writes a row's key where it isn't kept as float32.
+func (s *Segment) decodeKey(dst []float32, row int) {
+	if s.codes != nil {
+		s.codes.decode(dst, row)
+		return
 	}
-	return s.values[row*pad(s.shape.ValueDim):][:s.shape.ValueDim:s.shape.ValueDim]
+	get(dst, s.shape.Encoding, s.keys, row*pad(s.shape.Dim))
+}
+
+// Value is a row's value: in place, or decoded where it isn't kept as float32.
+func (s *Segment) Value(row int) []float32 {
+	switch at := row * pad(s.shape.ValueDim); {
+	case !s.HasValues():
+		return s.Key(row)
+	case s.shape.Values == F32:
+		return floats(s.values, at, at+s.shape.ValueDim)
+	default:
+		v := make([]float32, s.shape.ValueDim)
+		get(v, s.shape.Values, s.values, at)
+		return v
+	}
 }
 
 // ValueInto appends a row's value to dst.
 func (s *Segment) ValueInto(dst []float32, row int) []float32 {
-	if s.values == nil {
+	if !s.HasValues() {
 		return s.KeyInto(dst, row)
 	}
-	return append(dst, s.Value(row)...)
+	n := len(dst)
+	dst = slices.Grow(dst, s.shape.ValueDim)[:n+s.shape.ValueDim]
+	get(dst[n:], s.shape.Values, s.values, row*pad(s.shape.ValueDim))
+	return dst
 }
 
 // Free gives the slabs back. No reader may be left.
 func (s *Segment) Free() {
-	for _, v := range [][]float32{s.keys, s.values} {
-		if v != nil {
-			s.pool.Free(bytesOf(v))
+	for _, b := range [][]byte{s.keys, s.values} {
+		if b != nil {
+			s.pool.Free(b)
 		}
 	}
 	if s.codes != nil {
@@ -286,18 +332,21 @@ func (s *Segment) Free() {
 	s.keys, s.values, s.codes = nil, nil, nil
 }
 
-// keyRows are rows' keys in place, which there are none of Int8Only.
+// keyRows are rows' keys in place, if they are kept as float32.
 func (s *Segment) keyRows(from, to int) []float32 {
 	stride := pad(s.shape.Dim)
-	return s.keys[from*stride : to*stride]
+	return floats(s.keys, from*stride, to*stride)
 }
 
-// keyBlock are rows' keys, in place, or decoded in scratch of Int8Only.
+// keyBlock are rows' keys, in place, or decoded in scratch.
 func (s *Segment) keyBlock(scratch *[]float32, from, to int) []float32 {
-	if s.shape.Encoding != Int8Only {
-		return s.keyRows(from, to)
-	}
 	stride := pad(s.shape.Dim)
+	switch {
+	case s.shape.Encoding.plain():
+		return s.keyRows(from, to)
+	case s.shape.Encoding.half():
+		return floatsOf(scratch, s.shape.Encoding, s.keys, from*stride, to*stride)
+	}
 	*scratch = sized(*scratch, (to-from)*stride)
 	for row := from; row < to; row++ {
 		s.codes.decode((*scratch)[(row-from)*stride:][:s.shape.Dim], row)
@@ -306,19 +355,19 @@ func (s *Segment) keyBlock(scratch *[]float32, from, to int) []float32 {
 }
 
 // valueBlock are rows' values and their stride, given their keys, which may be
-// them.
-func (s *Segment) valueBlock(keys []float32, from, to int) ([]float32, int) {
-	if s.values == nil {
+// them; in place, or decoded in scratch.
+func (s *Segment) valueBlock(scratch *[]float32, keys []float32, from, to int) ([]float32, int) {
+	if !s.HasValues() {
 		return keys, pad(s.shape.Dim)
 	}
 	stride := pad(s.shape.ValueDim)
-	return s.values[from*stride : to*stride], stride
+	return floatsOf(scratch, s.shape.Values, s.values, from*stride, to*stride), stride
 }
 
 // inverseNorms are of the rows' keys, under Cosine.
 func (s *Segment) inverseNorms(from, to int) []float32 {
-	at := len(s.keys) - s.shape.norms()*s.capacity
-	return s.keys[at+from : at+to]
+	at := len(s.keys)/4 - s.shape.norms()*s.capacity
+	return floats(s.keys, at+from, at+to)
 }
 
 // longest is at least the norm of each published key, under Dot. It bounds the

@@ -21,7 +21,7 @@ func TestSegmentAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		pool := slab.NewPool(1 << 30)
 		d := rapid.IntRange(1, 70).Draw(t, "dim")
-		shape := Shape{Metric(rapid.IntRange(0, 2).Draw(t, "metric")), d, d, Encoding(rapid.IntRange(0, 2).Draw(t, "encoding")), 1}
+		shape := Shape{Metric(rapid.IntRange(0, 2).Draw(t, "metric")), d, d, Encoding(rapid.IntRange(0, 4).Draw(t, "encoding")), rapid.SampledFrom(valueEncodings).Draw(t, "value encoding"), 1}
 		if rapid.Bool().Draw(t, "other value dim") {
 			shape.ValueDim = d + 3
 		}
@@ -57,12 +57,15 @@ func TestSegmentAgainstModel(t *testing.T) {
 				s.Free()
 				s = c
 			}
-			if shape.Encoding == Int8Only { // what is stored is the decoded key
+			// What is stored is what was given, rounded to the encoding.
+			if shape.Encoding == Int8Only {
 				key = s.KeyInto(nil, s.Rows()-1)
 			}
+			key = halved(shape.Encoding, key)
 			if value == nil {
 				value = key
 			}
+			value = halved(shape.Values, value)
 			keys, values = append(keys, key), append(values, value)
 		}
 		if s.Rows() != len(keys) || s.Cap() < s.Rows() {
@@ -72,8 +75,8 @@ func TestSegmentAgainstModel(t *testing.T) {
 			if key, value := s.KeyInto(nil, i), s.ValueInto(nil, i); !slices.Equal(key, keys[i]) || !slices.Equal(value, values[i]) {
 				t.Fatalf("row %d is %v → %v, want %v → %v", i, key, value, keys[i], values[i])
 			}
-			if shape.Encoding != Int8Only && !slices.Equal(s.Key(i), keys[i]) {
-				t.Fatalf("row %d is %v in place, want %v", i, s.Key(i), keys[i])
+			if !slices.Equal(s.Key(i), keys[i]) || !slices.Equal(s.Value(i), values[i]) {
+				t.Fatalf("row %d is %v → %v by itself, want %v → %v", i, s.Key(i), s.Value(i), keys[i], values[i])
 			}
 			if shape.Metric == Cosine && s.inverseNorms(i, i+1)[0] != float32(1/Norm(keys[i])) {
 				t.Fatalf("row %d has inverse norm %v, want 1/%v", i, s.inverseNorms(i, i+1)[0], Norm(keys[i]))
@@ -91,10 +94,10 @@ func TestSegmentAgainstModel(t *testing.T) {
 
 func TestSegmentBudget(t *testing.T) {
 	pool := slab.NewPool(10 << 10)
-	if _, err := NewSegment(pool, Shape{Dot, 64, 64, F32, 1}, 100, false); !errors.Is(err, slab.ErrBudget) {
+	if _, err := NewSegment(pool, Shape{Dot, 64, 64, F32, F32, 1}, 100, false); !errors.Is(err, slab.ErrBudget) {
 		t.Errorf("got %v, want ErrBudget", err)
 	}
-	if _, err := NewSegment(pool, Shape{Dot, 64, 64, F32, 1}, 30, true); !errors.Is(err, slab.ErrBudget) {
+	if _, err := NewSegment(pool, Shape{Dot, 64, 64, F32, F32, 1}, 30, true); !errors.Is(err, slab.ErrBudget) {
 		t.Errorf("of the values: got %v, want ErrBudget", err)
 	}
 	if pool.InUse() != 0 {
@@ -105,7 +108,7 @@ func TestSegmentBudget(t *testing.T) {
 // Small namespaces are the many: eight rows of 64 dimensions cost little over 2 KiB.
 func TestSmallSegmentIsCheap(t *testing.T) {
 	pool := slab.NewPool(1 << 20)
-	s, err := NewSegment(pool, Shape{Cosine, 64, 64, F32, 1}, 8, false)
+	s, err := NewSegment(pool, Shape{Cosine, 64, 64, F32, F32, 1}, 8, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +125,7 @@ func TestSmallSegmentIsCheap(t *testing.T) {
 func TestReadWhileAppending(t *testing.T) {
 	r := rand.New(rand.NewPCG(31, 32))
 	pool := slab.NewPool(1 << 30)
-	shape := Shape{Cosine, 24, 24, F32, 1}
+	shape := Shape{Cosine, 24, 24, F32, F32, 1}
 	s, err := NewSegment(pool, shape, 3000, false)
 	if err != nil {
 		t.Fatal(err)

@@ -115,11 +115,11 @@ func (s *Sharing) takes(parts []Part, queries int, values bool) bool {
 
 // rowBytes is what scoring a row, and summing its value, reads.
 func (s *Segment) rowBytes(values bool) int64 {
-	n := pad(s.shape.Dim)
-	if values && s.values != nil {
-		n += pad(s.shape.ValueDim)
+	n := pad(s.shape.Dim) * s.shape.Encoding.bytes()
+	if values && s.HasValues() {
+		n += pad(s.shape.ValueDim) * s.shape.Values.bytes()
 	}
-	return 4 * int64(n)
+	return int64(n)
 }
 
 // search is Search in company; ok is false if the read can't ride.

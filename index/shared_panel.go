@@ -161,6 +161,7 @@ func (w *worker) at(l lane) *slot {
 // panelScratch is what a worker needs for panels.
 type panelScratch struct {
 	keys   []float32 // decoded
+	values []float32 // likewise
 	scores []float32
 	hits   []uint32
 	limits []float32
@@ -267,7 +268,7 @@ func (w *worker) attend(pk *packed) {
 	for from := w.from; from < w.to; from += attendRows {
 		n := min(attendRows, w.to-from)
 		keys := w.segment.keyBlock(&s.keys, from, from+n)
-		values, stride := w.segment.valueBlock(keys, from, from+n)
+		values, stride := w.segment.valueBlock(&s.values, keys, from, from+n)
 		touch(keys)
 		touch(values)
 		for i := range pk.panels {

@@ -28,6 +28,10 @@
 // (CodeDot) is exact, whatever the processor; CodeSelect turns it into a bound of
 // the row's score and names the rows worth scoring.
 //
+// And they have two forms of half the size, IEEE 754's binary16 and bfloat16. They are
+// decoded a few rows at a time, for the functions of float32 (DecodeF16, DecodeBF16), so
+// the canonical score of such a row is that of its decoded vector.
+//
 // Each instruction set is a package of its own under internal; purego is both
 // the form for other processors and the reference. The set is chosen once, at
 // start: the widest the processor and the system support, or the one that the

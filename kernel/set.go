@@ -42,7 +42,7 @@ func (s instructionSet) runs() bool {
 	case setAVX512:
 		return avx512.Built && cpuid.CPU.Supports(cpuid.AVX512F, cpuid.AVX512BW, cpuid.AVX512VL)
 	case setAVX2:
-		return avx2.Built && cpuid.CPU.Supports(cpuid.AVX2, cpuid.FMA3)
+		return avx2.Built && cpuid.CPU.Supports(cpuid.AVX2, cpuid.FMA3, cpuid.F16C)
 	case setNEON:
 		return neon.Built && cpuid.CPU.Supports(cpuid.ASIMD)
 	}

@@ -99,6 +99,9 @@ func (d *draft) apply(m *Mutation) {
 	if m.KeyEncoding != nil {
 		d.set(func(s *settings) { s.encoding = *m.KeyEncoding })
 	}
+	if m.ValueEncoding != nil {
+		d.set(func(s *settings) { s.values = *m.ValueEncoding })
+	}
 	if m.Recall != nil {
 		d.set(func(s *settings) { s.recall = *m.Recall })
 	}

@@ -6,8 +6,8 @@ import (
 	"engram/index"
 )
 
-// Config is what a namespace was made with. Only MaxBytes, Durability, KeyEncoding and
-// Recall can change.
+// Config is what a namespace was made with. Only MaxBytes, Durability, KeyEncoding,
+// ValueEncoding and Recall can change.
 type Config struct {
 	Name                      string
 	Metric                    index.Metric
@@ -22,6 +22,9 @@ type Config struct {
 	// KeyEncoding is how keys are kept. After a change of it segments are encoded anew
 	// in the background.
 	KeyEncoding index.Encoding
+	// ValueEncoding is how values are kept, likewise: index.F32, index.F16 or index.BF16.
+	// It holds for keys that stand for values too.
+	ValueEncoding index.Encoding
 	// Recall is the share of the best records that Retrieve is to find by an index, where
 	// it isn't told otherwise; 0: all, and there is no index.
 	Recall     float64
@@ -41,13 +44,14 @@ type settings struct {
 
 	durability Durability
 	encoding   index.Encoding
+	values     index.Encoding
 	recall     float64
 }
 
 func (c *Config) settings() unique.Handle[settings] {
-	return unique.Make(settings{c.Metric, c.Dimension, c.ValueDimension, max(1, c.KVHeads), c.Embedder, c.MaxBytes, c.Durability, c.KeyEncoding, c.Recall})
+	return unique.Make(settings{c.Metric, c.Dimension, c.ValueDimension, max(1, c.KVHeads), c.Embedder, c.MaxBytes, c.Durability, c.KeyEncoding, c.ValueEncoding, c.Recall})
 }
 
 func (s settings) shape() index.Shape {
-	return index.Shape{Metric: s.metric, Dim: s.dim, ValueDim: s.valueDim, Heads: s.heads, Encoding: s.encoding}
+	return index.Shape{Metric: s.metric, Dim: s.dim, ValueDim: s.valueDim, Heads: s.heads, Encoding: s.encoding, Values: s.values}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"engram/index"
 	"engram/memory/filter"
 )
 
@@ -100,16 +101,21 @@ func (d *draft) accepts(puts []Put, mask Mask, by *EmbedderID) error {
 		return precondition("namespace %q uses embedder %q version %q, and the keys are made of text by %q version %q",
 			d.ns.name, s.embedder.Name, s.embedder.Version, by.Name, by.Version)
 	}
+	again := s.narrow() // its encoding may be another since
 	for i := range puts {
 		p := &puts[i]
 		if mask&MaskKey != 0 && len(p.Key) != s.dim ||
 			mask&MaskValue != 0 && (p.Value != nil && len(p.Value) != s.valueDim || p.Value == nil && s.valueDim != s.dim) ||
 			p.TextKey != nil && len(p.TextKey) != s.dim {
 			// Another request made the namespace since, or this is a text without a key.
-			c := checker{limits: &d.db.limits}
-			c.puts(puts, mask, s, false, false)
-			return c.err()
+			again = true
+			break
 		}
+	}
+	if again {
+		c := checker{limits: &d.db.limits}
+		c.puts(puts, mask, s, false, false)
+		return c.err()
 	}
 	return nil
 }
@@ -326,8 +332,8 @@ func (db *DB) CreateNamespace(ctx context.Context, req *CreateNamespace) (Config
 	return cfg, err
 }
 
-// UpdateNamespace changes a namespace's bound, its durability, the encoding of its keys or
-// its recall.
+// UpdateNamespace changes a namespace's bound, its durability, the encodings of its keys and
+// values, or its recall.
 // A bound below what the namespace takes refuses writes that need more memory until enough
 // is deleted.
 func (db *DB) UpdateNamespace(ctx context.Context, u *UpdateNamespace) error {
@@ -339,14 +345,26 @@ func (db *DB) UpdateNamespace(ctx context.Context, u *UpdateNamespace) error {
 			return invalid("namespace.recall", "%s", reason)
 		}
 	}
+	if u.KeyEncoding != nil && *u.KeyEncoding > index.BF16 {
+		return invalid("namespace.key_encoding", "is %d, which is no encoding", *u.KeyEncoding)
+	}
+	if u.ValueEncoding != nil {
+		if reason := checkValueEncoding(*u.ValueEncoding); reason != "" {
+			return invalid("namespace.value_encoding", "%s", reason)
+		}
+	}
 	return db.commit(ctx, func(c *committer) error {
 		m := c.begin(u.Name)
 		d := c.draft(u.Name)
 		if d == nil {
 			return noNamespace(u.Name)
 		}
-		m.MaxBytes, m.Durability, m.KeyEncoding, m.Recall = u.MaxBytes, u.Durability, u.KeyEncoding, u.Recall
-		if m.MaxBytes == nil && m.Durability == nil && m.KeyEncoding == nil && m.Recall == nil {
+		if err := d.canBecome(u); err != nil {
+			return err
+		}
+		m.MaxBytes, m.Durability, m.Recall = u.MaxBytes, u.Durability, u.Recall
+		m.KeyEncoding, m.ValueEncoding = u.KeyEncoding, u.ValueEncoding
+		if m.MaxBytes == nil && m.Durability == nil && m.KeyEncoding == nil && m.ValueEncoding == nil && m.Recall == nil {
 			return nil
 		}
 		return c.commit(m, d)

@@ -25,7 +25,7 @@ func clustered(r *rand.Rand, centers [][]float32) []float32 {
 // records come, change and go, and segments are written anew; what it promises it keeps,
 // new records are found at once and deleted ones never; without the recall it goes.
 func TestRecall(t *testing.T) {
-	for _, encoding := range []index.Encoding{index.F32, index.Int8, index.Int8Only} {
+	for _, encoding := range []index.Encoding{index.F32, index.Int8, index.Int8Only, index.F16, index.BF16} {
 		t.Run(fmt.Sprint(encoding), func(t *testing.T) { testRecall(t, encoding) })
 	}
 }

@@ -119,14 +119,15 @@ func (m *machine) deleteWhere(t *rapid.T) {
 	}
 }
 
-// encode changes how keys are kept, while nothing that is read changes.
+// encode changes how keys and values are kept, while nothing that is read changes.
 func (m *machine) encode(t *rapid.T) {
-	e := rapid.SampledFrom([]index.Encoding{index.F32, index.Int8, index.Int8Only}).Draw(t, "encoding")
-	if err := m.db.UpdateNamespace(t.Context(), &UpdateNamespace{Name: "n", KeyEncoding: &e}); err != nil {
+	e := rapid.SampledFrom([]index.Encoding{index.F32, index.Int8, index.Int8Only, index.F16, index.BF16}).Draw(t, "encoding")
+	values := rapid.SampledFrom([]index.Encoding{index.F32, index.F16, index.BF16}).Draw(t, "value encoding")
+	if err := m.db.UpdateNamespace(t.Context(), &UpdateNamespace{Name: "n", KeyEncoding: &e, ValueEncoding: &values}); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := m.db.View("n"); err != nil || got.Config().KeyEncoding != e {
-		t.Fatalf("the encoding is %d, not %d: %v", got.Config().KeyEncoding, e, err)
+	if got, err := m.db.View("n"); err != nil || got.Config().KeyEncoding != e || got.Config().ValueEncoding != values {
+		t.Fatalf("the encodings are %d and %d, not %d and %d: %v", got.Config().KeyEncoding, got.Config().ValueEncoding, e, values, err)
 	} else {
 		got.Release()
 	}

@@ -204,12 +204,12 @@ func (d *draft) place(s *segment) int {
 }
 
 // compact rewrites a segment without its dead rows and as the namespace now keeps its
-// keys, together with neighbours that have become small enough to share a segment with it.
+// keys and values, together with neighbours that have become small enough to share a segment with it.
 // It frees more than it takes, but where keys are kept more largely, and so may go beyond
 // the budget for a while.
 func (m *maintenance) compact(v *View, i int, beyond *slab.Pool) error {
 	shape := v.settings.Value().shape()
-	values := v.segments[i].vectors.HasValues()
+	values := v.segments[i].givenValues()
 	limit := m.db.maxRows(shape, values)
 	first, end := i, i+1
 	rows, payload := v.segments[i].live(), v.segments[i].livePayload()
@@ -218,7 +218,7 @@ func (m *maintenance) compact(v *View, i int, beyond *slab.Pool) error {
 			return false
 		}
 		s := &v.segments[j]
-		if s.vectors.HasValues() != values || 2*s.live() > limit || rows+s.live() > limit {
+		if s.givenValues() != values || 2*s.live() > limit || rows+s.live() > limit {
 			return false
 		}
 		more := s.livePayload()

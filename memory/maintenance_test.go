@@ -296,6 +296,17 @@ func TestEncodeAnew(t *testing.T) {
 		t.Errorf("%+v is not rounded", r)
 	}
 	v.Release()
+	for e, fullest := range map[index.Encoding]float32{index.F16: 0x1p-10, index.BF16: 0x1p-7} {
+		if half := as(e); 2*half.VectorBytes > beside.VectorBytes {
+			t.Errorf("vectors took %d bytes with codes, then of 16 bits %d", beside.VectorBytes, half.VectorBytes)
+		}
+		for i, h := range search() {
+			if h.Error <= 0 || h.Error > fullest || math.Abs(float64(h.Score-want[i].Score)) > float64(h.Error+rounded[i].Error)+1e-6 {
+				t.Errorf("%d: hit %d scores %v ± %v, before %v", e, i, h.Score, h.Error, want[i].Score)
+			}
+		}
+	}
+	rounded = search()
 	as(index.F32)
 	if got := search(); len(got) != len(rounded) || got[0].Score != rounded[0].Score || got[0].Error != 0 {
 		t.Errorf("of the rounded keys %v, not %v", got, rounded)

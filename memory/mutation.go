@@ -13,14 +13,15 @@ type Mutation struct {
 	Time      int64 // Unix nanoseconds
 	Namespace string
 
-	Drop        bool            // delete the namespace; no other part is set
-	Create      *Config         // make it first
-	MaxBytes    *int64          // change its bound
-	Durability  *Durability     // change it
-	KeyEncoding *index.Encoding // change it
-	Recall      *float64        // change it
-	Deletes     []string        // ids, all of which exist
-	Changes     []Change        // in the order of the request
+	Drop          bool            // delete the namespace; no other part is set
+	Create        *Config         // make it first
+	MaxBytes      *int64          // change its bound
+	Durability    *Durability     // change it
+	KeyEncoding   *index.Encoding // change it
+	ValueEncoding *index.Encoding // change it
+	Recall        *float64        // change it
+	Deletes       []string        // ids, all of which exist
+	Changes       []Change        // in the order of the request
 
 	Request *RequestResult // to be remembered; nil if there was no request id
 

@@ -20,7 +20,7 @@ type Record struct {
 	Place       uint32 // in the batch that created it
 	KeyFromText bool   // the key was made of the text by the namespace's embedder
 	// KeyLost is how far Key is from the one that was given, which index.Int8Only has
-	// rounded: the norm of the difference.
+	// rounded, the norm of the difference; of index.F16 and index.BF16 a bound of it.
 	KeyLost float32
 }
 

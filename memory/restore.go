@@ -187,7 +187,7 @@ func (p *Part) Add(r *Record) error {
 
 // check refuses what can't have been stored.
 func (n *NamespaceRestorer) check(r *Record, at int) error {
-	c := checker{limits: &n.db.limits}
+	c := checker{limits: &n.db.limits, stored: true}
 	c.name(field{at, "id"}, r.ID)
 	c.record(at, r, MaskAll, &n.settings, false)
 	if !(r.Importance > 0 && r.Importance <= 1) {

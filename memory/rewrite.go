@@ -42,7 +42,7 @@ const gone = ^uint32(0)
 // went, gone for the dead.
 func rewrite(pool *slab.Pool, shape index.Shape, from []segView, capacity, payload int, values bool, moved func(segment int, row, to uint32)) (segView, error) {
 	for i := range from {
-		values = values || from[i].vectors.HasValues()
+		values = values || from[i].givenValues()
 	}
 	made, err := newSegment(pool, shape, capacity, payload, values)
 	if err != nil {

@@ -47,7 +47,8 @@ const (
 
 // maxRows is the most rows of a segment whose vectors have a shape, in any encoding.
 func (db *DB) maxRows(shape index.Shape, values bool) int {
-	shape.Encoding = index.F32
+	values = shape.OwnValues(values)
+	shape.Encoding, shape.Values = index.F32, index.F32
 	perRow := index.SegmentBytes(shape, 64, values) / 64
 	return min(int(db.sizes.segmentRows), max(64, int(segmentBytes/perRow)&^63))
 }
@@ -249,10 +250,21 @@ func (s *segView) insert(r row, at uint32, id string) {
 
 // key and value alias the slab, or are decoded; the value is nil where it is the key.
 func (s *segView) key(r uint32) []float32 {
-	if s.vectors.Shape().Encoding == index.Int8Only {
-		return s.vectors.KeyInto(nil, int(r))
-	}
 	return s.vectors.Key(int(r))
+}
+
+// givenValues is true if the segment has room for values, and not only because keys must
+// be rounded to be values: then a live record has one of its own.
+func (s *segView) givenValues() bool {
+	if !s.vectors.HasValues() || !s.vectors.Shape().OwnValues(false) {
+		return s.vectors.HasValues()
+	}
+	for r := range s.n {
+		if s.rows[r].has(flagValue) && !s.isDead(r) {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *segView) value(r uint32) []float32 {

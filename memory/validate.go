@@ -28,6 +28,15 @@ func CheckRecall(r float64) string {
 	return fmt.Sprintf("is %v; give a number above 0 and below 1, or 0 for exact answers", r)
 }
 
+// checkValueEncoding says why values can't have an encoding, or gives "".
+func checkValueEncoding(e index.Encoding) string {
+	switch e {
+	case index.F32, index.F16, index.BF16:
+		return ""
+	}
+	return fmt.Sprintf("is %d, which is no encoding of values", e)
+}
+
 // CheckVector says what is wrong with a key or a query of a namespace, or gives
 // "". The reason reads on from the field's name.
 //
@@ -36,7 +45,7 @@ func CheckVector(v []float32, m index.Metric, dimension, heads int) string {
 	if len(v) != dimension {
 		return fmt.Sprintf("has %d components; the dimension is %d", len(v), dimension)
 	}
-	return checkComponents(v, normed(m, heads))
+	return checkComponents(v, normed(m, heads), 1)
 }
 
 // normed is how many heads of a key need a norm that is not too small.
@@ -47,16 +56,20 @@ func normed(m index.Metric, heads int) int {
 	return 0
 }
 
-// checkComponents is CheckVector but for the length.
-func checkComponents(v []float32, normed int) string {
+// roundedNorm is how far rounding may have moved the norm of a vector as it is stored.
+const roundedNorm = 1 + 1.0/64
+
+// checkComponents is CheckVector but for the length, with norms by a factor beyond the
+// bounds.
+func checkComponents(v []float32, normed int, factor float64) string {
 	norm := index.Norm(v)
 	if math.IsNaN(norm) || math.IsInf(norm, 0) {
 		return badComponents(v)
 	}
 	switch {
-	case norm > maxNorm:
+	case norm > maxNorm*factor:
 		return fmt.Sprintf("has a norm of %.3g; at most %g is allowed", norm, float64(maxNorm))
-	case normed > 0 && norm < minCosineNorm:
+	case normed > 0 && norm < minCosineNorm/factor:
 		return fmt.Sprintf("has a norm of %.3g; under COSINE it must be at least %g", norm, minCosineNorm)
 	}
 	if normed > 1 {
@@ -90,6 +103,7 @@ func badComponents(v []float32) string {
 // A checker gathers what is wrong with a request.
 type checker struct {
 	limits *Limits
+	stored bool // vectors are as a namespace stored them, maybe rounded since they were checked
 	found  []Violation
 }
 
@@ -163,11 +177,7 @@ func (c *checker) record(i int, r *Record, mask Mask, s *settings, keyLater bool
 		case len(r.Key) == 0:
 			c.add(field{i, "key"}, "is unset; give a key, or text for an embedder to make it of")
 		default:
-			heads := s.heads
-			if r.KeyLost != 0 { // rounding may have left a head of it zero
-				heads = 1
-			}
-			c.vector(field{i, "key"}, r.Key, s.dim, normed(s.metric, heads))
+			c.key(field{i, "key"}, r.Key, s)
 		}
 	}
 	if mask&MaskPosition != 0 && r.HasPosition && (r.Position < -MaxPosition || r.Position > MaxPosition) {
@@ -176,26 +186,61 @@ func (c *checker) record(i int, r *Record, mask Mask, s *settings, keyLater bool
 	if mask&MaskValue != 0 {
 		switch {
 		case r.Value != nil:
-			c.vector(field{i, "value"}, r.Value, s.valueDim, 0)
+			if f := (field{i, "value"}); c.vector(f, r.Value, s.valueDim, 0) {
+				c.fits(f, r.Value, false, s.values)
+			}
 		case s.valueDim != s.dim:
 			c.add(field{i, "value"}, "is unset; where value_dimension (%d) differs from dimension (%d) every record needs a value", s.valueDim, s.dim)
 		}
 	}
 }
 
-func (c *checker) vector(f field, v []float32, dim, normed int) {
+// key checks a key, which may stand for a value.
+func (c *checker) key(f field, v []float32, s *settings) {
+	heads := s.heads
+	if c.stored { // rounding may have left a head zero
+		heads = 1
+	}
+	if c.vector(f, v, s.dim, normed(s.metric, heads)) {
+		c.fitsKey(f, v, s)
+	}
+}
+
+func (c *checker) fitsKey(f field, v []float32, s *settings) {
+	if c.fits(f, v, s.metric == index.Cosine, s.encoding) && s.dim == s.valueDim {
+		c.fits(f, v, false, s.values)
+	}
+}
+
+// fits checks that an encoding can keep a vector. What is stored is not refused for what
+// rounding by another encoding did to it.
+func (c *checker) fits(f field, v []float32, cosine bool, e index.Encoding) bool {
+	reason := e.Unfit(v, cosine)
+	if reason == "" || c.stored {
+		return true
+	}
+	c.add(f, "%s", reason)
+	return false
+}
+
+func (c *checker) vector(f field, v []float32, dim, normed int) bool {
 	reason := ""
+	factor := 1.0
+	if c.stored {
+		factor = roundedNorm
+	}
 	switch {
 	case dim == 0 && len(v) > c.limits.Dimension:
 		reason = fmt.Sprintf("has %d components; at most %d are allowed", len(v), c.limits.Dimension)
 	case dim != 0 && len(v) != dim:
 		reason = fmt.Sprintf("has %d components; the dimension is %d", len(v), dim)
 	default:
-		reason = checkComponents(v, normed)
+		reason = checkComponents(v, normed, factor)
 	}
 	if reason != "" {
 		c.add(f, "%s", reason)
 	}
+	return reason == ""
 }
 
 // puts checks the records of a write. Where keysLater is set, texts may still lack
@@ -221,7 +266,7 @@ func (c *checker) puts(puts []Put, mask Mask, s settings, needID, keysLater bool
 		}
 		c.record(i, &p.Record, mask, &s, keysLater && p.KeyFromText && p.Text != "")
 		if p.TextKey != nil {
-			c.vector(field{i, "text"}, p.TextKey, s.dim, normed(s.metric, s.heads))
+			c.key(field{i, "text"}, p.TextKey, &s)
 		}
 	}
 }
@@ -306,6 +351,12 @@ func (db *DB) checkConfig(cfg *Config) error {
 	}
 	if cfg.MaxBytes < 0 {
 		c.add(of("namespace.max_bytes"), "is %d; it can't be negative", cfg.MaxBytes)
+	}
+	if cfg.KeyEncoding > index.BF16 {
+		c.add(of("namespace.key_encoding"), "is %d, which is no encoding", cfg.KeyEncoding)
+	}
+	if reason := checkValueEncoding(cfg.ValueEncoding); reason != "" {
+		c.add(of("namespace.value_encoding"), "%s", reason)
 	}
 	if reason := CheckRecall(cfg.Recall); reason != "" {
 		c.add(of("namespace.recall"), "%s", reason)

@@ -58,7 +58,7 @@ func (v *View) Config() Config {
 	s := v.settings.Value()
 	return Config{
 		Name: v.ns.name, Metric: s.metric, Dimension: s.dim, ValueDimension: s.valueDim, KVHeads: s.heads,
-		Embedder: s.embedder, MaxBytes: s.maxBytes, Durability: s.durability, KeyEncoding: s.encoding, Recall: s.recall, CreateTime: v.ns.createTime, Created: v.ns.created,
+		Embedder: s.embedder, MaxBytes: s.maxBytes, Durability: s.durability, KeyEncoding: s.encoding, ValueEncoding: s.values, Recall: s.recall, CreateTime: v.ns.createTime, Created: v.ns.created,
 	}
 }
 

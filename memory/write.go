@@ -71,7 +71,9 @@ type UpdateNamespace struct {
 	MaxBytes    *int64
 	Durability  *Durability
 	KeyEncoding *index.Encoding
-	Recall      *float64
+	// ValueEncoding is index.F32, index.F16 or index.BF16.
+	ValueEncoding *index.Encoding
+	Recall        *float64
 }
 
 // DeleteNamespace deletes a namespace with all its records.

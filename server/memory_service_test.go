@@ -372,6 +372,7 @@ func TestKeyEncodings(t *testing.T) {
 	}
 	encodings := map[string]engramv1.KeyEncoding{
 		"f32": engramv1.KeyEncoding_KEY_ENCODING_F32, "int8": engramv1.KeyEncoding_KEY_ENCODING_INT8, "only": engramv1.KeyEncoding_KEY_ENCODING_INT8_ONLY,
+		"f16": engramv1.KeyEncoding_KEY_ENCODING_F16, "bf16": engramv1.KeyEncoding_KEY_ENCODING_BF16,
 	}
 	for name, e := range encodings {
 		n := must[*engramv1.NamespaceServiceCreateResponse](t)(h.namespaces.Create(ctx(t), &engramv1.NamespaceServiceCreateRequest{
@@ -391,43 +392,49 @@ func TestKeyEncodings(t *testing.T) {
 	for _, hit := range want {
 		exact[hit.Record.Id] = hit.Similarity
 	}
-	only := retrieve("only").Results[0].Hits
-	known := 0
-	for i, hit := range only {
-		if s, ok := exact[hit.Record.Id]; ok {
-			known++
-			if off := math.Abs(float64(hit.Similarity - s)); off > float64(hit.ScoreError) || hit.ScoreError > 0.02 {
-				t.Errorf("hit %d of INT8_ONLY scores %v ± %v, exactly %v", i, hit.Similarity, hit.ScoreError, s)
+	for name, most := range map[string]float32{"only": 0.02, "f16": 0x1p-10, "bf16": 0x1p-7} {
+		rounded := retrieve(name).Results[0].Hits
+		known := 0
+		for i, hit := range rounded {
+			if s, ok := exact[hit.Record.Id]; ok {
+				known++
+				if off := math.Abs(float64(hit.Similarity - s)); off > float64(hit.ScoreError) || hit.ScoreError > most {
+					t.Errorf("hit %d of %s scores %v ± %v, exactly %v", i, name, hit.Similarity, hit.ScoreError, s)
+				}
 			}
 		}
-	}
-	if known < 7 || proto.Equal(only[0].Record.Key, want[0].Record.Key) {
-		t.Errorf("INT8_ONLY finds %d of %d, the first with the key that was given: %v", known, len(want), only[0])
-	}
-	// What comes back from an export scores the same, with the same errors.
-	items, err := h.exportItems("only")
-	if err != nil {
-		t.Fatal(err)
-	}
-	to := start(t)
-	must[*engramv1.ImportResponse](t)(to.importItems("r", items))
-	h = to
-	if got := retrieve("only").Results[0].Hits; len(got) != len(only) {
-		t.Errorf("%d hits of the import, not %d", len(got), len(only))
-	} else {
+		if known < 7 || proto.Equal(rounded[0].Record.Key, want[0].Record.Key) {
+			t.Errorf("%s finds %d of %d, the first with the key that was given: %v", name, known, len(want), rounded[0])
+		}
+		// What comes back from an export scores the same, with the same errors.
+		items, err := h.exportItems(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		here := h
+		h = start(t)
+		must[*engramv1.ImportResponse](t)(h.importItems("r", items))
+		got := retrieve(name).Results[0].Hits
+		if len(got) != len(rounded) {
+			t.Fatalf("%d hits of the import of %s, not %d", len(got), name, len(rounded))
+		}
 		for i := range got {
-			if got[i].Similarity != only[i].Similarity || got[i].ScoreError != only[i].ScoreError {
-				t.Errorf("hit %d of the import is %v, not %v", i, got[i], only[i])
+			if got[i].Similarity != rounded[i].Similarity || got[i].ScoreError != rounded[i].ScoreError || !proto.Equal(got[i].Record.Key, rounded[i].Record.Key) {
+				t.Errorf("hit %d of the import of %s is %v, not %v", i, name, got[i], rounded[i])
 			}
 		}
+		h = here
 	}
+	only := retrieve("only").Results[0].Hits
 	n := must[*engramv1.NamespaceServiceUpdateResponse](t)(h.namespaces.Update(ctx(t), &engramv1.NamespaceServiceUpdateRequest{
 		Namespace:  &engramv1.Namespace{Name: "only", KeyEncoding: engramv1.KeyEncoding_KEY_ENCODING_F32},
 		UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"key_encoding"}}})).Namespace
 	if n.KeyEncoding != engramv1.KeyEncoding_KEY_ENCODING_F32 || retrieve("only").Results[0].Hits[0].Similarity != only[0].Similarity {
 		t.Errorf("after a change the namespace is %v", n)
 	}
-	_, err = h.namespaces.Create(ctx(t), &engramv1.NamespaceServiceCreateRequest{Namespace: &engramv1.Namespace{Name: "x", Dimension: 2, KeyEncoding: 9}})
+	_, err := h.namespaces.Create(ctx(t), &engramv1.NamespaceServiceCreateRequest{Namespace: &engramv1.Namespace{Name: "x", Dimension: 2, KeyEncoding: 9}})
+	wantCode(t, err, codes.InvalidArgument)
+	_, err = h.namespaces.Create(ctx(t), &engramv1.NamespaceServiceCreateRequest{Namespace: &engramv1.Namespace{Name: "x", Dimension: 2, ValueEncoding: 9}})
 	wantCode(t, err, codes.InvalidArgument)
 }
 

@@ -39,6 +39,14 @@ var encodingProto = map[index.Encoding]engramv1.KeyEncoding{
 	index.F32:      engramv1.KeyEncoding_KEY_ENCODING_F32,
 	index.Int8:     engramv1.KeyEncoding_KEY_ENCODING_INT8,
 	index.Int8Only: engramv1.KeyEncoding_KEY_ENCODING_INT8_ONLY,
+	index.F16:      engramv1.KeyEncoding_KEY_ENCODING_F16,
+	index.BF16:     engramv1.KeyEncoding_KEY_ENCODING_BF16,
+}
+
+var valueEncodingProto = map[index.Encoding]engramv1.ValueEncoding{
+	index.F32:  engramv1.ValueEncoding_VALUE_ENCODING_F32,
+	index.F16:  engramv1.ValueEncoding_VALUE_ENCODING_F16,
+	index.BF16: engramv1.ValueEncoding_VALUE_ENCODING_BF16,
 }
 
 // keyEncoding converts an encoding; unset, it is float32.
@@ -49,8 +57,26 @@ func keyEncoding(v *violations, field string, p engramv1.KeyEncoding) index.Enco
 		return index.Int8
 	case engramv1.KeyEncoding_KEY_ENCODING_INT8_ONLY:
 		return index.Int8Only
+	case engramv1.KeyEncoding_KEY_ENCODING_F16:
+		return index.F16
+	case engramv1.KeyEncoding_KEY_ENCODING_BF16:
+		return index.BF16
 	default:
 		v.add(field+".key_encoding", "is %d, which is no encoding of keys", p)
+	}
+	return index.F32
+}
+
+// valueEncoding converts an encoding of values; unset, it is float32.
+func valueEncoding(v *violations, field string, p engramv1.ValueEncoding) index.Encoding {
+	switch p {
+	case engramv1.ValueEncoding_VALUE_ENCODING_UNSPECIFIED, engramv1.ValueEncoding_VALUE_ENCODING_F32:
+	case engramv1.ValueEncoding_VALUE_ENCODING_F16:
+		return index.F16
+	case engramv1.ValueEncoding_VALUE_ENCODING_BF16:
+		return index.BF16
+	default:
+		v.add(field+".value_encoding", "is %d, which is no encoding of values", p)
 	}
 	return index.F32
 }
@@ -95,6 +121,7 @@ func (s *Server) namespaceConfig(v *violations, field string, p *engramv1.Namesp
 	c.MaxBytes = maxBytes(v, field, p.GetMaxBytes())
 	c.Durability = s.durability(v, field, p.GetDurability())
 	c.KeyEncoding = keyEncoding(v, field, p.GetKeyEncoding())
+	c.ValueEncoding = valueEncoding(v, field, p.GetValueEncoding())
 	c.Recall = recall(v, field, p.GetRecall())
 	return c
 }
@@ -239,13 +266,16 @@ func (n *namespaceService) Update(ctx context.Context, req *engramv1.NamespaceSe
 		case "key_encoding":
 			e := keyEncoding(&v, "namespace", req.Namespace.GetKeyEncoding())
 			c.KeyEncoding = &e
+		case "value_encoding":
+			e := valueEncoding(&v, "namespace", req.Namespace.GetValueEncoding())
+			c.ValueEncoding = &e
 		case "recall":
 			r := recall(&v, "namespace", req.Namespace.GetRecall())
 			c.Recall = &r
 		case "metric", "dimension", "value_dimension", "kv_heads", "embedder", "name":
 			v.add(at("update_mask.paths", i), "is %q, which is fixed when a namespace is made", path)
 		default:
-			v.add(at("update_mask.paths", i), "is %q; a mask may name max_bytes, durability, key_encoding and recall", path)
+			v.add(at("update_mask.paths", i), "is %q; a mask may name max_bytes, durability, key_encoding, value_encoding and recall", path)
 		}
 	}
 	if err := v.err(); err != nil {
@@ -295,7 +325,7 @@ func optionsProto(c memory.Config) *engramv1.Namespace {
 	out := &engramv1.Namespace{
 		Name: c.Name, Metric: metricProto[c.Metric], Dimension: uint32(c.Dimension), ValueDimension: uint32(c.ValueDimension),
 		MaxBytes: uint64(c.MaxBytes), CreateTime: timestamp(c.CreateTime), Durability: durabilityProto[c.Durability],
-		KeyEncoding: encodingProto[c.KeyEncoding], Recall: c.Recall, KvHeads: uint32(c.KVHeads),
+		KeyEncoding: encodingProto[c.KeyEncoding], ValueEncoding: valueEncodingProto[c.ValueEncoding], Recall: c.Recall, KvHeads: uint32(c.KVHeads),
 	}
 	if c.Embedder.Name != "" {
 		out.Embedder = embedderProto(c.Embedder)

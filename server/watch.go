@@ -80,6 +80,9 @@ func (w *watch) mutation(m *memory.Mutation) error {
 	if m.KeyEncoding != nil {
 		e.KeyEncoding = encodingProto[*m.KeyEncoding]
 	}
+	if m.ValueEncoding != nil {
+		e.ValueEncoding = valueEncodingProto[*m.ValueEncoding]
+	}
 	e.Recall = m.Recall
 	w.bytes += proto.Size(e)
 	for i := range m.Changes {

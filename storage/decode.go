@@ -156,7 +156,10 @@ func (c *cursor) config(name string) memory.Config {
 	cfg.Embedder.Dimension = int(c.uvarint("an embedder's dimension", maxDimension))
 	cfg.MaxBytes = int64(c.uvarint("max_bytes", math.MaxInt64))
 	if c.version > 1 {
-		cfg.Durability, cfg.KeyEncoding, cfg.Recall = c.durability(), c.encoding(), math.Float64frombits(c.u64())
+		cfg.Durability = c.durability()
+		b := c.u8()
+		cfg.KeyEncoding, cfg.ValueEncoding = c.keyEncoding(b&15), c.valueEncoding(b>>4)
+		cfg.Recall = math.Float64frombits(c.u64())
 	}
 	cfg.CreateTime = int64(c.u64())
 	cfg.Created = memory.LSN(c.u64())
@@ -171,10 +174,18 @@ func (c *cursor) durability() memory.Durability {
 	return d
 }
 
-func (c *cursor) encoding() index.Encoding {
-	e := index.Encoding(c.u8())
-	if e > index.Int8Only {
-		c.fail(fmt.Errorf("a key encoding of at most %d, not %d", index.Int8Only, e))
+func (c *cursor) keyEncoding(b byte) index.Encoding {
+	e := index.Encoding(b)
+	if e > index.BF16 {
+		c.fail(fmt.Errorf("a key encoding of at most %d, not %d", index.BF16, e))
+	}
+	return e
+}
+
+func (c *cursor) valueEncoding(b byte) index.Encoding {
+	e := index.Encoding(b)
+	if e != index.F32 && e != index.F16 && e != index.BF16 {
+		c.fail(fmt.Errorf("a value encoding of %d, %d or %d, not %d", index.F32, index.F16, index.BF16, e))
 	}
 	return e
 }

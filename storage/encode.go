@@ -85,7 +85,7 @@ func appendConfig(b []byte, c *memory.Config) []byte {
 	b = appendString(b, c.Embedder.Version)
 	b = binary.AppendUvarint(b, uint64(c.Embedder.Dimension))
 	b = binary.AppendUvarint(b, uint64(c.MaxBytes))
-	b = append(b, byte(c.Durability), byte(c.KeyEncoding))
+	b = append(b, byte(c.Durability), byte(c.KeyEncoding)|byte(c.ValueEncoding)<<4)
 	b = le.AppendUint64(b, math.Float64bits(c.Recall))
 	b = le.AppendUint64(b, uint64(c.CreateTime))
 	return le.AppendUint64(b, uint64(c.Created))

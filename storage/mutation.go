@@ -17,9 +17,12 @@ const (
 	mutationMaxBytes
 	mutationDurability
 	mutationRequest
-	mutationKeyEncoding
+	mutationEncodings
 	mutationRecall
 )
+
+// sameKeys stands for the encoding of keys where only that of values changes.
+const sameKeys = 15
 
 // appendMutation writes all of a mutation but its LSN, which is the frame's.
 func appendMutation(b []byte, m *memory.Mutation) []byte {
@@ -50,9 +53,16 @@ func appendMutation(b []byte, m *memory.Mutation) []byte {
 		b[at] |= mutationRequest
 		b = appendRequest(b, m.Request)
 	}
-	if m.KeyEncoding != nil {
-		b[at] |= mutationKeyEncoding
-		b = append(b, byte(*m.KeyEncoding))
+	if m.KeyEncoding != nil || m.ValueEncoding != nil {
+		b[at] |= mutationEncodings
+		key, value := byte(sameKeys), byte(0)
+		if m.KeyEncoding != nil {
+			key = byte(*m.KeyEncoding)
+		}
+		if m.ValueEncoding != nil {
+			value = byte(*m.ValueEncoding) + 1
+		}
+		b = append(b, key|value<<4)
 	}
 	if m.Recall != nil {
 		b[at] |= mutationRecall
@@ -122,9 +132,16 @@ func mutationOf(f *journalFrame) (*memory.Mutation, error) {
 		r := c.request()
 		m.Request = &r
 	}
-	if flags&mutationKeyEncoding != 0 {
-		e := c.encoding()
-		m.KeyEncoding = &e
+	if flags&mutationEncodings != 0 {
+		b := c.u8()
+		if key := b & 15; key != sameKeys {
+			e := c.keyEncoding(key)
+			m.KeyEncoding = &e
+		}
+		if value := b >> 4; value != 0 {
+			e := c.valueEncoding(value - 1)
+			m.ValueEncoding = &e
+		}
 	}
 	if flags&mutationRecall != 0 {
 		r := math.Float64frombits(c.u64())

@@ -18,7 +18,7 @@ type namespacesCmd struct {
 	Create     namespacesCreateCmd     `cmd:"" help:"Make a namespace with options of its own."`
 	Limit      namespacesLimitCmd      `cmd:"" help:"Set the most memory that a namespace may take."`
 	Durability namespacesDurabilityCmd `cmd:"" help:"Set when a namespace's writes are acknowledged."`
-	Encoding   namespacesEncodingCmd   `cmd:"" help:"Set how a namespace's keys are kept."`
+	Encoding   namespacesEncodingCmd   `cmd:"" help:"Set how a namespace's keys, or values, are kept."`
 	Recall     namespacesRecallCmd     `cmd:"" help:"Have a namespace searched by an index, or exactly."`
 	Delete     namespacesDeleteCmd     `cmd:"" help:"Delete a namespace with all its records."`
 }
@@ -31,6 +31,7 @@ func (*namespacesCmd) Help() string {
   engram namespaces limit vectors 1GiB
   engram namespaces durability vectors interval
   engram namespaces encoding vectors int8
+  engram namespaces encoding vectors f16 --values
   engram namespaces recall vectors 0.95
   engram namespaces delete vectors`
 }
@@ -59,16 +60,16 @@ func (t *terminal) namespaces(list []client.Namespace) error {
 		if t.json {
 			if err := t.object(map[string]any{
 				"name": n.Name, "metric": metric, "dimension": n.Dimension, "value_dimension": n.ValueDimension, "embedder": n.Embedder,
-				"records": n.Records, "max_bytes": n.MaxBytes, "durability": durabilityText(n.Durability), "key_encoding": encodingText(n.KeyEncoding), "recall": n.Recall, "kv_heads": n.KVHeads, "create_time": n.CreateTime.UTC(), "lsn": n.LSN,
+				"records": n.Records, "max_bytes": n.MaxBytes, "durability": durabilityText(n.Durability), "key_encoding": encodingText(n.KeyEncoding), "value_encoding": valueEncodingText(n.ValueEncoding), "recall": n.Recall, "kv_heads": n.KVHeads, "create_time": n.CreateTime.UTC(), "lsn": n.LSN,
 			}); err != nil {
 				return err
 			}
 			continue
 		}
-		rows[i] = []string{n.Name, countText(n.Records), metric, fmt.Sprint(n.Dimension), n.Embedder, durabilityText(n.Durability), encodingText(n.KeyEncoding), recallText(n.Recall), n.CreateTime.Local().Format("2006-01-02 15:04")}
+		rows[i] = []string{n.Name, countText(n.Records), metric, fmt.Sprint(n.Dimension), n.Embedder, durabilityText(n.Durability), encodingText(n.KeyEncoding), valueEncodingText(n.ValueEncoding), recallText(n.Recall), n.CreateTime.Local().Format("2006-01-02 15:04")}
 	}
 	if !t.json && len(rows) > 0 {
-		t.table([]column{{title: "namespace", sgr: cyan}, {title: "records", right: true}, {title: "metric"}, {title: "dimension", right: true}, {title: "embedder"}, {title: "durability"}, {title: "keys"}, {title: "recall"}, {title: "created", sgr: dim}}, rows)
+		t.table([]column{{title: "namespace", sgr: cyan}, {title: "records", right: true}, {title: "metric"}, {title: "dimension", right: true}, {title: "embedder"}, {title: "durability"}, {title: "keys"}, {title: "values"}, {title: "recall"}, {title: "created", sgr: dim}}, rows)
 	}
 	return nil
 }
@@ -82,7 +83,8 @@ type namespacesCreateCmd struct {
 	Embedder       string   `help:"What makes keys from text; default: the server's embedder if --dimension is not given, else none." placeholder:"NAME"`
 	MaxBytes       byteSize `help:"The most memory it may take; default: no bound but the server's." placeholder:"SIZE"`
 	Durability     string   `enum:"sync,interval,none,default" default:"default" help:"When writes are acknowledged: sync (on disk), interval (on disk within the server's --sync-interval), none (when the system likes); default: the server's."`
-	KeyEncoding    string   `enum:"f32,int8,int8-only" default:"f32" help:"How keys are kept: f32 (as they are given), int8 (beside them codes of a byte a component: the same answers, faster), int8-only (the codes alone: a quarter of the memory, keys are rounded)."`
+	KeyEncoding    string   `enum:"f32,int8,int8-only,f16,bf16" default:"f32" help:"How keys are kept: f32 (as they are given), int8 (beside them codes of a byte a component: the same answers, faster), int8-only (the codes alone: a quarter of the memory, keys are rounded), f16 and bf16 (half of the memory, keys are rounded to 11 and 8 bits)."`
+	ValueEncoding  string   `enum:"f32,f16,bf16" default:"f32" help:"How values are kept: f32 (as they are given), f16 or bf16 (half of the memory, rounded to 11 or 8 bits)."`
 	Recall         float64  `help:"The share of the best records to find, by an index from 50,000 records on; 0: all, exactly." placeholder:"R"`
 }
 
@@ -93,7 +95,13 @@ func recallText(r float64) string {
 	return fmt.Sprint(r)
 }
 
-var clientEncodings = map[string]client.KeyEncoding{"f32": client.F32, "int8": client.Int8, "int8-only": client.Int8Only}
+var clientEncodings = map[string]client.KeyEncoding{"f32": client.F32, "int8": client.Int8, "int8-only": client.Int8Only, "f16": client.F16, "bf16": client.BF16}
+
+var clientValueEncodings = map[string]client.ValueEncoding{"f32": client.ValuesF32, "f16": client.ValuesF16, "bf16": client.ValuesBF16}
+
+func valueEncodingText(e client.ValueEncoding) string {
+	return strings.ToLower(strings.TrimPrefix(e.String(), "VALUE_ENCODING_"))
+}
 
 func encodingText(e client.KeyEncoding) string {
 	return strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(e.String(), "KEY_ENCODING_"), "_", "-"))
@@ -112,7 +120,7 @@ func (c *namespacesCreateCmd) Run(ctx context.Context, cli *cli, t *terminal) er
 		return e.CreateNamespace(ctx, client.Namespace{
 			Name: c.Name, Metric: metrics[c.Metric], Dimension: c.Dimension, ValueDimension: c.ValueDimension, KVHeads: c.Heads,
 			Embedder: c.Embedder, MaxBytes: int64(c.MaxBytes), Durability: clientDurabilities[c.Durability],
-			KeyEncoding: clientEncodings[c.KeyEncoding], Recall: c.Recall,
+			KeyEncoding: clientEncodings[c.KeyEncoding], ValueEncoding: clientValueEncodings[c.ValueEncoding], Recall: c.Recall,
 		})
 	})
 }
@@ -151,13 +159,21 @@ func (c *namespacesDurabilityCmd) Run(ctx context.Context, cli *cli, t *terminal
 }
 
 type namespacesEncodingCmd struct {
-	Name        string `arg:"" help:"The namespace."`
-	KeyEncoding string `arg:"" enum:"f32,int8,int8-only" help:"f32, int8 or int8-only: see engram namespaces create --help."`
+	Name     string `arg:"" help:"The namespace."`
+	Encoding string `arg:"" enum:"f32,int8,int8-only,f16,bf16" help:"f32, int8, int8-only, f16 or bf16: see engram namespaces create --help."`
+	Values   bool   `help:"Set the encoding of values (f32, f16 or bf16) instead."`
 }
 
 func (c *namespacesEncodingCmd) Run(ctx context.Context, cli *cli, t *terminal) error {
 	return cli.changed(ctx, t, func(ctx context.Context, e *client.Client) (client.Namespace, error) {
-		return e.SetKeyEncoding(ctx, c.Name, clientEncodings[c.KeyEncoding])
+		if c.Values {
+			values, ok := clientValueEncodings[c.Encoding]
+			if !ok {
+				return client.Namespace{}, fmt.Errorf("values can't be kept as %s: give f32, f16 or bf16", c.Encoding)
+			}
+			return e.SetValueEncoding(ctx, c.Name, values)
+		}
+		return e.SetKeyEncoding(ctx, c.Name, clientEncodings[c.Encoding])
 	})
 }
 

@@ -76,6 +76,7 @@ func main() {
 	s.largest()
 	s.quantise()
 	s.decode()
+	s.half()
 	if s.wide {
 		for _, rows := range s.tiles {
 			s.codePanelTile(rows)

@@ -3032,6 +3032,112 @@ components:
 	VZEROUPPER
 	RET
 
+// func decodeF16(dst *float32, src *uint16, n int)
+// Requires: AVX, F16C, MMX+
+TEXT ·decodeF16(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ n+16(FP), DX
+
+components:
+	PREFETCHT0 8192(CX)
+	VCVTPH2PS  (CX), Y0
+	VMOVUPS    Y0, (AX)
+	VCVTPH2PS  16(CX), Y1
+	VMOVUPS    Y1, 32(AX)
+	ADDQ       $0x20, CX
+	ADDQ       $0x40, AX
+	SUBQ       $0x10, DX
+	JNZ        components
+	VZEROUPPER
+	RET
+
+// func decodeBF16(dst *float32, src *uint16, n int)
+// Requires: AVX, AVX2, MMX+
+TEXT ·decodeBF16(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ n+16(FP), DX
+
+components:
+	PREFETCHT0 8192(CX)
+	VPMOVZXWD  (CX), Y0
+	VPSLLD     $0x10, Y0, Y0
+	VMOVUPS    Y0, (AX)
+	VPMOVZXWD  16(CX), Y1
+	VPSLLD     $0x10, Y1, Y1
+	VMOVUPS    Y1, 32(AX)
+	ADDQ       $0x20, CX
+	ADDQ       $0x40, AX
+	SUBQ       $0x10, DX
+	JNZ        components
+	VZEROUPPER
+	RET
+
+// func encodeF16(dst *uint16, src *float32, n int)
+// Requires: AVX, F16C
+TEXT ·encodeF16(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ n+16(FP), DX
+
+components:
+	VMOVUPS   (CX), Y0
+	VCVTPS2PH $0x00, Y0, (AX)
+	VMOVUPS   32(CX), Y1
+	VCVTPS2PH $0x00, Y1, 16(AX)
+	ADDQ      $0x40, CX
+	ADDQ      $0x20, AX
+	SUBQ      $0x10, DX
+	JNZ       components
+	VZEROUPPER
+	RET
+
+// func encodeBF16(dst *uint16, src *float32, n int)
+// Requires: AVX, AVX2
+TEXT ·encodeBF16(SB), NOSPLIT, $0-24
+	MOVQ         dst+0(FP), AX
+	MOVQ         src+8(FP), CX
+	MOVQ         n+16(FP), DX
+	MOVL         $0x00000001, BX
+	VMOVD        BX, X5
+	VPBROADCASTD X5, Y5
+	MOVL         $0x00007fff, BX
+	VMOVD        BX, X6
+	VPBROADCASTD X6, Y6
+	MOVL         $0x00400000, BX
+	VMOVD        BX, X7
+	VPBROADCASTD X7, Y7
+
+components:
+	VMOVUPS   (CX), Y0
+	VPSRLD    $0x10, Y0, Y2
+	VCMPPS    $0x03, Y0, Y0, Y4
+	VPAND     Y5, Y2, Y2
+	VPADDD    Y0, Y2, Y2
+	VPADDD    Y6, Y2, Y2
+	VPOR      Y7, Y0, Y0
+	VBLENDVPS Y4, Y0, Y2, Y2
+	VPSRLD    $0x10, Y2, Y2
+	VMOVUPS   32(CX), Y1
+	VPSRLD    $0x10, Y1, Y3
+	VCMPPS    $0x03, Y1, Y1, Y4
+	VPAND     Y5, Y3, Y3
+	VPADDD    Y1, Y3, Y3
+	VPADDD    Y6, Y3, Y3
+	VPOR      Y7, Y1, Y1
+	VBLENDVPS Y4, Y1, Y3, Y3
+	VPSRLD    $0x10, Y3, Y3
+	VPACKUSDW Y3, Y2, Y2
+	VPERMQ    $0xd8, Y2, Y2
+	VMOVDQU   Y2, (AX)
+	ADDQ      $0x40, CX
+	ADDQ      $0x20, AX
+	SUBQ      $0x10, DX
+	JNZ       components
+	VZEROUPPER
+	RET
+
 // func PanelArgMax(best []float32, at []uint32, scores []float32, bias []float32, n int, first uint32)
 // Requires: AVX, AVX2
 TEXT ·PanelArgMax(SB), NOSPLIT, $0-108

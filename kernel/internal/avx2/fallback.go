@@ -92,3 +92,15 @@ func Quantise(codes []int8, left, row []float32, scale float32) {
 
 // Decode is purego.Decode.
 func Decode(dst []float32, codes []int8, scale float32) { purego.Decode(dst, codes, scale) }
+
+// DecodeF16 is kernel.DecodeF16.
+func DecodeF16(dst []float32, src []uint16) { purego.DecodeF16(dst, src) }
+
+// DecodeBF16 is kernel.DecodeBF16.
+func DecodeBF16(dst []float32, src []uint16) { purego.DecodeBF16(dst, src) }
+
+// EncodeF16 is kernel.EncodeF16.
+func EncodeF16(dst []uint16, src []float32) { purego.EncodeF16(dst, src) }
+
+// EncodeBF16 is kernel.EncodeBF16.
+func EncodeBF16(dst []uint16, src []float32) { purego.EncodeBF16(dst, src) }

@@ -3314,6 +3314,93 @@ components:
 	VZEROUPPER
 	RET
 
+// func decodeF16(dst *float32, src *uint16, n int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·decodeF16(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ n+16(FP), DX
+
+components:
+	PREFETCHT0 8192(CX)
+	VCVTPH2PS  (CX), Z0
+	VMOVUPS    Z0, (AX)
+	ADDQ       $0x20, CX
+	ADDQ       $0x40, AX
+	SUBQ       $0x10, DX
+	JNZ        components
+	VZEROUPPER
+	RET
+
+// func decodeBF16(dst *float32, src *uint16, n int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·decodeBF16(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ n+16(FP), DX
+
+components:
+	PREFETCHT0 8192(CX)
+	VPMOVZXWD  (CX), Z0
+	VPSLLD     $0x10, Z0, Z0
+	VMOVUPS    Z0, (AX)
+	ADDQ       $0x20, CX
+	ADDQ       $0x40, AX
+	SUBQ       $0x10, DX
+	JNZ        components
+	VZEROUPPER
+	RET
+
+// func encodeF16(dst *uint16, src *float32, n int)
+// Requires: AVX, AVX512F
+TEXT ·encodeF16(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ n+16(FP), DX
+
+components:
+	VMOVUPS   (CX), Z0
+	VCVTPS2PH $0x00, Z0, (AX)
+	ADDQ      $0x40, CX
+	ADDQ      $0x20, AX
+	SUBQ      $0x10, DX
+	JNZ       components
+	VZEROUPPER
+	RET
+
+// func encodeBF16(dst *uint16, src *float32, n int)
+// Requires: AVX, AVX512F
+TEXT ·encodeBF16(SB), NOSPLIT, $0-24
+	MOVQ         dst+0(FP), AX
+	MOVQ         src+8(FP), CX
+	MOVQ         n+16(FP), DX
+	MOVL         $0x00000001, BX
+	VMOVD        BX, X5
+	VPBROADCASTD X5, Z5
+	MOVL         $0x00007fff, BX
+	VMOVD        BX, X6
+	VPBROADCASTD X6, Z6
+	MOVL         $0x00400000, BX
+	VMOVD        BX, X7
+	VPBROADCASTD X7, Z7
+
+components:
+	VMOVUPS (CX), Z0
+	VPSRLD  $0x10, Z0, Z2
+	VCMPPS  $0x03, Z0, Z0, K1
+	VPANDD  Z5, Z2, Z2
+	VPADDD  Z0, Z2, Z2
+	VPADDD  Z6, Z2, Z2
+	VPORD   Z7, Z0, K1, Z2
+	VPSRLD  $0x10, Z2, Z2
+	VPMOVDW Z2, (AX)
+	ADDQ    $0x40, CX
+	ADDQ    $0x20, AX
+	SUBQ    $0x10, DX
+	JNZ     components
+	VZEROUPPER
+	RET
+
 // func codePanel12(dst *int32, panel *uint8, rows *int8, sums *int32, stride int, tiles int, n int)
 // Requires: AVX, AVX512F, AVX512VNNI
 TEXT ·codePanel12(SB), NOSPLIT, $0-56

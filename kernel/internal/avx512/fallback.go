@@ -102,3 +102,15 @@ func CodePanelDot(dst []int32, panel []uint8, rows []int8, sums []int32, stride,
 func CodePanelSelect(hits []uint32, sums []int32, scale, err, offset []float32, b *purego.CodePanelBound, n int) int {
 	return purego.CodePanelSelect(hits, sums, scale, err, offset, b, n)
 }
+
+// DecodeF16 is kernel.DecodeF16.
+func DecodeF16(dst []float32, src []uint16) { purego.DecodeF16(dst, src) }
+
+// DecodeBF16 is kernel.DecodeBF16.
+func DecodeBF16(dst []float32, src []uint16) { purego.DecodeBF16(dst, src) }
+
+// EncodeF16 is kernel.EncodeF16.
+func EncodeF16(dst []uint16, src []float32) { purego.EncodeF16(dst, src) }
+
+// EncodeBF16 is kernel.EncodeBF16.
+func EncodeBF16(dst []uint16, src []float32) { purego.EncodeBF16(dst, src) }

@@ -164,6 +164,26 @@ func quantise(codes *int8, left *float32, row *float32, scale float32, n int)
 //go:noescape
 func decode(dst *float32, codes *int8, scale float32, n int)
 
+// decodeF16 is purego.DecodeF16 of n components, whole sixteens of them.
+//
+//go:noescape
+func decodeF16(dst *float32, src *uint16, n int)
+
+// decodeBF16 is purego.DecodeBF16 of n components, whole sixteens of them.
+//
+//go:noescape
+func decodeBF16(dst *float32, src *uint16, n int)
+
+// encodeF16 is purego.EncodeF16 of n components, whole sixteens of them.
+//
+//go:noescape
+func encodeF16(dst *uint16, src *float32, n int)
+
+// encodeBF16 is purego.EncodeBF16 of n components, whole sixteens of them.
+//
+//go:noescape
+func encodeBF16(dst *uint16, src *float32, n int)
+
 // codePanel12 does tiles of 12 rows of n codes.
 //
 //go:noescape

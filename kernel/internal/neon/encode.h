@@ -77,3 +77,17 @@
 #define XTN2_16B(n, d) WORD $(0x4E212800 | (n)<<5 | (d))
 // ucvtf v{d}.4s, v{n}.4s
 #define UCVTF_4S(n, d) WORD $(0x6E21D800 | (n)<<5 | (d))
+// fcvtl v{d}.4s, v{n}.4h
+#define FCVTL_4S(n, d) WORD $(0x0E217800 | (n)<<5 | (d))
+// fcvtl2 v{d}.4s, v{n}.8h
+#define FCVTL2_4S(n, d) WORD $(0x4E217800 | (n)<<5 | (d))
+// fcvtn v{d}.4h, v{n}.4s
+#define FCVTN_4H(n, d) WORD $(0x0E216800 | (n)<<5 | (d))
+// fcvtn2 v{d}.8h, v{n}.4s
+#define FCVTN2_8H(n, d) WORD $(0x4E216800 | (n)<<5 | (d))
+// fcmeq v{d}.4s, v{n}.4s, v{m}.4s
+#define FCMEQ_4S(m, n, d) WORD $(0x4E20E400 | (m)<<16 | (n)<<5 | (d))
+// shll v{d}.4s, v{n}.4h, #16
+#define SHLL_4S(n, d) WORD $(0x2E613800 | (n)<<5 | (d))
+// shll2 v{d}.4s, v{n}.8h, #16
+#define SHLL2_4S(n, d) WORD $(0x6E613800 | (n)<<5 | (d))

@@ -1409,8 +1409,8 @@ type ExportItem_RecordState struct {
 	Place uint32 `protobuf:"varint,3,opt,name=place,proto3" json:"place,omitempty"`
 	// True if its key was made from its text.
 	KeyFromText bool `protobuf:"varint,4,opt,name=key_from_text,json=keyFromText,proto3" json:"key_from_text,omitempty"`
-	// How far its key is from the one that was given, if KEY_ENCODING_INT8_ONLY rounded
-	// it: the norm of the difference.
+	// How far its key is from the one that was given, if its encoding rounded it: the norm
+	// of the difference, or a bound of it.
 	KeyError      float32 `protobuf:"fixed32,5,opt,name=key_error,json=keyError,proto3" json:"key_error,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

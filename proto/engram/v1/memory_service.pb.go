@@ -898,8 +898,8 @@ type Hit struct {
 	// What the hits are ordered by. It is the similarity.
 	Score float32 `protobuf:"fixed32,4,opt,name=score,proto3" json:"score,omitempty"`
 	// How far the similarity may be, at most, from that of the key as it was given, which
-	// KEY_ENCODING_INT8_ONLY rounded. 0 for the other encodings, and for a key that was
-	// given as it is stored.
+	// KEY_ENCODING_INT8_ONLY, KEY_ENCODING_F16 or KEY_ENCODING_BF16 rounded. 0 for the other
+	// encodings, and for a key of KEY_ENCODING_INT8_ONLY that was given as it is stored.
 	ScoreError    float32 `protobuf:"fixed32,5,opt,name=score_error,json=scoreError,proto3" json:"score_error,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2796,6 +2796,8 @@ type MutationEvent struct {
 	Recall *float64 `protobuf:"fixed64,12,opt,name=recall,proto3,oneof" json:"recall,omitempty"`
 	// The namespace's new encoding of keys; unspecified if it didn't change.
 	KeyEncoding KeyEncoding `protobuf:"varint,11,opt,name=key_encoding,json=keyEncoding,proto3,enum=engram.v1.KeyEncoding" json:"key_encoding,omitempty"`
+	// The namespace's new encoding of values; unspecified if it didn't change.
+	ValueEncoding ValueEncoding `protobuf:"varint,13,opt,name=value_encoding,json=valueEncoding,proto3,enum=engram.v1.ValueEncoding" json:"value_encoding,omitempty"`
 	// The ids of records that it deleted.
 	DeletedIds []string `protobuf:"bytes,8,rep,name=deleted_ids,json=deletedIds,proto3" json:"deleted_ids,omitempty"`
 	// The records that it made, replaced or changed, in the order of the request.
@@ -2898,6 +2900,13 @@ func (x *MutationEvent) GetKeyEncoding() KeyEncoding {
 		return x.KeyEncoding
 	}
 	return KeyEncoding_KEY_ENCODING_UNSPECIFIED
+}
+
+func (x *MutationEvent) GetValueEncoding() ValueEncoding {
+	if x != nil {
+		return x.ValueEncoding
+	}
+	return ValueEncoding_VALUE_ENCODING_UNSPECIFIED
 }
 
 func (x *MutationEvent) GetDeletedIds() []string {
@@ -3201,7 +3210,7 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\n" +
 	"_after_lsn\"G\n" +
 	"\rWatchResponse\x126\n" +
-	"\tmutations\x18\x01 \x03(\v2\x18.engram.v1.MutationEventR\tmutations\"\x8f\x04\n" +
+	"\tmutations\x18\x01 \x03(\v2\x18.engram.v1.MutationEventR\tmutations\"\xd0\x04\n" +
 	"\rMutationEvent\x12\x10\n" +
 	"\x03lsn\x18\x01 \x01(\x04R\x03lsn\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12+\n" +
@@ -3213,7 +3222,8 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"durability\x18\a \x01(\x0e2\x15.engram.v1.DurabilityR\n" +
 	"durability\x12\x1b\n" +
 	"\x06recall\x18\f \x01(\x01H\x01R\x06recall\x88\x01\x01\x129\n" +
-	"\fkey_encoding\x18\v \x01(\x0e2\x16.engram.v1.KeyEncodingR\vkeyEncoding\x12\x1f\n" +
+	"\fkey_encoding\x18\v \x01(\x0e2\x16.engram.v1.KeyEncodingR\vkeyEncoding\x12?\n" +
+	"\x0evalue_encoding\x18\r \x01(\x0e2\x18.engram.v1.ValueEncodingR\rvalueEncoding\x12\x1f\n" +
 	"\vdeleted_ids\x18\b \x03(\tR\n" +
 	"deletedIds\x121\n" +
 	"\achanges\x18\t \x03(\v2\x17.engram.v1.RecordChangeR\achanges\x12\x12\n" +
@@ -3319,6 +3329,7 @@ var file_engram_v1_memory_service_proto_goTypes = []any{
 	(*Namespace)(nil),             // 46: engram.v1.Namespace
 	(Durability)(0),               // 47: engram.v1.Durability
 	(KeyEncoding)(0),              // 48: engram.v1.KeyEncoding
+	(ValueEncoding)(0),            // 49: engram.v1.ValueEncoding
 }
 var file_engram_v1_memory_service_proto_depIdxs = []int32{
 	39, // 0: engram.v1.StoreRequest.records:type_name -> engram.v1.Record
@@ -3380,36 +3391,37 @@ var file_engram_v1_memory_service_proto_depIdxs = []int32{
 	46, // 56: engram.v1.MutationEvent.namespace_created:type_name -> engram.v1.Namespace
 	47, // 57: engram.v1.MutationEvent.durability:type_name -> engram.v1.Durability
 	48, // 58: engram.v1.MutationEvent.key_encoding:type_name -> engram.v1.KeyEncoding
-	38, // 59: engram.v1.MutationEvent.changes:type_name -> engram.v1.RecordChange
-	39, // 60: engram.v1.RecordChange.record:type_name -> engram.v1.Record
-	45, // 61: engram.v1.RecordChange.changed_fields:type_name -> google.protobuf.FieldMask
-	3,  // 62: engram.v1.MemoryService.Store:input_type -> engram.v1.StoreRequest
-	6,  // 63: engram.v1.MemoryService.StoreStream:input_type -> engram.v1.StoreStreamRequest
-	10, // 64: engram.v1.MemoryService.Retrieve:input_type -> engram.v1.RetrieveRequest
-	16, // 65: engram.v1.MemoryService.Attend:input_type -> engram.v1.AttendRequest
-	22, // 66: engram.v1.MemoryService.AttendStream:input_type -> engram.v1.AttendStreamRequest
-	25, // 67: engram.v1.MemoryService.Get:input_type -> engram.v1.GetRequest
-	27, // 68: engram.v1.MemoryService.Update:input_type -> engram.v1.UpdateRequest
-	29, // 69: engram.v1.MemoryService.Delete:input_type -> engram.v1.DeleteRequest
-	31, // 70: engram.v1.MemoryService.List:input_type -> engram.v1.ListRequest
-	33, // 71: engram.v1.MemoryService.Count:input_type -> engram.v1.CountRequest
-	35, // 72: engram.v1.MemoryService.Watch:input_type -> engram.v1.WatchRequest
-	5,  // 73: engram.v1.MemoryService.Store:output_type -> engram.v1.StoreResponse
-	7,  // 74: engram.v1.MemoryService.StoreStream:output_type -> engram.v1.StoreStreamResponse
-	15, // 75: engram.v1.MemoryService.Retrieve:output_type -> engram.v1.RetrieveResponse
-	24, // 76: engram.v1.MemoryService.Attend:output_type -> engram.v1.AttendResponse
-	23, // 77: engram.v1.MemoryService.AttendStream:output_type -> engram.v1.AttendStreamResponse
-	26, // 78: engram.v1.MemoryService.Get:output_type -> engram.v1.GetResponse
-	28, // 79: engram.v1.MemoryService.Update:output_type -> engram.v1.UpdateResponse
-	30, // 80: engram.v1.MemoryService.Delete:output_type -> engram.v1.DeleteResponse
-	32, // 81: engram.v1.MemoryService.List:output_type -> engram.v1.ListResponse
-	34, // 82: engram.v1.MemoryService.Count:output_type -> engram.v1.CountResponse
-	36, // 83: engram.v1.MemoryService.Watch:output_type -> engram.v1.WatchResponse
-	73, // [73:84] is the sub-list for method output_type
-	62, // [62:73] is the sub-list for method input_type
-	62, // [62:62] is the sub-list for extension type_name
-	62, // [62:62] is the sub-list for extension extendee
-	0,  // [0:62] is the sub-list for field type_name
+	49, // 59: engram.v1.MutationEvent.value_encoding:type_name -> engram.v1.ValueEncoding
+	38, // 60: engram.v1.MutationEvent.changes:type_name -> engram.v1.RecordChange
+	39, // 61: engram.v1.RecordChange.record:type_name -> engram.v1.Record
+	45, // 62: engram.v1.RecordChange.changed_fields:type_name -> google.protobuf.FieldMask
+	3,  // 63: engram.v1.MemoryService.Store:input_type -> engram.v1.StoreRequest
+	6,  // 64: engram.v1.MemoryService.StoreStream:input_type -> engram.v1.StoreStreamRequest
+	10, // 65: engram.v1.MemoryService.Retrieve:input_type -> engram.v1.RetrieveRequest
+	16, // 66: engram.v1.MemoryService.Attend:input_type -> engram.v1.AttendRequest
+	22, // 67: engram.v1.MemoryService.AttendStream:input_type -> engram.v1.AttendStreamRequest
+	25, // 68: engram.v1.MemoryService.Get:input_type -> engram.v1.GetRequest
+	27, // 69: engram.v1.MemoryService.Update:input_type -> engram.v1.UpdateRequest
+	29, // 70: engram.v1.MemoryService.Delete:input_type -> engram.v1.DeleteRequest
+	31, // 71: engram.v1.MemoryService.List:input_type -> engram.v1.ListRequest
+	33, // 72: engram.v1.MemoryService.Count:input_type -> engram.v1.CountRequest
+	35, // 73: engram.v1.MemoryService.Watch:input_type -> engram.v1.WatchRequest
+	5,  // 74: engram.v1.MemoryService.Store:output_type -> engram.v1.StoreResponse
+	7,  // 75: engram.v1.MemoryService.StoreStream:output_type -> engram.v1.StoreStreamResponse
+	15, // 76: engram.v1.MemoryService.Retrieve:output_type -> engram.v1.RetrieveResponse
+	24, // 77: engram.v1.MemoryService.Attend:output_type -> engram.v1.AttendResponse
+	23, // 78: engram.v1.MemoryService.AttendStream:output_type -> engram.v1.AttendStreamResponse
+	26, // 79: engram.v1.MemoryService.Get:output_type -> engram.v1.GetResponse
+	28, // 80: engram.v1.MemoryService.Update:output_type -> engram.v1.UpdateResponse
+	30, // 81: engram.v1.MemoryService.Delete:output_type -> engram.v1.DeleteResponse
+	32, // 82: engram.v1.MemoryService.List:output_type -> engram.v1.ListResponse
+	34, // 83: engram.v1.MemoryService.Count:output_type -> engram.v1.CountResponse
+	36, // 84: engram.v1.MemoryService.Watch:output_type -> engram.v1.WatchResponse
+	74, // [74:85] is the sub-list for method output_type
+	63, // [63:74] is the sub-list for method input_type
+	63, // [63:63] is the sub-list for extension type_name
+	63, // [63:63] is the sub-list for extension extendee
+	0,  // [0:63] is the sub-list for field type_name
 }
 
 func init() { file_engram_v1_memory_service_proto_init() }

@@ -171,6 +171,15 @@ const (
 	// absolute value divided by 127. Replies carry that key, and scores are exact for it;
 	// Hit.score_error bounds how far they are from those of the key that was given.
 	KeyEncoding_KEY_ENCODING_INT8_ONLY KeyEncoding = 3
+	// IEEE 754's binary16: half of the memory. The key that is stored is the decoded one,
+	// each component rounded to 11 significant bits, to nearest and of ties to even; replies
+	// carry that key, scores are exact for it, and Hit.score_error bounds the difference. A
+	// component beyond 65504 in absolute value is InvalidArgument, and so is, under
+	// METRIC_COSINE, a key without a component of at least 2^-14.
+	KeyEncoding_KEY_ENCODING_F16 KeyEncoding = 4
+	// bfloat16, the upper half of a float32: half of the memory, any magnitude, 8 significant
+	// bits. Otherwise as KEY_ENCODING_F16.
+	KeyEncoding_KEY_ENCODING_BF16 KeyEncoding = 5
 )
 
 // Enum value maps for KeyEncoding.
@@ -180,12 +189,16 @@ var (
 		1: "KEY_ENCODING_F32",
 		2: "KEY_ENCODING_INT8",
 		3: "KEY_ENCODING_INT8_ONLY",
+		4: "KEY_ENCODING_F16",
+		5: "KEY_ENCODING_BF16",
 	}
 	KeyEncoding_value = map[string]int32{
 		"KEY_ENCODING_UNSPECIFIED": 0,
 		"KEY_ENCODING_F32":         1,
 		"KEY_ENCODING_INT8":        2,
 		"KEY_ENCODING_INT8_ONLY":   3,
+		"KEY_ENCODING_F16":         4,
+		"KEY_ENCODING_BF16":        5,
 	}
 )
 
@@ -214,6 +227,66 @@ func (x KeyEncoding) Number() protoreflect.EnumNumber {
 // Deprecated: Use KeyEncoding.Descriptor instead.
 func (KeyEncoding) EnumDescriptor() ([]byte, []int) {
 	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{2}
+}
+
+// How a namespace keeps its values. Those that are rounded are stored, and carried by
+// replies, as they were decoded. A record without a value of its own attends to its key,
+// rounded likewise; if that isn't how keys are kept it takes room as a value, too.
+type ValueEncoding int32
+
+const (
+	// On creation the same as VALUE_ENCODING_F32. Replies never carry it.
+	ValueEncoding_VALUE_ENCODING_UNSPECIFIED ValueEncoding = 0
+	// As they were given, 4 bytes a component.
+	ValueEncoding_VALUE_ENCODING_F32 ValueEncoding = 1
+	// IEEE 754's binary16, as KEY_ENCODING_F16: half of the memory. A component beyond 65504
+	// in absolute value is InvalidArgument, of a key that may stand for a value as well.
+	ValueEncoding_VALUE_ENCODING_F16 ValueEncoding = 2
+	// bfloat16, as KEY_ENCODING_BF16: half of the memory.
+	ValueEncoding_VALUE_ENCODING_BF16 ValueEncoding = 3
+)
+
+// Enum value maps for ValueEncoding.
+var (
+	ValueEncoding_name = map[int32]string{
+		0: "VALUE_ENCODING_UNSPECIFIED",
+		1: "VALUE_ENCODING_F32",
+		2: "VALUE_ENCODING_F16",
+		3: "VALUE_ENCODING_BF16",
+	}
+	ValueEncoding_value = map[string]int32{
+		"VALUE_ENCODING_UNSPECIFIED": 0,
+		"VALUE_ENCODING_F32":         1,
+		"VALUE_ENCODING_F16":         2,
+		"VALUE_ENCODING_BF16":        3,
+	}
+)
+
+func (x ValueEncoding) Enum() *ValueEncoding {
+	p := new(ValueEncoding)
+	*p = x
+	return p
+}
+
+func (x ValueEncoding) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ValueEncoding) Descriptor() protoreflect.EnumDescriptor {
+	return file_engram_v1_namespace_service_proto_enumTypes[3].Descriptor()
+}
+
+func (ValueEncoding) Type() protoreflect.EnumType {
+	return &file_engram_v1_namespace_service_proto_enumTypes[3]
+}
+
+func (x ValueEncoding) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ValueEncoding.Descriptor instead.
+func (ValueEncoding) EnumDescriptor() ([]byte, []int) {
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{3}
 }
 
 // What turns text into key vectors.
@@ -313,10 +386,13 @@ type Namespace struct {
 	// number that is no durability is InvalidArgument.
 	Durability Durability `protobuf:"varint,10,opt,name=durability,proto3,enum=engram.v1.Durability" json:"durability,omitempty"`
 	// How its keys are kept. Can be changed: new records are kept so at once, those that
-	// are there little by little in the background. What KEY_ENCODING_INT8_ONLY has
-	// rounded stays rounded. Default KEY_ENCODING_F32. A number that is no encoding is
-	// InvalidArgument.
+	// are there little by little in the background. What an encoding has rounded stays
+	// rounded. Default KEY_ENCODING_F32. A number that is no encoding is InvalidArgument; a
+	// change to KEY_ENCODING_F16 that a stored key doesn't fit is FailedPrecondition.
 	KeyEncoding KeyEncoding `protobuf:"varint,11,opt,name=key_encoding,json=keyEncoding,proto3,enum=engram.v1.KeyEncoding" json:"key_encoding,omitempty"`
+	// How its values are kept. Can be changed, as key_encoding can. Default
+	// VALUE_ENCODING_F32.
+	ValueEncoding ValueEncoding `protobuf:"varint,13,opt,name=value_encoding,json=valueEncoding,proto3,enum=engram.v1.ValueEncoding" json:"value_encoding,omitempty"`
 	// The share of the best records that Retrieve is to find, on average, where a request's
 	// search is unset; above 0 and below 1. From 50,000 records on the namespace then has an
 	// index (an inverted file), built in the background, which takes memory of its own: see
@@ -326,10 +402,10 @@ type Namespace struct {
 	Recall float64 `protobuf:"fixed64,12,opt,name=recall,proto3" json:"recall,omitempty"`
 	// How many heads keys and values are put together of, one after the other: Attend gives
 	// each head a softmax of its own, over scores of that part of the keys, and COSINE
-	// normalises each by itself; a head that KEY_ENCODING_INT8_ONLY rounded to zero has a
+	// normalises each by itself; a head that its encoding rounded to zero has a
 	// cosine of 0. Retrieve looks at whole keys. It must divide dimension and
 	// value_dimension. Fixed at creation. Default 1.
-	KvHeads       uint32 `protobuf:"varint,13,opt,name=kv_heads,json=kvHeads,proto3" json:"kv_heads,omitempty"`
+	KvHeads       uint32 `protobuf:"varint,14,opt,name=kv_heads,json=kvHeads,proto3" json:"kv_heads,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -439,6 +515,13 @@ func (x *Namespace) GetKeyEncoding() KeyEncoding {
 		return x.KeyEncoding
 	}
 	return KeyEncoding_KEY_ENCODING_UNSPECIFIED
+}
+
+func (x *Namespace) GetValueEncoding() ValueEncoding {
+	if x != nil {
+		return x.ValueEncoding
+	}
+	return ValueEncoding_VALUE_ENCODING_UNSPECIFIED
 }
 
 func (x *Namespace) GetRecall() float64 {
@@ -764,8 +847,9 @@ type NamespaceServiceUpdateRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its name, and the new content of the fields named by update_mask.
 	Namespace *Namespace `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	// The fields that change: max_bytes, durability, key_encoding, recall. Required. A field in it that is
-	// unset takes its default. Fields that are fixed at creation are InvalidArgument.
+	// The fields that change: max_bytes, durability, key_encoding, value_encoding, recall.
+	// Required. A field in it that is unset takes its default. Fields that are fixed at creation are
+	// InvalidArgument.
 	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -970,7 +1054,7 @@ const file_engram_v1_namespace_service_proto_rawDesc = "" +
 	"\bEmbedder\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x1c\n" +
-	"\tdimension\x18\x03 \x01(\rR\tdimension\"\xf6\x03\n" +
+	"\tdimension\x18\x03 \x01(\rR\tdimension\"\xb7\x04\n" +
 	"\tNamespace\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12)\n" +
 	"\x06metric\x18\x02 \x01(\x0e2\x11.engram.v1.MetricR\x06metric\x12\x1c\n" +
@@ -986,9 +1070,10 @@ const file_engram_v1_namespace_service_proto_rawDesc = "" +
 	"durability\x18\n" +
 	" \x01(\x0e2\x15.engram.v1.DurabilityR\n" +
 	"durability\x129\n" +
-	"\fkey_encoding\x18\v \x01(\x0e2\x16.engram.v1.KeyEncodingR\vkeyEncoding\x12\x16\n" +
+	"\fkey_encoding\x18\v \x01(\x0e2\x16.engram.v1.KeyEncodingR\vkeyEncoding\x12?\n" +
+	"\x0evalue_encoding\x18\r \x01(\x0e2\x18.engram.v1.ValueEncodingR\rvalueEncoding\x12\x16\n" +
 	"\x06recall\x18\f \x01(\x01R\x06recall\x12\x19\n" +
-	"\bkv_heads\x18\r \x01(\rR\akvHeads\"S\n" +
+	"\bkv_heads\x18\x0e \x01(\rR\akvHeads\"S\n" +
 	"\x1dNamespaceServiceCreateRequest\x122\n" +
 	"\tnamespace\x18\x01 \x01(\v2\x14.engram.v1.NamespaceR\tnamespace\"T\n" +
 	"\x1eNamespaceServiceCreateResponse\x122\n" +
@@ -1031,12 +1116,19 @@ const file_engram_v1_namespace_service_proto_rawDesc = "" +
 	"\x16DURABILITY_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fDURABILITY_SYNC\x10\x01\x12\x17\n" +
 	"\x13DURABILITY_INTERVAL\x10\x02\x12\x13\n" +
-	"\x0fDURABILITY_NONE\x10\x03*t\n" +
+	"\x0fDURABILITY_NONE\x10\x03*\xa1\x01\n" +
 	"\vKeyEncoding\x12\x1c\n" +
 	"\x18KEY_ENCODING_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10KEY_ENCODING_F32\x10\x01\x12\x15\n" +
 	"\x11KEY_ENCODING_INT8\x10\x02\x12\x1a\n" +
-	"\x16KEY_ENCODING_INT8_ONLY\x10\x032\xde\x03\n" +
+	"\x16KEY_ENCODING_INT8_ONLY\x10\x03\x12\x14\n" +
+	"\x10KEY_ENCODING_F16\x10\x04\x12\x15\n" +
+	"\x11KEY_ENCODING_BF16\x10\x05*x\n" +
+	"\rValueEncoding\x12\x1e\n" +
+	"\x1aVALUE_ENCODING_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12VALUE_ENCODING_F32\x10\x01\x12\x16\n" +
+	"\x12VALUE_ENCODING_F16\x10\x02\x12\x17\n" +
+	"\x13VALUE_ENCODING_BF16\x10\x032\xde\x03\n" +
 	"\x10NamespaceService\x12]\n" +
 	"\x06Create\x12(.engram.v1.NamespaceServiceCreateRequest\x1a).engram.v1.NamespaceServiceCreateResponse\x12T\n" +
 	"\x03Get\x12%.engram.v1.NamespaceServiceGetRequest\x1a&.engram.v1.NamespaceServiceGetResponse\x12W\n" +
@@ -1056,55 +1148,57 @@ func file_engram_v1_namespace_service_proto_rawDescGZIP() []byte {
 	return file_engram_v1_namespace_service_proto_rawDescData
 }
 
-var file_engram_v1_namespace_service_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_engram_v1_namespace_service_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
 var file_engram_v1_namespace_service_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_engram_v1_namespace_service_proto_goTypes = []any{
 	(Metric)(0),                            // 0: engram.v1.Metric
 	(Durability)(0),                        // 1: engram.v1.Durability
 	(KeyEncoding)(0),                       // 2: engram.v1.KeyEncoding
-	(*Embedder)(nil),                       // 3: engram.v1.Embedder
-	(*Namespace)(nil),                      // 4: engram.v1.Namespace
-	(*NamespaceServiceCreateRequest)(nil),  // 5: engram.v1.NamespaceServiceCreateRequest
-	(*NamespaceServiceCreateResponse)(nil), // 6: engram.v1.NamespaceServiceCreateResponse
-	(*NamespaceServiceGetRequest)(nil),     // 7: engram.v1.NamespaceServiceGetRequest
-	(*NamespaceServiceGetResponse)(nil),    // 8: engram.v1.NamespaceServiceGetResponse
-	(*NamespaceServiceListRequest)(nil),    // 9: engram.v1.NamespaceServiceListRequest
-	(*NamespaceServiceListResponse)(nil),   // 10: engram.v1.NamespaceServiceListResponse
-	(*NamespaceServiceUpdateRequest)(nil),  // 11: engram.v1.NamespaceServiceUpdateRequest
-	(*NamespaceServiceUpdateResponse)(nil), // 12: engram.v1.NamespaceServiceUpdateResponse
-	(*NamespaceServiceDeleteRequest)(nil),  // 13: engram.v1.NamespaceServiceDeleteRequest
-	(*NamespaceServiceDeleteResponse)(nil), // 14: engram.v1.NamespaceServiceDeleteResponse
-	(*timestamppb.Timestamp)(nil),          // 15: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),          // 16: google.protobuf.FieldMask
+	(ValueEncoding)(0),                     // 3: engram.v1.ValueEncoding
+	(*Embedder)(nil),                       // 4: engram.v1.Embedder
+	(*Namespace)(nil),                      // 5: engram.v1.Namespace
+	(*NamespaceServiceCreateRequest)(nil),  // 6: engram.v1.NamespaceServiceCreateRequest
+	(*NamespaceServiceCreateResponse)(nil), // 7: engram.v1.NamespaceServiceCreateResponse
+	(*NamespaceServiceGetRequest)(nil),     // 8: engram.v1.NamespaceServiceGetRequest
+	(*NamespaceServiceGetResponse)(nil),    // 9: engram.v1.NamespaceServiceGetResponse
+	(*NamespaceServiceListRequest)(nil),    // 10: engram.v1.NamespaceServiceListRequest
+	(*NamespaceServiceListResponse)(nil),   // 11: engram.v1.NamespaceServiceListResponse
+	(*NamespaceServiceUpdateRequest)(nil),  // 12: engram.v1.NamespaceServiceUpdateRequest
+	(*NamespaceServiceUpdateResponse)(nil), // 13: engram.v1.NamespaceServiceUpdateResponse
+	(*NamespaceServiceDeleteRequest)(nil),  // 14: engram.v1.NamespaceServiceDeleteRequest
+	(*NamespaceServiceDeleteResponse)(nil), // 15: engram.v1.NamespaceServiceDeleteResponse
+	(*timestamppb.Timestamp)(nil),          // 16: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),          // 17: google.protobuf.FieldMask
 }
 var file_engram_v1_namespace_service_proto_depIdxs = []int32{
 	0,  // 0: engram.v1.Namespace.metric:type_name -> engram.v1.Metric
-	3,  // 1: engram.v1.Namespace.embedder:type_name -> engram.v1.Embedder
-	15, // 2: engram.v1.Namespace.create_time:type_name -> google.protobuf.Timestamp
+	4,  // 1: engram.v1.Namespace.embedder:type_name -> engram.v1.Embedder
+	16, // 2: engram.v1.Namespace.create_time:type_name -> google.protobuf.Timestamp
 	1,  // 3: engram.v1.Namespace.durability:type_name -> engram.v1.Durability
 	2,  // 4: engram.v1.Namespace.key_encoding:type_name -> engram.v1.KeyEncoding
-	4,  // 5: engram.v1.NamespaceServiceCreateRequest.namespace:type_name -> engram.v1.Namespace
-	4,  // 6: engram.v1.NamespaceServiceCreateResponse.namespace:type_name -> engram.v1.Namespace
-	4,  // 7: engram.v1.NamespaceServiceGetResponse.namespace:type_name -> engram.v1.Namespace
-	4,  // 8: engram.v1.NamespaceServiceListResponse.namespaces:type_name -> engram.v1.Namespace
-	4,  // 9: engram.v1.NamespaceServiceUpdateRequest.namespace:type_name -> engram.v1.Namespace
-	16, // 10: engram.v1.NamespaceServiceUpdateRequest.update_mask:type_name -> google.protobuf.FieldMask
-	4,  // 11: engram.v1.NamespaceServiceUpdateResponse.namespace:type_name -> engram.v1.Namespace
-	5,  // 12: engram.v1.NamespaceService.Create:input_type -> engram.v1.NamespaceServiceCreateRequest
-	7,  // 13: engram.v1.NamespaceService.Get:input_type -> engram.v1.NamespaceServiceGetRequest
-	9,  // 14: engram.v1.NamespaceService.List:input_type -> engram.v1.NamespaceServiceListRequest
-	11, // 15: engram.v1.NamespaceService.Update:input_type -> engram.v1.NamespaceServiceUpdateRequest
-	13, // 16: engram.v1.NamespaceService.Delete:input_type -> engram.v1.NamespaceServiceDeleteRequest
-	6,  // 17: engram.v1.NamespaceService.Create:output_type -> engram.v1.NamespaceServiceCreateResponse
-	8,  // 18: engram.v1.NamespaceService.Get:output_type -> engram.v1.NamespaceServiceGetResponse
-	10, // 19: engram.v1.NamespaceService.List:output_type -> engram.v1.NamespaceServiceListResponse
-	12, // 20: engram.v1.NamespaceService.Update:output_type -> engram.v1.NamespaceServiceUpdateResponse
-	14, // 21: engram.v1.NamespaceService.Delete:output_type -> engram.v1.NamespaceServiceDeleteResponse
-	17, // [17:22] is the sub-list for method output_type
-	12, // [12:17] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	3,  // 5: engram.v1.Namespace.value_encoding:type_name -> engram.v1.ValueEncoding
+	5,  // 6: engram.v1.NamespaceServiceCreateRequest.namespace:type_name -> engram.v1.Namespace
+	5,  // 7: engram.v1.NamespaceServiceCreateResponse.namespace:type_name -> engram.v1.Namespace
+	5,  // 8: engram.v1.NamespaceServiceGetResponse.namespace:type_name -> engram.v1.Namespace
+	5,  // 9: engram.v1.NamespaceServiceListResponse.namespaces:type_name -> engram.v1.Namespace
+	5,  // 10: engram.v1.NamespaceServiceUpdateRequest.namespace:type_name -> engram.v1.Namespace
+	17, // 11: engram.v1.NamespaceServiceUpdateRequest.update_mask:type_name -> google.protobuf.FieldMask
+	5,  // 12: engram.v1.NamespaceServiceUpdateResponse.namespace:type_name -> engram.v1.Namespace
+	6,  // 13: engram.v1.NamespaceService.Create:input_type -> engram.v1.NamespaceServiceCreateRequest
+	8,  // 14: engram.v1.NamespaceService.Get:input_type -> engram.v1.NamespaceServiceGetRequest
+	10, // 15: engram.v1.NamespaceService.List:input_type -> engram.v1.NamespaceServiceListRequest
+	12, // 16: engram.v1.NamespaceService.Update:input_type -> engram.v1.NamespaceServiceUpdateRequest
+	14, // 17: engram.v1.NamespaceService.Delete:input_type -> engram.v1.NamespaceServiceDeleteRequest
+	7,  // 18: engram.v1.NamespaceService.Create:output_type -> engram.v1.NamespaceServiceCreateResponse
+	9,  // 19: engram.v1.NamespaceService.Get:output_type -> engram.v1.NamespaceServiceGetResponse
+	11, // 20: engram.v1.NamespaceService.List:output_type -> engram.v1.NamespaceServiceListResponse
+	13, // 21: engram.v1.NamespaceService.Update:output_type -> engram.v1.NamespaceServiceUpdateResponse
+	15, // 22: engram.v1.NamespaceService.Delete:output_type -> engram.v1.NamespaceServiceDeleteResponse
+	18, // [18:23] is the sub-list for method output_type
+	13, // [13:18] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_engram_v1_namespace_service_proto_init() }
@@ -1118,7 +1212,7 @@ func file_engram_v1_namespace_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_engram_v1_namespace_service_proto_rawDesc), len(file_engram_v1_namespace_service_proto_rawDesc)),
-			NumEnums:      3,
+			NumEnums:      4,
 			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
