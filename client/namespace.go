@@ -60,6 +60,7 @@ type Namespace struct {
 	Metric         Metric
 	Dimension      int
 	ValueDimension int
+	KVHeads        int // of keys and values, for Attend; default 1
 	Embedder       string
 	MaxBytes       int64
 	Durability     Durability
@@ -75,7 +76,7 @@ type Namespace struct {
 
 func namespace(p *pb.Namespace) Namespace {
 	return Namespace{
-		p.GetName(), p.GetMetric(), int(p.GetDimension()), int(p.GetValueDimension()), p.GetEmbedder().GetName(),
+		p.GetName(), p.GetMetric(), int(p.GetDimension()), int(p.GetValueDimension()), int(p.GetKvHeads()), p.GetEmbedder().GetName(),
 		int64(p.GetMaxBytes()), p.GetDurability(), p.GetKeyEncoding(), p.GetValueEncoding(), p.GetRecall(), p.GetCreateTime().AsTime(), int(p.GetRecordCount()), p.GetLsn(),
 	}
 }
@@ -84,7 +85,7 @@ func namespace(p *pb.Namespace) Namespace {
 // the defaults.)
 func (c *Client) CreateNamespace(ctx context.Context, n Namespace) (Namespace, error) {
 	p := &pb.Namespace{
-		Name: n.Name, Metric: n.Metric, Dimension: uint32(n.Dimension), ValueDimension: uint32(n.ValueDimension), MaxBytes: uint64(n.MaxBytes),
+		Name: n.Name, Metric: n.Metric, Dimension: uint32(n.Dimension), ValueDimension: uint32(n.ValueDimension), KvHeads: uint32(n.KVHeads), MaxBytes: uint64(n.MaxBytes),
 		Durability: n.Durability, KeyEncoding: n.KeyEncoding, ValueEncoding: n.ValueEncoding, Recall: n.Recall,
 	}
 	if n.Embedder != "" {

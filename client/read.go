@@ -28,16 +28,15 @@ func Like(namespace, id string) Query {
 type ReadOption func(*reading)
 
 type reading struct {
-	search     *pb.Search
-	topK       *uint32
-	minScore   *float32
-	scale      *float32
-	topWeights uint32
-	filter     Filter
-	order      Order
-	include    *pb.Include
-	maxBytes   *uint32
-	after      *uint64
+	search   *pb.Search
+	topK     *uint32
+	minScore *float32
+	attend   pb.AttendRequest // the fields that options of Attend set
+	filter   Filter
+	order    Order
+	include  *pb.Include
+	maxBytes *uint32
+	after    *uint64
 }
 
 func read(options []ReadOption) (*reading, error) {
@@ -49,7 +48,8 @@ func read(options []ReadOption) (*reading, error) {
 	return r, r.filter.err
 }
 
-// TopK is how many hits to return. Default 10.
+// TopK is how many hits to return, default 10; or to how many of the best records alone Attend
+// attends, default all.
 func TopK(k int) ReadOption { n := uint32(k); return func(r *reading) { r.topK = &n } }
 
 // Exact finds the best of all records, whatever the namespace's recall.
@@ -75,13 +75,6 @@ func MinScore(s float32) ReadOption { return func(r *reading) { r.minScore = &s 
 
 // Where leaves out records that don't match.
 func Where(f Filter) ReadOption { return func(r *reading) { r.filter = f } }
-
-// Scale is what scores are multiplied by before the softmax. Default: see
-// engram.v1.AttendRequest.scale.
-func Scale(s float32) ReadOption { return func(r *reading) { r.scale = &s } }
-
-// TopWeights names that many of the heaviest records. Default 0.
-func TopWeights(n int) ReadOption { return func(r *reading) { r.topWeights = uint32(n) } }
 
 // WithVectors returns records with their keys, and values where they have one.
 func WithVectors() ReadOption {
@@ -142,62 +135,6 @@ func queryProtos(queries []Query) []*pb.Query {
 		out[i] = q.pb
 	}
 	return out
-}
-
-// An Attention is what one query's attention over a memory gave.
-type Attention struct {
-	Context     []float32 // the weighted sum of values
-	LogSumExp   float64   // ln Σ exp(scale·score)
-	Entropy     float64   // of the weights, in nats
-	Attended    uint64    // how many records
-	TopWeights  []Weight  // heaviest first
-	RowsScanned uint64    // of the whole call
-}
-
-// A Weight is the attention that one record got.
-type Weight struct {
-	Namespace string
-	Record    Record
-	Weight    float64 // in [0, 1]
-	Score     float32 // before scaling
-}
-
-// Attend returns softmax(q·Kᵀ·scale)·V over the namespace. Options: Scale, Where,
-// TopWeights, WithVectors, WithoutContent.
-func (c *Client) Attend(ctx context.Context, namespace string, query Query, options ...ReadOption) (*Attention, error) {
-	all, err := c.AttendAll(ctx, []string{namespace}, []Query{query}, options...)
-	if err != nil {
-		return nil, err
-	}
-	return &all[0], nil
-}
-
-// AttendAll is Attend for several queries over several namespaces, which stand in
-// one softmax. It returns the attention of each query.
-func (c *Client) AttendAll(ctx context.Context, namespaces []string, queries []Query, options ...ReadOption) ([]Attention, error) {
-	r, err := read(options)
-	if err != nil {
-		return nil, err
-	}
-	reply, err := c.memory.Attend(ctx, &pb.AttendRequest{
-		Namespaces: namespaces, Queries: queryProtos(queries), Scale: r.scale, Filter: r.filter.pb,
-		TopWeights: r.topWeights, Include: r.include, MaxReplyBytes: r.maxBytes,
-	})
-	if err != nil {
-		return nil, err
-	}
-	out := make([]Attention, len(reply.GetResults()))
-	for i, a := range reply.GetResults() {
-		head := a.GetHeads()[0]
-		out[i] = Attention{
-			Context: floats(a.GetContext()), LogSumExp: head.GetLogSumExp(), Entropy: head.GetEntropy(),
-			Attended: head.GetAttended(), RowsScanned: reply.GetSearch().GetRowsScanned(),
-		}
-		for _, w := range head.GetTopWeights() {
-			out[i].TopWeights = append(out[i].TopWeights, Weight{w.GetNamespace(), record(w.GetRecord()), w.GetWeight(), w.GetScore()})
-		}
-	}
-	return out, nil
 }
 
 // Get returns the records that exist, in the order asked for, and the ids of those

@@ -24,6 +24,7 @@ type Record struct {
 	Speaker    string
 	Time       time.Time // when it happened; default: when it was stored
 	Importance float32   // in (0, 1]; default 0.5
+	Position   *int64    // in a sequence, for Attend; default: none
 
 	// IfVersion is a condition on a write: the version that the stored record must
 	// have; 0, that there is none. nil: no condition.
@@ -37,7 +38,7 @@ type Record struct {
 // proto gives the record as it is sent.
 func (r *Record) proto() (*pb.Record, error) {
 	p := &pb.Record{
-		Id: r.ID, Key: vector(r.Key), Value: vector(r.Value), Text: r.Text, IfVersion: r.IfVersion,
+		Id: r.ID, Key: vector(r.Key), Value: vector(r.Value), Text: r.Text, IfVersion: r.IfVersion, Position: r.Position,
 	}
 	if r.Metadata != nil {
 		m, err := structpb.NewStruct(r.Metadata)
@@ -78,7 +79,7 @@ func record(p *pb.Record) Record {
 		ID: p.GetId(), Key: floats(p.GetKey()), Value: floats(p.GetValue()), Text: p.GetText(),
 		Session: p.GetSession(), Speaker: p.GetSpeaker(),
 		Time: p.GetTime().AsTime(), Importance: p.GetImportance(),
-		CreateTime: p.GetCreateTime().AsTime(), UpdateTime: p.GetUpdateTime().AsTime(), Version: p.GetVersion(),
+		CreateTime: p.GetCreateTime().AsTime(), UpdateTime: p.GetUpdateTime().AsTime(), Version: p.GetVersion(), Position: p.Position,
 	}
 	if m := p.GetMetadata(); m != nil {
 		r.Metadata = m.AsMap()

@@ -55,7 +55,7 @@ func (c *Client) store(ctx context.Context, namespace string, mode pb.StoreMode,
 }
 
 // Update changes the named fields (key, value, text, metadata, session, speaker,
-// time, importance) of records that exist, all or none.
+// time, importance, position) of records that exist, all or none.
 func (c *Client) Update(ctx context.Context, namespace string, fields []string, records ...Record) ([]Result, error) {
 	list, err := protos(records)
 	if err != nil {

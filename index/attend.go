@@ -14,6 +14,18 @@ type AttendOptions struct {
 	TopWeights int     // how many of the heaviest rows to name
 	Workers    int     // at most; 0: GOMAXPROCS
 
+	// QueryHeads is how many heads a query has, a multiple of the keys': of each head of
+	// the keys so many query heads in a row read it (Ainslie et al., GQA, 2023; Shazeer,
+	// Fast Transformer Decoding, 2019, where the keys have one). 0: as many as the keys.
+	QueryHeads int
+
+	// TopK restricts each softmax to the rows of so many greatest logits, of equals the
+	// older (Wu et al., Memorizing Transformers, 2022); 0: all rows.
+	TopK int
+
+	// Bias is what is added to scaled scores; nil: nothing is.
+	Bias *Bias
+
 	Sharing *Sharing // rides passes of this, if the read is large enough; nil: walks by itself
 	Group   any      // comparable: reads of one group and shape ride together
 }
@@ -26,41 +38,43 @@ type Weight struct {
 	Weight float64
 }
 
-// An Attention is the answer to one query.
+// An Attention is the answer of one head of one query.
 type Attention struct {
-	Context   []float32 // ValueDim
-	LogSumExp float64   // ln Σ exp(scale·score); −Inf for none
+	Context   []float32 // HeadValueDim
+	LogSumExp float64   // ln Σ exp(scale·score + bias); −Inf for none
 	Entropy   float64   // −Σ w ln w, in nats
-	Attended  uint64    // eligible rows
+	Attended  uint64    // rows in the softmax
 	Top       []Weight  // heaviest first, of equals the older
 }
 
-// Attend returns for each query softmax(q·Kᵀ·scale)·V over the eligible rows, in
-// one pass over keys and values with a running maximum (Milakov & Gimelshein,
-// Online normalizer calculation for softmax, 2018; Rabe & Staats 2021), so that
-// nothing of the size of the memory is kept. Parts of the pass merge by their
-// log-sum-exps.
+// Attend returns for each head of each query, the first query's heads first,
+// softmax(q·Kᵀ·scale)·V over the eligible rows, in one pass over keys and values with a
+// running maximum (Milakov & Gimelshein, Online normalizer calculation for softmax, 2018;
+// Rabe & Staats 2021), so that nothing of the size of the memory is kept. Parts of the pass
+// merge by their log-sum-exps. A query has QueryHeads × HeadDim components.
 //
 // Given the float32 scores, ‖context − exact‖ ≤ 4e-6·Σ wᵢ‖vᵢ‖ and the log-sum-exp
-// is within 1e-6. The scores of a single query that walks by itself are canonical;
-// those of several, of one call or of several that share a pass, may be panels'
-// (kernel.PanelDot, kernel.PanelL2), within their bounds.
+// is within 1e-6. The scores of a single query that walks by itself are canonical, and so
+// are those of TopK; those of several, of one call or of several that share a pass, may be
+// panels' (kernel.PanelDot, kernel.PanelL2), within their bounds.
 func Attend(ctx context.Context, shape Shape, parts []Part, queries [][]float32, opt AttendOptions) ([]Attention, Stats, error) {
 	stride := pad(shape.Dim) + pad(shape.ValueDim)
-	if opt.Sharing.takes(parts, len(queries), true) {
-		if out, stats, ok, err := opt.Sharing.attend(ctx, shape, parts, queries, opt); ok {
+	lanes := lanesOf(shape, queries, &opt)
+	if shape.heads() == 1 && opt.Bias == nil && opt.TopK == 0 && opt.Sharing.takes(parts, len(lanes), true) {
+		if out, stats, ok, err := opt.Sharing.attend(ctx, shape, parts, lanes, opt); ok {
 			return out, stats, err
 		}
 	}
+	panels := len(lanes)/shape.heads() >= attendPanelQueries && opt.TopK == 0
 	rows := min(blockRows(stride), attendRows)
-	if len(queries) >= attendPanelQueries {
+	if panels {
 		rows = max(rows, panelBlock)
 	}
-	n := workers(opt.Workers, parts, rows, stride*len(queries))
-	a := newAttend(shape, parts, queries, opt, n)
+	n := workers(opt.Workers, parts, rows, stride*len(lanes)/shape.heads())
+	a := newAttend(shape, parts, lanes, opt, n)
 	defer a.release()
-	if len(queries) >= attendPanelQueries {
-		a.panels = pack(queries, shape.Dim)
+	if panels {
+		a.pack()
 	}
 	for i := range a.passes {
 		a.pass(i)
@@ -72,15 +86,47 @@ func Attend(ctx context.Context, shape Shape, parts []Part, queries [][]float32,
 	return out, stats, nil
 }
 
-// results merges what the workers summed.
+// lanesOf gives the heads of all queries: those of the first head of the keys, by query, then
+// those of the next.
+func lanesOf(shape Shape, queries [][]float32, opt *AttendOptions) [][]float32 {
+	if opt.QueryHeads == 0 {
+		opt.QueryHeads = shape.heads()
+	}
+	if opt.QueryHeads == 1 {
+		return queries
+	}
+	d, group := shape.HeadDim(), opt.QueryHeads/shape.heads()
+	lanes := make([][]float32, 0, len(queries)*opt.QueryHeads)
+	for head := range shape.heads() {
+		for _, q := range queries {
+			for at := head * group; at < (head+1)*group; at++ {
+				lanes = append(lanes, q[at*d:(at+1)*d])
+			}
+		}
+	}
+	return lanes
+}
+
+// results merges what the workers summed, and brings heads into the order of queries.
 func (a *attend) results() ([]Attention, Stats) {
 	out := make([]Attention, len(a.queries))
 	var stats Stats
-	for q := range a.queries {
-		out[q] = a.result(q)
-		stats.RowsScanned += int64(out[q].Attended)
+	perHead := len(a.queries) / a.shape.heads()
+	for i := range a.queries {
+		query, head := a.origin(i)
+		at := query*a.opt.QueryHeads + head
+		out[at] = a.result(i/perHead*a.per + i%perHead)
+	}
+	for _, p := range a.passes {
+		stats.RowsScanned += int64(p.attended) * int64(len(a.queries)/a.opt.QueryHeads)
 	}
 	return out, stats
+}
+
+// origin is the query, and which of its heads, that lanesOf gave as its i-th.
+func (a *attend) origin(i int) (query, head int) {
+	perHead, group := len(a.queries)/a.shape.heads(), a.opt.QueryHeads/a.shape.heads()
+	return i % perHead / group, i/perHead*group + i%group
 }
 
 // attendRows bounds a block of Attend: what PanelWeightedSum adds up before it
@@ -98,9 +144,12 @@ const attendPanelQueries = 8
 type attend struct {
 	shape   Shape
 	parts   []Part
-	queries [][]float32
+	queries [][]float32 // as lanesOf gives them
 	opt     AttendOptions
-	inverse []float32 // of the queries' norms; zeros up to whole panels
+	per     int         // lanes of each head of the keys: a whole number of panels, where there are any
+	lanes   [][]float32 // nil for those without a query
+	from    []int       // of each lane, which query of queries; −1: none
+	inverse []float32   // of the lanes' norms; zeros up to whole panels
 	panels  [][]float32
 	passes  []*pass // nil for a worker that had nothing to do
 }
@@ -109,10 +158,10 @@ type attend struct {
 // whole panels; and its scratch.
 type pass struct {
 	lanes    int
-	max      []float64 // of scale·score; −Inf at first
-	sum      []float64 // Σ exp(scale·score − max)
-	shift    []float64 // Σ exp(scale·score − max)·(scale·score − max)
-	context  []float64 // lanes × ValueDim: Σ exp(…)·value
+	max      []float64 // of the logits, scale·score + bias; −Inf at first
+	sum      []float64 // Σ exp(logit − max)
+	shift    []float64 // Σ exp(logit − max)·(logit − max)
+	context  []float64 // lanes × HeadValueDim: Σ exp(…)·value
 	attended uint64
 	tops     []top
 
@@ -124,17 +173,61 @@ type pass struct {
 	keys     []float32 // decoded, of a block
 	values   []float32 // likewise
 	gathered []float32 // of single rows
+	biased             // where there is a bias
 }
 
 var passes = sync.Pool{New: func() any { return new(pass) }}
 
 func newAttend(shape Shape, parts []Part, queries [][]float32, opt AttendOptions, n int) *attend {
 	a := &attend{shape: shape, parts: parts, queries: queries, opt: opt, passes: make([]*pass, n)}
-	a.inverse = make([]float32, len(queries)+kernel.PanelWidth())
-	for q, v := range queries {
-		a.inverse[q] = float32(1 / Norm(v))
-	}
+	a.place(len(queries) / shape.heads())
 	return a
+}
+
+// place gives queries their lanes, per for each head of the keys.
+func (a *attend) place(per int) {
+	a.per = per
+	a.lanes, a.from = a.queries, nil
+	perHead := len(a.queries) / a.shape.heads()
+	if per != perHead {
+		a.lanes = make([][]float32, per*a.shape.heads())
+		for i, q := range a.queries {
+			a.lanes[i/perHead*per+i%perHead] = q
+		}
+	}
+	a.inverse = make([]float32, len(a.lanes)+kernel.PanelWidth())
+	for i, q := range a.lanes {
+		if q != nil {
+			a.inverse[i] = inverseHeadNorm(q)
+		}
+	}
+	a.from = make([]int, len(a.inverse))
+	for i := range a.from {
+		a.from[i] = -1
+	}
+	for i := range a.queries {
+		a.from[i/perHead*per+i%perHead] = i
+	}
+}
+
+// pack packs the queries of each head of the keys into panels.
+func (a *attend) pack() {
+	w := kernel.PanelWidth()
+	perHead := len(a.queries) / a.shape.heads()
+	if a.shape.heads() > 1 {
+		a.place((perHead + w - 1) / w * w)
+	}
+	for head := range a.shape.heads() {
+		a.panels = append(a.panels, pack(a.queries[head*perHead:(head+1)*perHead], a.shape.HeadDim())...)
+	}
+}
+
+// head is the head of the keys that a lane reads.
+func (a *attend) head(lane int) int {
+	if a.shape.Heads <= 1 {
+		return 0
+	}
+	return lane / a.per
 }
 
 // pass is a worker's, made the first time that it asks.
@@ -143,12 +236,12 @@ func (a *attend) pass(worker int) *pass {
 	if p != nil {
 		return p
 	}
-	lanes := len(a.queries)
+	lanes := len(a.lanes)
 	if a.panels != nil {
 		lanes = len(a.panels) * kernel.PanelWidth()
 	}
 	p = passes.Get().(*pass)
-	p.reset(lanes, len(a.queries), a.shape.ValueDim, a.opt.TopWeights)
+	p.reset(lanes, len(a.lanes), a.shape.HeadValueDim(), max(a.opt.TopWeights, a.opt.TopK))
 	a.passes[worker] = p
 	return p
 }
@@ -184,33 +277,43 @@ func (a *attend) block(worker int, b block) {
 		return
 	}
 	p.attended += uint64(n)
-	switch {
-	case n < (b.to-b.from)/sparse:
+	if a.opt.Bias != nil {
+		p.biased.read(part, b)
+	}
+	if n < (b.to-b.from)/sparse {
 		p.at = part.at(p.at[:0], b.from, b.to)
-		for q := range a.queries {
-			a.gather(p, q, b)
+		for lane, q := range a.lanes {
+			if q != nil {
+				a.gather(p, lane, b)
+			}
 		}
-	case a.panels != nil:
-		keys := part.Segment.keyBlock(&p.keys, b.from, b.to)
-		values, _ := part.Segment.valueBlock(&p.values, keys, b.from, b.to)
-		touch(keys)
-		touch(values)
-		for i := range a.panels {
-			a.panel(p, i, b, keys)
+		return
+	}
+	if a.panels == nil {
+		keys, values := part.Segment.reading(&p.keys, &p.values, b.from, b.to, len(a.lanes))
+		if a.shape.Heads > 1 {
+			touch(keys)
+			touch(values)
 		}
-	default:
-		keys, values := part.Segment.reading(&p.keys, &p.values, b.from, b.to, len(a.queries))
-		for q := range a.queries {
-			a.single(p, q, b, keys, values)
+		for lane := range a.lanes {
+			a.single(p, lane, b, keys, values)
 		}
+		return
+	}
+	keys := part.Segment.keyBlock(&p.keys, b.from, b.to)
+	values, valueStride := part.Segment.valueBlock(&p.values, keys, b.from, b.to)
+	touch(keys)
+	touch(values)
+	for i := range a.panels {
+		a.panel(p, i, b, keys, values, valueStride)
 	}
 }
 
-// single attends to a whole block, as Segment.reading gave it, for one query.
-func (a *attend) single(p *pass, q int, b block, keys, values []float32) {
-	part, n := &a.parts[b.part], b.to-b.from
+// single attends to a whole block, as Segment.reading gave it, for one lane.
+func (a *attend) single(p *pass, lane int, b block, keys, values []float32) {
+	part, n, head := &a.parts[b.part], b.to-b.from, a.head(lane)
 	p.scores = sized(p.scores, n)
-	part.Segment.scoreBlock(&p.keys, p.scores, a.queries[q], a.inverse[q], keys, b.from)
+	part.Segment.scoreBlock(&p.keys, p.scores, a.lanes[lane], a.inverse[lane], keys, b.from, head)
 	if part.Mask != nil {
 		for i := range p.scores {
 			if !part.has(b.from + i) {
@@ -218,7 +321,11 @@ func (a *attend) single(p *pass, q int, b block, keys, values []float32) {
 			}
 		}
 	}
-	t := &p.tops[q]
+	if a.opt.Bias != nil {
+		p.logits = sized(p.logits, n)
+		a.bias(p, lane, p.logits, p.scores, nil)
+	}
+	t := &p.tops[lane]
 	if t.k > 0 {
 		limit := t.threshold()
 		for i, s := range p.scores {
@@ -228,42 +335,61 @@ func (a *attend) single(p *pass, q int, b block, keys, values []float32) {
 			}
 		}
 	}
-	p.raise(q, a.opt.Scale*float64(kernel.Max(p.scores)), a.shape.ValueDim)
-	sum, shift := kernel.Exp(p.scores, p.scores, a.opt.Scale, p.max[q])
-	p.sum[q] += sum
-	p.shift[q] += shift
-	part.Segment.sumBlock(&p.values, p.lane(q, a.shape.ValueDim), p.scores, values, b.from)
+	if a.opt.TopK > 0 {
+		return
+	}
+	a.softmax(p, lane)
+	part.Segment.sumBlock(&p.values, p.lane(lane, a.shape.HeadValueDim()), p.scores, values, b.from, head)
 }
 
-// gather attends to the rows p.at, counted from the block's first, for one query.
-func (a *attend) gather(p *pass, q int, b block) {
-	part := &a.parts[b.part]
+// softmax turns a lane's scores of a block, or where there is a bias its logits, into
+// exponentials, which it adds up.
+func (a *attend) softmax(p *pass, lane int) {
+	if a.opt.Bias != nil {
+		a.biasedSoftmax(p, lane)
+		return
+	}
+	p.raise(lane, a.opt.Scale*float64(kernel.Max(p.scores)), a.shape.HeadValueDim())
+	sum, shift := kernel.Exp(p.scores, p.scores, a.opt.Scale, p.max[lane])
+	p.sum[lane] += sum
+	p.shift[lane] += shift
+}
+
+// gather attends to the rows p.at, counted from the block's first, for one lane.
+func (a *attend) gather(p *pass, lane int, b block) {
+	part, head := &a.parts[b.part], a.head(lane)
 	p.scores = sized(p.scores, len(p.at))
-	part.Segment.scoreAt(p.scores, a.queries[q], a.inverse[q], b, p.at, &p.gathered)
-	t := &p.tops[q]
+	part.Segment.scoreHeadAt(p.scores, a.lanes[lane], a.inverse[lane], b, p.at, head, &p.gathered)
+	if a.opt.Bias != nil {
+		p.logits = sized(p.logits, len(p.at))
+		a.bias(p, lane, p.logits, p.scores, p.at)
+	}
+	t := &p.tops[lane]
 	for i, s := range p.scores {
 		if s >= t.threshold() {
 			t.offer(a.parts, Hit{b.part, uint32(b.from) + p.at[i], s})
 		}
 	}
-	p.raise(q, a.opt.Scale*float64(kernel.Max(p.scores)), a.shape.ValueDim)
-	sum, shift := kernel.Exp(p.scores, p.scores, a.opt.Scale, p.max[q])
-	p.sum[q] += sum
-	p.shift[q] += shift
-	context := p.lane(q, a.shape.ValueDim)
+	if a.opt.TopK > 0 {
+		return
+	}
+	a.softmax(p, lane)
+	d := a.shape.HeadValueDim()
+	context := p.lane(lane, d)
 	for i, row := range p.at {
 		value := part.Segment.valueAt(&p.values, b.from+int(row))
-		kernel.WeightedSum(context, p.scores[i:i+1], value, len(value))
+		kernel.WeightedSum(context, p.scores[i:i+1], value[head*d:(head+1)*d], d)
 	}
 }
 
-// panel attends to a whole block, whose keys are given, for one panel of queries.
-func (a *attend) panel(p *pass, i int, b block, keys []float32) {
+// panel attends to a whole block, whose keys and values are given, for one panel of lanes.
+func (a *attend) panel(p *pass, i int, b block, keys, values []float32, valueStride int) {
 	part, n, w := &a.parts[b.part], b.to-b.from, kernel.PanelWidth()
 	first := i * w
+	head := a.head(first)
 	p.scores = sized(p.scores, n*w)
 	scores := p.scores
-	part.Segment.panelScores(scores, a.panels[i], a.inverse[first:first+w], keys, b.from, n)
+	part.Segment.panelHeadScores(scores, a.panels[i], a.inverse[first:first+w], keys, b.from, n, head)
 	if part.Mask != nil {
 		for r := range n {
 			if !part.has(b.from + r) {
@@ -273,21 +399,28 @@ func (a *attend) panel(p *pass, i int, b block, keys []float32) {
 			}
 		}
 	}
+	scale, peaks := a.opt.Scale, p.max[first:first+w]
+	d := a.shape.HeadValueDim()
+	if a.opt.Bias != nil {
+		a.biasPanel(p, first, n)
+	}
 	if a.opt.TopWeights > 0 {
 		a.panelTop(p, first, b, scores)
 	}
-	p.peak = sized(p.peak, w)
-	for j := range p.peak {
-		p.peak[j] = float32(math.Inf(-1))
+	if a.opt.Bias != nil {
+		a.biasedPanelSoftmax(p, first, n)
+	} else {
+		p.peak = sized(p.peak, w)
+		for j := range p.peak {
+			p.peak[j] = float32(math.Inf(-1))
+		}
+		kernel.PanelMax(p.peak, scores, n)
+		for j, peak := range p.peak {
+			p.raise(first+j, scale*float64(peak), d)
+		}
+		kernel.PanelExp(scores, scores, n, scale, peaks, p.sum[first:first+w], p.shift[first:first+w])
 	}
-	kernel.PanelMax(p.peak, scores, n)
-	for j, peak := range p.peak {
-		p.raise(first+j, a.opt.Scale*float64(peak), a.shape.ValueDim)
-	}
-	kernel.PanelExp(scores, scores, n, a.opt.Scale, p.max[first:first+w], p.sum[first:first+w], p.shift[first:first+w])
-	values, valueStride := part.Segment.valueBlock(&p.values, keys, b.from, b.to)
-	d := a.shape.ValueDim
-	kernel.PanelWeightedSum(p.context[first*d:(first+w)*d], scores, values, valueStride, n, d)
+	kernel.PanelWeightedSum(p.context[first*d:(first+w)*d], scores, a.shape.fromHead(values, a.shape.ValueDim, head), valueStride, n, d)
 }
 
 // panelTop offers the panel's scores to the heaviest rows so far.
@@ -296,7 +429,7 @@ func (a *attend) panelTop(p *pass, first int, b block, scores []float32) {
 	p.limits = sized(p.limits, w)
 	for j := range w {
 		p.limits[j] = float32(math.Inf(1))
-		if first+j < len(a.queries) {
+		if a.from[first+j] >= 0 {
 			p.limits[j] = p.tops[first+j].threshold()
 		}
 	}
@@ -347,28 +480,34 @@ func (p *pass) add(q int, from *pass, lane, valueDim int) {
 	}
 }
 
-// result merges the passes' softmaxes of one query.
-func (a *attend) result(q int) Attention {
-	d := a.shape.ValueDim
+// result merges the passes' softmaxes of one lane.
+func (a *attend) result(lane int) Attention {
+	d := a.shape.HeadValueDim()
 	to := a.passes[0]
 	r := Attention{Context: make([]float32, d), LogSumExp: math.Inf(-1), Attended: to.attended}
-	tops := []*top{&to.tops[q]}
+	tops := []*top{&to.tops[lane]}
 	for _, from := range a.passes[1:] {
 		r.Attended += from.attended
-		tops = append(tops, &from.tops[q])
-		to.add(q, from, q, d)
+		tops = append(tops, &from.tops[lane])
+		if a.opt.TopK == 0 {
+			to.add(lane, from, lane, d)
+		}
 	}
-	sum := to.sum[q]
+	if a.opt.TopK > 0 {
+		return a.sparse(lane, merge(a.parts, a.opt.TopK, tops))
+	}
+	sum := to.sum[lane]
 	if r.Attended == 0 {
 		return r
 	}
-	for i, x := range to.lane(q, d) {
+	for i, x := range to.lane(lane, d) {
 		r.Context[i] = float32(x / sum)
 	}
-	r.LogSumExp = to.max[q] + math.Log(sum)
-	r.Entropy = max(0, math.Log(sum)-to.shift[q]/sum)
+	r.LogSumExp = to.max[lane] + math.Log(sum)
+	r.Entropy = max(0, math.Log(sum)-to.shift[lane]/sum)
 	for _, h := range merge(a.parts, a.opt.TopWeights, tops) {
-		r.Top = append(r.Top, Weight{h.Part, h.Row, h.Score, math.Exp(a.opt.Scale*float64(h.Score) - r.LogSumExp)})
+		score, logit := a.logit(lane, h)
+		r.Top = append(r.Top, Weight{h.Part, h.Row, score, math.Exp(logit - r.LogSumExp)})
 	}
 	return r
 }

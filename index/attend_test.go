@@ -199,7 +199,7 @@ func TestAttend(t *testing.T) {
 				for _, masked := range []int{0, 2, 20} {
 					for _, valueDim := range []int{37, 50} {
 						turn++
-						f := newFixture(t, r, Shape{metric, 37, valueDim, Encoding(turn % 5), valueEncodings[turn%3]}, kinds[kind], masked == 2, masked, 600, 0, 1, 64, 129)
+						f := newFixture(t, r, Shape{metric, 37, valueDim, Encoding(turn % 5), valueEncodings[turn%3], 1}, kinds[kind], masked == 2, masked, 600, 0, 1, 64, 129)
 						for _, n := range []int{0, 1, 3, 20} {
 							for _, scale := range []float64{0, 0.16, 3} {
 								f.checkAttend(t, f.queries(r, kinds[kind], n), AttendOptions{Scale: scale, TopWeights: n % 4 * 5, Workers: 1 + n%3})
@@ -215,7 +215,7 @@ func TestAttend(t *testing.T) {
 func TestAttendDimensions(t *testing.T) {
 	r := rand.New(rand.NewPCG(23, 24))
 	for i, d := range []int{1, 2, 15, 16, 17, 63, 64, 65, 128, 384, 1000, 8192, 1, 31, 128, 1001} {
-		f := newFixture(t, r, Shape{Dot, d, d, []Encoding{F32, Int8Only, F16, BF16}[i/4], valueEncodings[i%3]}, uniform, false, 0, 90, 70)
+		f := newFixture(t, r, Shape{Dot, d, d, []Encoding{F32, Int8Only, F16, BF16}[i/4], valueEncodings[i%3], 1}, uniform, false, 0, 90, 70)
 		for _, n := range []int{1, 5} {
 			f.checkAttend(t, f.queries(r, uniform, n), AttendOptions{Scale: 1 / math.Sqrt(float64(d)), TopWeights: 3})
 		}
@@ -242,7 +242,7 @@ func TestAttendLargeScores(t *testing.T) {
 				// The first component is the score; queries pick it out, so panels'
 				// scores are exact as well.
 				i := 0
-				f := newFixture(t, r, Shape{Dot, 20, 33, F32, F32}, func(_ *rand.Rand, v []float32) {
+				f := newFixture(t, r, Shape{Dot, 20, 33, F32, F32, 1}, func(_ *rand.Rand, v []float32) {
 					clear(v)
 					v[0] = score(i)
 					i++
@@ -273,7 +273,7 @@ func TestAttendLargeScores(t *testing.T) {
 // same reference, and one worker gives the same bits each time.
 func TestAttendOneWorkerRepeats(t *testing.T) {
 	r := rand.New(rand.NewPCG(27, 28))
-	f := newFixture(t, r, Shape{Cosine, 64, 64, F32, F32}, uniform, false, 2, 5000, 3000)
+	f := newFixture(t, r, Shape{Cosine, 64, 64, F32, F32, 1}, uniform, false, 2, 5000, 3000)
 	queries := f.queries(r, uniform, 1)
 	opt := AttendOptions{Scale: 8, TopWeights: 10, Workers: 1}
 	first, _, err := Attend(context.Background(), f.shape, f.parts, queries, opt)
@@ -305,7 +305,7 @@ func TestAttendProperties(t *testing.T) {
 		masked := rapid.SampledFrom([]int{0, 1, 2, 5, 50}).Draw(rt, "masked")
 		r := rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "seed"), 0))
 		encoding := rapid.SampledFrom([]Encoding{F32, Int8, Int8Only, F16, BF16}).Draw(rt, "encoding")
-		f := newFixture(t, r, Shape{metric, d, valueDim, encoding, rapid.SampledFrom(valueEncodings).Draw(rt, "value encoding")}, kind, rapid.Bool().Draw(rt, "values"), masked, rows...)
+		f := newFixture(t, r, Shape{metric, d, valueDim, encoding, rapid.SampledFrom(valueEncodings).Draw(rt, "value encoding"), 1}, kind, rapid.Bool().Draw(rt, "values"), masked, rows...)
 		f.checkAttend(rt, f.queries(r, kind, rapid.IntRange(0, 20).Draw(rt, "queries")), AttendOptions{
 			Scale:      rapid.Float64Range(0, 10).Draw(rt, "scale"),
 			TopWeights: rapid.IntRange(0, 30).Draw(rt, "top"),

@@ -152,7 +152,7 @@ func BenchmarkSearch(b *testing.B) {
 		for _, name := range []string{"dot", "cosine", "l2"} {
 			for _, batch := range []int{1, 2, 4, 8, 16, 64, 256} {
 				b.Run(fmt.Sprintf("%s/%s/batch=%d", s.name, name, batch), func(b *testing.B) {
-					f := benchParts(b, s.rows, Shape{metrics[name], s.dim, s.dim, F32, F32}, false)
+					f := benchParts(b, s.rows, Shape{metrics[name], s.dim, s.dim, F32, F32, 1}, false)
 					queries := f.queries(rand.New(rand.NewPCG(2, 2)), uniform, batch)
 					work := func() {
 						if _, _, err := Search(context.Background(), f.shape, f.parts, queries, SearchOptions{K: 10, MinScore: never}); err != nil {
@@ -177,7 +177,7 @@ func BenchmarkSearchCodes(b *testing.B) {
 		for _, name := range []string{"dot", "cosine", "l2"} {
 			for _, batch := range []int{1, 2, 4, 8, 16, 64, 256} {
 				b.Run(fmt.Sprintf("%s/%s/batch=%d", s.name, name, batch), func(b *testing.B) {
-					f := benchParts(b, s.rows, Shape{metrics[name], s.dim, s.dim, Int8, F32}, false)
+					f := benchParts(b, s.rows, Shape{metrics[name], s.dim, s.dim, Int8, F32, 1}, false)
 					queries := f.queries(rand.New(rand.NewPCG(2, 2)), uniform, batch)
 					search := func(encoding Encoding) func() {
 						shape := f.shape
@@ -198,7 +198,7 @@ func BenchmarkSearchCodes(b *testing.B) {
 }
 
 func BenchmarkSearchMasked(b *testing.B) {
-	f := benchParts(b, 1_000_000, Shape{Cosine, 128, 128, F32, F32}, false)
+	f := benchParts(b, 1_000_000, Shape{Cosine, 128, 128, F32, F32, 1}, false)
 	for _, one := range []int{2, 3, 4, 6, 8, 16, 64} {
 		r := rand.New(rand.NewPCG(3, 3))
 		parts := make([]Part, len(f.parts))
@@ -226,7 +226,7 @@ func BenchmarkSearchMasked(b *testing.B) {
 
 // A small namespace: what a Retrieve costs beside the call itself.
 func BenchmarkSearchSmall(b *testing.B) {
-	f := benchParts(b, 1000, Shape{Cosine, 384, 384, F32, F32}, false)
+	f := benchParts(b, 1000, Shape{Cosine, 384, 384, F32, F32, 1}, false)
 	queries := f.queries(rand.New(rand.NewPCG(4, 4)), uniform, 1)
 	b.Run("1000×384/batch=1", func(b *testing.B) {
 		b.ReportAllocs()
@@ -251,7 +251,7 @@ func BenchmarkAttend(b *testing.B) {
 						run += "/top=10"
 					}
 					b.Run(run, func(b *testing.B) {
-						f := benchParts(b, s.rows, Shape{metrics[name], s.dim, s.dim, F32, F32}, true)
+						f := benchParts(b, s.rows, Shape{metrics[name], s.dim, s.dim, F32, F32, 1}, true)
 						queries := f.queries(rand.New(rand.NewPCG(5, 5)), uniform, batch)
 						scale := 1 / math.Sqrt(float64(s.dim))
 						if strings.HasPrefix(name, "cos") {

@@ -24,7 +24,7 @@ func TestCandidates(t *testing.T) {
 		encoding := rapid.SampledFrom([]Encoding{Int8, Int8Only}).Draw(rt, "encoding")
 		d := rapid.SampledFrom([]int{1, 2, 31, 32, 33, 100, 300, 768}).Draw(rt, "dim")
 		r := rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "seed"), 0))
-		f := newFixture(t, r, Shape{metric, d, d, encoding, F32}, kind, false, 0, rapid.IntRange(1, 200).Draw(rt, "rows"))
+		f := newFixture(t, r, Shape{metric, d, d, encoding, F32, 1}, kind, false, 0, rapid.IntRange(1, 200).Draw(rt, "rows"))
 		p := &f.parts[0]
 		queries := f.queries(r, asked, 2)
 		// A query that is a row, too: its distance is 0.
@@ -63,7 +63,7 @@ func TestCandidatesAreFew(t *testing.T) {
 		most   int
 	}{{Dot, uniform, 20}, {Cosine, uniform, 20}, {L2, uniform, 20}, {L2, leaning, 60}} {
 		for _, e := range []Encoding{Int8, Int8Only} {
-			f := newFixture(t, r, Shape{c.metric, 128, 128, e, F32}, c.kind, false, 0, codeRows)
+			f := newFixture(t, r, Shape{c.metric, 128, 128, e, F32, 1}, c.kind, false, 0, codeRows)
 			queries := f.queries(r, c.kind, 1)
 			s := newSearch(f.shape, f.parts, queries, SearchOptions{K: 10, MinScore: never}, 1)
 			limit := f.search(queries[0], 10, never)[9].Score
@@ -83,7 +83,7 @@ func TestScoreError(t *testing.T) {
 	for name, metric := range metrics {
 		for kindName, kind := range kinds {
 			const d, n = 70, 60
-			shape := Shape{metric, d, d, Int8Only, F32}
+			shape := Shape{metric, d, d, Int8Only, F32, 1}
 			s, err := NewSegment(pool, shape, n, false)
 			if err != nil {
 				t.Fatal(err)
@@ -181,7 +181,7 @@ func exactScore(metric Metric, q, k []float32) float64 {
 // Where codes can't tell rows apart, they aren't asked for most of them.
 func TestCodesGiveUp(t *testing.T) {
 	r := rand.New(rand.NewPCG(45, 46))
-	f := newFixture(t, r, Shape{Cosine, 64, 64, Int8, F32}, near, false, 0, 20000)
+	f := newFixture(t, r, Shape{Cosine, 64, 64, Int8, F32, 1}, near, false, 0, 20000)
 	queries := f.queries(r, near, 1)
 	s := newSearch(f.shape, f.parts, queries, SearchOptions{K: 5, MinScore: never}, 1)
 	defer s.release()
@@ -197,11 +197,11 @@ func TestCodesGiveUp(t *testing.T) {
 func TestMixedEncodings(t *testing.T) {
 	r := rand.New(rand.NewPCG(45, 46))
 	for name, metric := range metrics {
-		f := newFixture(t, r, Shape{metric, 70, 70, F32, F32}, uniform, false, 0, 900, 500, 700, 64, 300)
+		f := newFixture(t, r, Shape{metric, 70, 70, F32, F32, 1}, uniform, false, 0, 900, 500, 700, 64, 300)
 		for i := range f.parts { // what Int8Only keeps of keys, so that all can hold it
 			p := &f.parts[i]
 			for _, e := range []Encoding{Int8Only, Encoding(i % 5)} {
-				s, err := NewSegment(slab.NewPool(1<<30), Shape{metric, 70, 70, e, F32}, p.Rows, false)
+				s, err := NewSegment(slab.NewPool(1<<30), Shape{metric, 70, 70, e, F32, 1}, p.Rows, false)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -218,7 +218,7 @@ func TestMixedEncodings(t *testing.T) {
 		same.parts = slices.Clone(f.parts)
 		for i := range same.parts {
 			p := &same.parts[i]
-			s, err := NewSegment(slab.NewPool(1<<30), Shape{metric, 70, 70, F32, F32}, p.Rows, false)
+			s, err := NewSegment(slab.NewPool(1<<30), Shape{metric, 70, 70, F32, F32, 1}, p.Rows, false)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -269,7 +269,7 @@ func TestCandidatesTight(t *testing.T) {
 				most = 8191
 				query = []float32{most, side * float32(33+r.IntN(4000))}
 			}
-			f := newFixture(t, r, Shape{metric, 2, 2, Int8, F32}, func(_ *rand.Rand, v []float32) {
+			f := newFixture(t, r, Shape{metric, 2, 2, Int8, F32, 1}, func(_ *rand.Rand, v []float32) {
 				v[0], v[1] = most, e*most/127
 			}, false, 0, 1)
 			s := newSearch(f.shape, f.parts, [][]float32{query}, SearchOptions{K: 1, MinScore: never}, 1)

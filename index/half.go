@@ -90,24 +90,24 @@ func (s *Segment) reading(keyScratch, valueScratch *[]float32, from, to, queries
 	return keys, values
 }
 
-// scoreBlock is score of rows from one on, with their keys as reading gave them.
-func (s *Segment) scoreBlock(scratch *[]float32, dst, query []float32, inverse float32, keys []float32, from int) {
+// scoreBlock is scoreHead of rows from one on, with their keys as reading gave them.
+func (s *Segment) scoreBlock(scratch *[]float32, dst, query []float32, inverse float32, keys []float32, from, head int) {
 	if keys != nil {
-		s.score(dst, query, inverse, keys, from)
+		s.scoreHead(dst, query, inverse, keys, from, head)
 		return
 	}
 	atOnce := s.shape.Encoding.atOnce(s.shape.Dim, len(dst))
 	for i := 0; i < len(dst); i += atOnce {
 		part := dst[i:min(i+atOnce, len(dst))]
-		s.score(part, query, inverse, s.keyBlock(scratch, from+i, from+i+len(part)), from+i)
+		s.scoreHead(part, query, inverse, s.keyBlock(scratch, from+i, from+i+len(part)), from+i, head)
 	}
 }
 
-// sumBlock adds rows' values, from one on, by weight, as reading gave them.
-func (s *Segment) sumBlock(scratch *[]float32, sum []float64, weights, values []float32, from int) {
+// sumBlock adds a head of rows' values, from one on, by weight, as reading gave them.
+func (s *Segment) sumBlock(scratch *[]float32, sum []float64, weights, values []float32, from, head int) {
 	stride := pad(s.shape.ValueDim)
 	if values != nil {
-		kernel.WeightedSum(sum, weights, values, stride)
+		kernel.WeightedSum(sum, weights, s.shape.fromHead(values, s.shape.ValueDim, head), stride)
 		return
 	}
 	block, e := s.values, s.shape.Values
@@ -118,7 +118,8 @@ func (s *Segment) sumBlock(scratch *[]float32, sum []float64, weights, values []
 	for i := 0; i < len(weights); i += atOnce {
 		part := weights[i:min(i+atOnce, len(weights))]
 		at := from + i
-		kernel.WeightedSum(sum, part, floatsOf(scratch, e, block, at*stride, (at+len(part))*stride), stride)
+		rows := floatsOf(scratch, e, block, at*stride, (at+len(part))*stride)
+		kernel.WeightedSum(sum, part, s.shape.fromHead(rows, s.shape.ValueDim, head), stride)
 	}
 }
 

@@ -42,7 +42,7 @@ func TestHalfErrors(t *testing.T) {
 		size := rapid.SampledFrom([]float64{1, 0x1p-14, 0x1p-18, 1000}).Draw(rt, "size")
 		r := rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "seed"), 0))
 		pool := slab.NewPool(1 << 30)
-		shape := Shape{metric, d, d, encoding, F32}
+		shape := Shape{metric, d, d, encoding, F32, 1}
 		s, err := NewSegment(pool, shape, 20, false)
 		if err != nil {
 			rt.Fatal(err)
@@ -96,8 +96,8 @@ func TestHalfErrors(t *testing.T) {
 func BenchmarkHalf(b *testing.B) {
 	for _, s := range benchShapes {
 		for _, e := range []Encoding{F16, BF16} {
-			plain := benchParts(b, s.rows, Shape{Cosine, s.dim, s.dim, F32, F32}, true)
-			half := &fixture{shape: Shape{Cosine, s.dim, s.dim, e, e}}
+			plain := benchParts(b, s.rows, Shape{Cosine, s.dim, s.dim, F32, F32, 1}, true)
+			half := &fixture{shape: Shape{Cosine, s.dim, s.dim, e, e, 1}}
 			pool := slab.NewPool(16 << 30)
 			for _, p := range plain.parts {
 				c, err := NewSegment(pool, half.shape, p.Rows, true)

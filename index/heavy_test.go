@@ -19,7 +19,7 @@ func TestMillionRows(t *testing.T) {
 	}
 	for name, metric := range metrics {
 		t.Run(name, func(t *testing.T) {
-			f := newFixture(t, r, Shape{metric, 32, 32, F32, F32}, uniform, true, 0, rows...)
+			f := newFixture(t, r, Shape{metric, 32, 32, F32, F32, 1}, uniform, true, 0, rows...)
 			for _, n := range []int{1, 20} {
 				queries := f.queries(r, uniform, n)
 				for _, w := range []int{1, 2, 5} {
@@ -55,7 +55,7 @@ func TestMillionRows(t *testing.T) {
 		})
 	}
 	t.Run("to 1e4", func(t *testing.T) {
-		f := newFixture(t, r, Shape{Dot, 16, 32, F32, F32}, func(r *rand.Rand, v []float32) {
+		f := newFixture(t, r, Shape{Dot, 16, 32, F32, F32, 1}, func(r *rand.Rand, v []float32) {
 			clear(v)
 			v[0] = float32(math.Max(-1e4, 1e4+100*math.Log(r.Float64())))
 		}, true, 0, rows...)

@@ -43,7 +43,7 @@ func ivfData(b *testing.B, name string, n, dim int) {
 			p.Segment.Free()
 		}
 	}
-	f.name, f.shape, f.pool, f.parts, f.x = name, Shape{Cosine, dim, dim, F32, F32}, slab.NewPool(16<<30), nil, nil
+	f.name, f.shape, f.pool, f.parts, f.x = name, Shape{Cosine, dim, dim, F32, F32, 1}, slab.NewPool(16<<30), nil, nil
 	r := rand.New(rand.NewPCG(1, 1))
 	centres := clusters(r, 1000, dim, 1000, 0)
 	row := func() []float32 {

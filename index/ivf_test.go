@@ -101,7 +101,7 @@ func all(k int) IVFSearchOptions {
 var distributions = map[string]func(r *rand.Rand, n, queries int) (shape Shape, v, q [][]float32){
 	"mixture, cosine": func(r *rand.Rand, n, queries int) (Shape, [][]float32, [][]float32) {
 		v := clusters(r, n+queries, 48, 40, 1)
-		return Shape{Cosine, 48, 48, F32, F32}, v[:n], v[n:]
+		return Shape{Cosine, 48, 48, F32, F32, 1}, v[:n], v[n:]
 	},
 	"mixture, dot": func(r *rand.Rand, n, queries int) (Shape, [][]float32, [][]float32) {
 		v := clusters(r, n+queries, 32, 40, 0.7)
@@ -110,18 +110,18 @@ var distributions = map[string]func(r *rand.Rand, n, queries int) (shape Shape, 
 				v[i][j] *= 1 + 0.1*float32(i%5)
 			}
 		}
-		return Shape{Dot, 32, 32, F32, F32}, v[:n], v[n:]
+		return Shape{Dot, 32, 32, F32, F32, 1}, v[:n], v[n:]
 	},
 	"mixture far from the origin, l2": func(r *rand.Rand, n, queries int) (Shape, [][]float32, [][]float32) {
 		v := clusters(r, n+queries, 40, 40, 0.5)
 		for i := range v {
 			v[i][3] += 20
 		}
-		return Shape{L2, 40, 40, F32, F32}, v[:n], v[n:]
+		return Shape{L2, 40, 40, F32, F32, 1}, v[:n], v[n:]
 	},
 	"sphere, cosine": func(r *rand.Rand, n, queries int) (Shape, [][]float32, [][]float32) {
 		v := clusters(r, n+queries, 24, 1, 1000)
-		return Shape{Cosine, 24, 24, F32, F32}, v[:n], v[n:]
+		return Shape{Cosine, 24, 24, F32, F32, 1}, v[:n], v[n:]
 	},
 	"skewed, l2": func(r *rand.Rand, n, queries int) (Shape, [][]float32, [][]float32) {
 		// Components of falling size, and one cluster with half of all rows.
@@ -136,7 +136,7 @@ var distributions = map[string]func(r *rand.Rand, n, queries int) (shape Shape, 
 				v[i][j] /= float32(j + 1)
 			}
 		}
-		return Shape{L2, 30, 30, F32, F32}, v[:n], v[n:]
+		return Shape{L2, 30, 30, F32, F32, 1}, v[:n], v[n:]
 	},
 	"duplicates, cosine": func(r *rand.Rand, n, queries int) (Shape, [][]float32, [][]float32) {
 		v := clusters(r, n+queries, 24, 30, 0.8)
@@ -145,7 +145,7 @@ var distributions = map[string]func(r *rand.Rand, n, queries int) (shape Shape, 
 				v[i] = v[r.IntN(n/10)]
 			}
 		}
-		return Shape{Cosine, 24, 24, F32, F32}, v[:n], v[n:]
+		return Shape{Cosine, 24, 24, F32, F32, 1}, v[:n], v[n:]
 	},
 	// Few directions hold most of the variance, all rows share a mean, and what is near
 	// to what has every scale: as of embeddings of text.
@@ -157,7 +157,7 @@ var distributions = map[string]func(r *rand.Rand, n, queries int) (shape Shape, 
 				coarse[i][j] = float32(x / math.Sqrt(float64(j+1)))
 			}
 		}
-		return Shape{Cosine, 64, 64, F32, F32}, coarse[:n], coarse[n:]
+		return Shape{Cosine, 64, 64, F32, F32, 1}, coarse[:n], coarse[n:]
 	},
 }
 
@@ -375,7 +375,7 @@ func TestSearchIVFExtremes(t *testing.T) {
 		t.Run(fmt.Sprint(name, encoding), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(7, 7))
 			pool := slab.NewPool(1 << 30)
-			shape := Shape{metric, 20, 20, encoding, F32}
+			shape := Shape{metric, 20, 20, encoding, F32, 1}
 			v := make([][]float32, 1500)
 			for i := range v {
 				v[i] = make([]float32, 20)

@@ -11,7 +11,7 @@ import (
 
 func FuzzReadTrained(f *testing.F) {
 	pool := slab.NewPool(1 << 20)
-	shape := Shape{L2, 3, 3, F32, F32}
+	shape := Shape{L2, 3, 3, F32, F32, 1}
 	parts := partsOf(f, pool, shape, [][]float32{{1, 2, 3}, {3, 2, 1}}, 2)
 	x := buildIVF(f, pool, shape, parts, IVFOptions{Lists: 2})
 	f.Add(x.AppendTrained(nil), uint32(1))

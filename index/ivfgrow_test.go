@@ -236,7 +236,7 @@ func TestMovedOutOfOrder(t *testing.T) {
 func TestIVFSplit(t *testing.T) {
 	r := rand.New(rand.NewPCG(11, 11))
 	pool := slab.NewPool(1 << 30)
-	shape := Shape{L2, 16, 16, F32, F32}
+	shape := Shape{L2, 16, 16, F32, F32, 1}
 	even := clusters(r, 4000, 16, 40, 0.1)
 	parts := partsOf(t, pool, shape, even, 4000)
 	x := buildIVF(t, pool, shape, parts, IVFOptions{Lists: 40})

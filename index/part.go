@@ -17,6 +17,11 @@ type Part struct {
 	// Age tells which of two records is the older: the smaller LSN of creation,
 	// then the smaller place. It is asked only where scores are equal.
 	Age func(row uint32) (lsn uint64, place uint32)
+
+	// Bias fills in what is added to the scaled scores of the rows from one on, and Position
+	// where they stand, NaN for a row that has no position. They are asked only by Attend
+	// with a Bias; nil: 0, and NaN.
+	Bias, Position func(dst []float64, from int)
 }
 
 // eligible counts the rows of [from, to) that may be read; from is a multiple of 64.

@@ -34,7 +34,7 @@ func TestSearch(t *testing.T) {
 				r := rand.New(rand.NewPCG(1, 2))
 				for _, masked := range []int{0, 0, 2, 20, 1 << 30} {
 					turn++
-					shape := Shape{metric, 37, 37, Encoding(turn % 5), valueEncodings[turn%3]}
+					shape := Shape{metric, 37, 37, Encoding(turn % 5), valueEncodings[turn%3], 1}
 					f := newFixture(t, r, shape, make, false, masked, 700, 0, 1, 64, 129)
 					for _, n := range []int{1, 4, codeQueries + 3} {
 						queries := f.queries(r, make, n)
@@ -52,7 +52,7 @@ func TestSearchDimensions(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	for _, metric := range metrics {
 		for i, d := range []int{1, 2, 15, 16, 17, 63, 64, 65, 128, 384, 1000, 8192, 1, 16, 33, 128, 8191} {
-			f := newFixture(t, r, Shape{metric, d, d, Encoding(i % 5), F32}, uniform, false, 0, 150, 70)
+			f := newFixture(t, r, Shape{metric, d, d, Encoding(i % 5), F32, 1}, uniform, false, 0, 150, 70)
 			f.checkSearch(t, f.queries(r, uniform, 1), SearchOptions{K: 5, MinScore: never})
 			f.checkSearch(t, f.queries(r, uniform, 20), SearchOptions{K: 5, MinScore: never})
 		}
@@ -61,9 +61,9 @@ func TestSearchDimensions(t *testing.T) {
 
 func TestSearchEdges(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
-	f := newFixture(t, r, Shape{Cosine, 8, 8, F32, F32}, few, false, 0, 200)
-	none := newFixture(t, r, Shape{Cosine, 8, 8, F32, F32}, few, false, 0)
-	empty := newFixture(t, r, Shape{Cosine, 8, 8, F32, F32}, few, false, 0, 0, 0)
+	f := newFixture(t, r, Shape{Cosine, 8, 8, F32, F32, 1}, few, false, 0, 200)
+	none := newFixture(t, r, Shape{Cosine, 8, 8, F32, F32, 1}, few, false, 0)
+	empty := newFixture(t, r, Shape{Cosine, 8, 8, F32, F32, 1}, few, false, 0, 0, 0)
 	best := f.search(f.queries(r, few, 1)[0], 1, never)[0].Score
 	for _, n := range []int{0, 1, 40} {
 		queries := f.queries(r, few, n)
@@ -90,7 +90,7 @@ func TestSearchMargin(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 8))
 	for i := range 6 {
 		metric := Metric(i % 3)
-		f := newFixture(t, r, Shape{metric, 300, 300, Encoding(i / 3), F32}, func(r *rand.Rand, v []float32) {
+		f := newFixture(t, r, Shape{metric, 300, 300, Encoding(i / 3), F32, 1}, func(r *rand.Rand, v []float32) {
 			near(r, v)
 			if r.IntN(50) == 0 {
 				for i := range v {
@@ -107,7 +107,7 @@ func TestSearchMargin(t *testing.T) {
 func TestSearchManyBlocks(t *testing.T) {
 	r := rand.New(rand.NewPCG(9, 10))
 	for _, e := range []Encoding{F32, Int8, Int8Only} {
-		f := newFixture(t, r, Shape{Cosine, 128, 128, e, F32}, few, false, 3, 4000, 500, 5000)
+		f := newFixture(t, r, Shape{Cosine, 128, 128, e, F32, 1}, few, false, 3, 4000, 500, 5000)
 		for _, w := range []int{1, 2, 5} {
 			f.checkSearch(t, f.queries(r, few, 2), SearchOptions{K: 100, MinScore: never, Workers: w})
 			f.checkSearch(t, f.queries(r, uniform, 5), SearchOptions{K: 100, MinScore: never, Workers: w})
@@ -121,7 +121,7 @@ func TestSearchManyBlocks(t *testing.T) {
 func TestSearchSameBits(t *testing.T) {
 	r := rand.New(rand.NewPCG(11, 12))
 	for name, metric := range metrics {
-		f := newFixture(t, r, Shape{metric, 96, 96, Encoding(metric) % 3, F32}, near, false, 2, 6000, 5000)
+		f := newFixture(t, r, Shape{metric, 96, 96, Encoding(metric) % 3, F32, 1}, near, false, 2, 6000, 5000)
 		queries := f.queries(r, near, 65)
 		opt := SearchOptions{K: 20, MinScore: never, Workers: 1}
 		var alone [][]Hit
@@ -199,7 +199,7 @@ func goldenSearch(t *testing.T, encoding Encoding) string {
 	for _, metric := range []Metric{Dot, Cosine, L2} {
 		for _, kind := range []vectors{uniform, few, near} {
 			r := rand.New(rand.NewPCG(13, uint64(metric)))
-			f := newFixture(t, r, Shape{metric, 130, 130, encoding, F32}, kind, false, 2, 1000, 300)
+			f := newFixture(t, r, Shape{metric, 130, 130, encoding, F32, 1}, kind, false, 2, 1000, 300)
 			for _, n := range []int{1, 40} {
 				out, _, err := Search(context.Background(), f.shape, f.parts, f.queries(r, kind, n), SearchOptions{K: 25, MinScore: never})
 				if err != nil {
@@ -221,7 +221,7 @@ func goldenSearch(t *testing.T, encoding Encoding) string {
 func TestScoresAreNearExact(t *testing.T) {
 	r := rand.New(rand.NewPCG(15, 16))
 	for name, metric := range metrics {
-		f := newFixture(t, r, Shape{metric, 200, 200, F32, F32}, uniform, false, 0, 300)
+		f := newFixture(t, r, Shape{metric, 200, 200, F32, F32, 1}, uniform, false, 0, 300)
 		for _, q := range f.queries(r, uniform, 5) {
 			hits, _, err := Search(context.Background(), f.shape, f.parts, [][]float32{q}, SearchOptions{K: 300, MinScore: never})
 			if err != nil {
@@ -247,7 +247,7 @@ func TestScoresAreNearExact(t *testing.T) {
 // A scan whose context ends stops within a block.
 func TestSearchCancelled(t *testing.T) {
 	r := rand.New(rand.NewPCG(17, 18))
-	f := newFixture(t, r, Shape{Dot, 64, 64, F32, F32}, uniform, false, 0, 20000)
+	f := newFixture(t, r, Shape{Dot, 64, 64, F32, F32, 1}, uniform, false, 0, 20000)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	for _, n := range []int{1, 40} {
@@ -281,7 +281,7 @@ func TestSearchCancelled(t *testing.T) {
 func TestSearchAllocations(t *testing.T) {
 	r := rand.New(rand.NewPCG(19, 20))
 	allocs := func(rows ...int) float64 {
-		f := newFixture(t, r, Shape{Cosine, 16, 16, F32, F32}, uniform, false, 0, rows...)
+		f := newFixture(t, r, Shape{Cosine, 16, 16, F32, F32, 1}, uniform, false, 0, rows...)
 		queries := f.queries(r, uniform, 1)
 		return testing.AllocsPerRun(20, func() {
 			if _, _, err := Search(context.Background(), f.shape, f.parts, queries, SearchOptions{K: 10, MinScore: never, Workers: 1}); err != nil {
@@ -305,7 +305,7 @@ func TestSearchProperties(t *testing.T) {
 		rows := rapid.SliceOfN(rapid.IntRange(0, 400), 0, 4).Draw(rt, "rows")
 		masked := rapid.SampledFrom([]int{0, 1, 2, 5, 50}).Draw(rt, "masked")
 		r := rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "seed"), 0))
-		f := newFixture(t, r, Shape{metric, d, d, encoding, F32}, kind, false, masked, rows...)
+		f := newFixture(t, r, Shape{metric, d, d, encoding, F32, 1}, kind, false, masked, rows...)
 		queries := f.queries(r, kind, rapid.IntRange(0, 40).Draw(rt, "queries"))
 		f.checkSearch(rt, queries, SearchOptions{
 			K:        rapid.IntRange(0, 500).Draw(rt, "k"),
@@ -325,7 +325,7 @@ func FuzzSearch(f *testing.F) {
 	f.Add(bytes.Repeat([]byte{5, 1, 255}, 300), []byte{0xf0}, uint8(7), uint8(8), uint8(1))
 	f.Fuzz(func(t *testing.T, data, mask []byte, dim, metric, batch uint8) {
 		d := int(dim%32) + 1
-		shape := Shape{Metric(metric % 3), d, d, Encoding(metric / 3 % 5), F32}
+		shape := Shape{Metric(metric % 3), d, d, Encoding(metric / 3 % 5), F32, 1}
 		n := min(len(data)/d, 2000)
 		next := 0
 		fx := newFixture(t, rand.New(rand.NewPCG(1, 1)), shape, func(_ *rand.Rand, v []float32) {

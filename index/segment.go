@@ -50,6 +50,7 @@ type Shape struct {
 	Dim, ValueDim int // components of a key, of a value
 	Encoding      Encoding
 	Values        Encoding // F32, F16 or BF16
+	Heads         int      // that keys and values are put together of, for Attend; 0 stands for 1
 }
 
 var (
@@ -68,7 +69,7 @@ type Segment struct {
 	shape    Shape
 	rows     int
 	capacity int
-	keys     []byte        // capacity × stride components, but none of Int8Only; then under Cosine capacity inverse norms
+	keys     []byte        // capacity × stride components, but none of Int8Only; then under Cosine capacity inverse norms of rows, and as many of each head if there are several
 	values   []byte        // capacity × value stride components; nil: the keys
 	codes    *codes        // nil: F32
 	norm     atomic.Uint64 // under Dot, the bits of the greatest norm of a key; readers may see that of rows to come
@@ -83,10 +84,19 @@ func keyBytes(shape Shape, capacity int) int {
 	if shape.Encoding != Int8Only {
 		n = capacity * pad(shape.Dim) * shape.Encoding.bytes()
 	}
-	if shape.Metric == Cosine {
-		n += 4 * capacity
+	return n + 4*shape.norms()*capacity
+}
+
+// norms is how many inverse norms a row has: under Cosine its own, and each head's where
+// there are several.
+func (s Shape) norms() int {
+	switch {
+	case s.Metric != Cosine:
+		return 0
+	case s.Heads > 1:
+		return 1 + s.Heads
 	}
-	return n
+	return 1
 }
 
 // OwnValues says whether a segment has values of its own, where rows do or don't. Keys can't serve as values that
@@ -195,6 +205,11 @@ func (s *Segment) Put(row int, key, value []float32, lost float32) {
 	switch s.shape.Metric {
 	case Cosine:
 		s.inverseNorms(row, row+1)[0] = inverseNorm(key)
+		if s.shape.Heads > 1 {
+			for h := range s.shape.Heads {
+				s.headNorms(h, row, row+1)[0] = inverseHeadNorm(s.shape.keyHead(key, h))
+			}
+		}
 	case Dot:
 		s.raise(Norm(key))
 	}
@@ -228,6 +243,9 @@ func (s *Segment) Copy(pool *slab.Pool, capacity int, values bool) (*Segment, er
 	}
 	if s.shape.Metric == Cosine {
 		copy(c.inverseNorms(0, s.rows), s.inverseNorms(0, s.rows))
+		for h := range s.shape.norms() - 1 {
+			copy(c.headNorms(h, 0, s.rows), s.headNorms(h, 0, s.rows))
+		}
 	}
 	if s.codes != nil {
 		c.codes.copyRows(s.codes, s.rows, s.shape.Dim)
@@ -348,7 +366,7 @@ func (s *Segment) valueBlock(scratch *[]float32, keys []float32, from, to int) (
 
 // inverseNorms are of the rows' keys, under Cosine.
 func (s *Segment) inverseNorms(from, to int) []float32 {
-	at := len(s.keys)/4 - s.capacity
+	at := len(s.keys)/4 - s.shape.norms()*s.capacity
 	return floats(s.keys, at+from, at+to)
 }
 

@@ -21,7 +21,7 @@ func TestSegmentAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		pool := slab.NewPool(1 << 30)
 		d := rapid.IntRange(1, 70).Draw(t, "dim")
-		shape := Shape{Metric(rapid.IntRange(0, 2).Draw(t, "metric")), d, d, Encoding(rapid.IntRange(0, 4).Draw(t, "encoding")), rapid.SampledFrom(valueEncodings).Draw(t, "value encoding")}
+		shape := Shape{Metric(rapid.IntRange(0, 2).Draw(t, "metric")), d, d, Encoding(rapid.IntRange(0, 4).Draw(t, "encoding")), rapid.SampledFrom(valueEncodings).Draw(t, "value encoding"), 1}
 		if rapid.Bool().Draw(t, "other value dim") {
 			shape.ValueDim = d + 3
 		}
@@ -94,10 +94,10 @@ func TestSegmentAgainstModel(t *testing.T) {
 
 func TestSegmentBudget(t *testing.T) {
 	pool := slab.NewPool(10 << 10)
-	if _, err := NewSegment(pool, Shape{Dot, 64, 64, F32, F32}, 100, false); !errors.Is(err, slab.ErrBudget) {
+	if _, err := NewSegment(pool, Shape{Dot, 64, 64, F32, F32, 1}, 100, false); !errors.Is(err, slab.ErrBudget) {
 		t.Errorf("got %v, want ErrBudget", err)
 	}
-	if _, err := NewSegment(pool, Shape{Dot, 64, 64, F32, F32}, 30, true); !errors.Is(err, slab.ErrBudget) {
+	if _, err := NewSegment(pool, Shape{Dot, 64, 64, F32, F32, 1}, 30, true); !errors.Is(err, slab.ErrBudget) {
 		t.Errorf("of the values: got %v, want ErrBudget", err)
 	}
 	if pool.InUse() != 0 {
@@ -108,7 +108,7 @@ func TestSegmentBudget(t *testing.T) {
 // Small namespaces are the many: eight rows of 64 dimensions cost little over 2 KiB.
 func TestSmallSegmentIsCheap(t *testing.T) {
 	pool := slab.NewPool(1 << 20)
-	s, err := NewSegment(pool, Shape{Cosine, 64, 64, F32, F32}, 8, false)
+	s, err := NewSegment(pool, Shape{Cosine, 64, 64, F32, F32, 1}, 8, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +125,7 @@ func TestSmallSegmentIsCheap(t *testing.T) {
 func TestReadWhileAppending(t *testing.T) {
 	r := rand.New(rand.NewPCG(31, 32))
 	pool := slab.NewPool(1 << 30)
-	shape := Shape{Cosine, 24, 24, F32, F32}
+	shape := Shape{Cosine, 24, 24, F32, F32, 1}
 	s, err := NewSegment(pool, shape, 3000, false)
 	if err != nil {
 		t.Fatal(err)

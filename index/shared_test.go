@@ -191,7 +191,7 @@ func TestSharedSearch(t *testing.T) {
 				turn++
 				encoding := Encoding(turn % 5)
 				t.Run(fmt.Sprintf("%s/%s/%d/%d", name, kind, workers, encoding), func(t *testing.T) {
-					f := newFixture(t, rand.New(rand.NewPCG(51, 52)), Shape{metric, 37, 37, encoding, F32}, make, false, 0, 3000, 0, 1, 700)
+					f := newFixture(t, rand.New(rand.NewPCG(51, 52)), Shape{metric, 37, 37, encoding, F32, 1}, make, false, 0, 3000, 0, 1, 700)
 					c := &company{f: f, sharing: NewSharing(ShareOptions{Workers: workers, Least: 1, Yield: 1}), kind: make}
 					c.run(1, 10, 2, func(r *rand.Rand, cut bool) {
 						if moderate := kind == "uniform" || kind == "few" || kind == "near"; moderate && r.IntN(8) == 0 {
@@ -220,7 +220,7 @@ func TestSharedAttend(t *testing.T) {
 				turn++
 				encoding := Encoding(turn % 5)
 				t.Run(fmt.Sprintf("%s/%s/%d/%d", name, kind, valueDim, encoding), func(t *testing.T) {
-					f := newFixture(t, rand.New(rand.NewPCG(53, 54)), Shape{metric, 37, valueDim, encoding, valueEncodings[turn%3]}, kinds[kind], true, 0, 400, 1, 300, 0, 200)
+					f := newFixture(t, rand.New(rand.NewPCG(53, 54)), Shape{metric, 37, valueDim, encoding, valueEncodings[turn%3], 1}, kinds[kind], true, 0, 400, 1, 300, 0, 200)
 					c := &company{f: f, sharing: NewSharing(ShareOptions{Workers: 2, Least: 1, Yield: 1}), kind: kinds[kind]}
 					c.run(2, 10, 2, c.attend)
 					c.report(t)

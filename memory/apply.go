@@ -46,6 +46,9 @@ func (d *draft) merge(c *Change, lsn LSN, now int64) version {
 		if c.Mask&MaskSpeaker == 0 {
 			v.speaker = p.speaker
 		}
+		if c.Mask&MaskPosition == 0 {
+			v.positionBytes = p.positionBytes
+		}
 		if c.Mask&MaskTime == 0 {
 			v.row.time = w.time
 		}

@@ -12,7 +12,18 @@ import (
 type AttendOptions struct {
 	Scale      *float64       // of scores, before the softmax; nil: DefaultScale
 	Filter     *filter.Filter // validated; nil: all records
-	TopWeights int            // how many of the heaviest records to name
+	Window     Window
+	TopWeights int // how many of the heaviest records to name
+
+	QueryHeads int      // a multiple of the namespaces' heads; 0: as many
+	TopK       int      // attend to so many best records alone; 0: all
+	Near       Nearness // how near to the best, with TopK, one head of keys and no bias
+
+	// ImportanceWeight times ln(importance) is added to each record's scaled scores; and
+	// less, for each query head, its slope times the distance from the query's position to
+	// the record's, if that has one.
+	ImportanceWeight float64
+	Slopes           []float64
 }
 
 // A Weight is the attention that one record got.
@@ -23,16 +34,22 @@ type Weight struct {
 	Weight float64
 }
 
-// An Attention is the answer to one query.
-type Attention struct {
-	Context            []float32
+// A HeadAttention is the answer of one head of one query.
+type HeadAttention struct {
 	LogSumExp, Entropy float64
 	Attended           uint64
 	Top                []Weight // heaviest first
 }
 
+// An Attention is the answer to one query.
+type Attention struct {
+	Context []float32 // of all heads, one after the other
+	Heads   []HeadAttention
+}
+
 // DefaultScale is what makes scores of keys with components of unit variance about
-// as wide as one: 1/√d, and √d under COSINE, whose scores are narrower by d.
+// as wide as one: 1/√d, and √d under COSINE, whose scores are narrower by d. The
+// dimension is a head's.
 func DefaultScale(m index.Metric, dimension int) float64 {
 	if m == index.Cosine {
 		return math.Sqrt(float64(dimension))
@@ -40,20 +57,32 @@ func DefaultScale(m index.Metric, dimension int) float64 {
 	return 1 / math.Sqrt(float64(dimension))
 }
 
-// Attend gives for each query softmax(q·Kᵀ·scale)·V over the records of all the
-// views. The views are of one metric, dimension and value dimension.
+// Attend gives for each query and head softmax(q·Kᵀ·scale + bias)·V over the records of
+// all the views that the filter and the window leave. The views are of one metric,
+// dimension, value dimension and number of heads.
 func (db *DB) Attend(ctx context.Context, views []*View, queries []Query, opt AttendOptions) ([]Attention, index.Stats, error) {
 	if len(views) == 0 {
 		return make([]Attention, len(queries)), index.Stats{}, ctx.Err()
 	}
 	r := read(views, opt.Filter)
 	defer r.done()
+	r.window(&opt.Window)
 	shape := views[0].settings.Value().shape()
-	a := index.AttendOptions{TopWeights: opt.TopWeights, Workers: db.workers, Sharing: db.sharing, Group: largest(views)}
+	a := attending{r: r, views: views, shape: shape, near: opt.Near, opt: index.AttendOptions{
+		TopWeights: opt.TopWeights, Workers: db.workers, Sharing: db.sharing, Group: largest(views),
+		QueryHeads: opt.QueryHeads, TopK: opt.TopK,
+	}}
+	if a.opt.QueryHeads == 0 {
+		a.opt.QueryHeads = shape.Heads
+	}
 	if opt.Scale != nil {
-		a.Scale = *opt.Scale
+		a.opt.Scale = *opt.Scale
 	} else {
-		a.Scale = DefaultScale(shape.Metric, shape.Dim)
+		a.opt.Scale = DefaultScale(shape.Metric, shape.HeadDim())
+	}
+	if opt.ImportanceWeight != 0 || opt.Slopes != nil {
+		a.opt.Bias = &index.Bias{Slopes: opt.Slopes}
+		r.bias(opt.ImportanceWeight)
 	}
 
 	// Queries that leave a record out attend by themselves: the others share a pass.
@@ -70,37 +99,131 @@ func (db *DB) Attend(ctx context.Context, views []*View, queries []Query, opt At
 		p := &r.parts[part]
 		whole := p.Mask
 		p.Mask = r.without(whole, p.Rows, row)
-		one, st, err := index.Attend(ctx, shape, r.parts, [][]float32{queries[q].Vector}, a)
+		one, st, err := a.attend(ctx, queries[q:q+1])
 		p.Mask = whole
 		r.used--
 		if err != nil {
 			return nil, stats, err
 		}
-		out[q] = r.attention(&one[0])
-		stats.RowsScanned += st.RowsScanned
+		out[q] = one[0]
+		stats.Add(st)
 	}
 	if len(shared) == 0 {
 		return out, stats, nil
 	}
-	all, st, err := index.Attend(ctx, shape, r.parts, vectorsOf(shared), a)
+	all, st, err := a.attend(ctx, shared)
 	if err != nil {
 		return nil, stats, err
 	}
-	stats.RowsScanned += st.RowsScanned
+	stats.Add(st)
 	for i := range all {
-		out[places[i]] = r.attention(&all[i])
+		out[places[i]] = all[i]
 	}
 	return out, stats, nil
 }
 
-func (r *reading) attention(a *index.Attention) Attention {
-	out := Attention{Context: a.Context, LogSumExp: a.LogSumExp, Entropy: a.Entropy, Attended: a.Attended}
-	if len(a.Top) > 0 {
-		out.Top = make([]Weight, len(a.Top))
+// An attending is one call of Attend.
+type attending struct {
+	r     *reading
+	views []*View
+	shape index.Shape
+	near  Nearness
+	opt   index.AttendOptions
+}
+
+// attend attends for queries to the rows that are eligible now.
+func (a *attending) attend(ctx context.Context, queries []Query) ([]Attention, index.Stats, error) {
+	vectors := vectorsOf(queries)
+	var heads []index.Attention
+	var stats index.Stats
+	var err error
+	if a.opt.TopK > 0 && a.shape.Heads == 1 && a.opt.Bias == nil {
+		heads, stats, err = a.attendNearest(ctx, vectors)
+	} else {
+		if a.opt.Bias != nil && a.opt.Bias.Slopes != nil {
+			a.opt.Bias.Positions = a.opt.Bias.Positions[:0]
+			for i := range queries {
+				a.opt.Bias.Positions = append(a.opt.Bias.Positions, float64(queries[i].Position))
+			}
+		}
+		heads, stats, err = index.Attend(ctx, a.shape, a.r.parts, vectors, a.opt)
 	}
-	for i, w := range a.Top {
-		view, ref := r.ref(w.Part, w.Row)
-		out.Top[i] = Weight{view, ref, w.Score, w.Weight}
+	if err != nil {
+		return nil, stats, err
+	}
+	out := make([]Attention, len(queries))
+	n := a.opt.QueryHeads
+	for q := range out {
+		out[q] = a.r.attention(heads[q*n : (q+1)*n])
+	}
+	return out, stats, nil
+}
+
+// attendNearest attends, for each head of each query by itself, to the records that Retrieve
+// would give.
+func (a *attending) attendNearest(ctx context.Context, queries [][]float32) ([]index.Attention, index.Stats, error) {
+	lanes := queries
+	if a.opt.QueryHeads > 1 {
+		lanes = nil
+		for _, q := range queries {
+			for h := range a.opt.QueryHeads {
+				lanes = append(lanes, q[h*a.shape.Dim:(h+1)*a.shape.Dim])
+			}
+		}
+	}
+	search := index.SearchOptions{
+		K: a.opt.TopK, MinScore: float32(math.Inf(-1)), Workers: a.opt.Workers, Sharing: a.opt.Sharing, Group: a.opt.Group,
+	}
+	hits, stats, err := a.r.nearest(ctx, a.views, lanes, search, a.near)
+	if err != nil {
+		return nil, stats, err
+	}
+	return index.AttendTo(a.shape, a.r.parts, lanes, hits, a.opt), stats, nil
+}
+
+// bias has the parts tell what their records' importance adds to scaled scores, and where
+// they stand.
+func (r *reading) bias(importance float64) {
+	for i := range r.parts {
+		s := r.at[i].segment
+		if importance != 0 {
+			r.parts[i].Bias = func(dst []float64, from int) {
+				for j := range dst {
+					dst[j] = importance * math.Log(float64(s.rows[from+j].importance))
+				}
+			}
+		}
+		r.parts[i].Position = func(dst []float64, from int) {
+			for j := range dst {
+				if at, ok := s.sequence(uint32(from + j)); ok {
+					dst[j] = float64(at)
+				} else {
+					dst[j] = math.NaN()
+				}
+			}
+		}
+	}
+}
+
+func (r *reading) attention(heads []index.Attention) Attention {
+	out := Attention{Heads: make([]HeadAttention, len(heads))}
+	if len(heads) == 1 {
+		out.Context = heads[0].Context
+	}
+	for h := range heads {
+		a := &heads[h]
+		if len(heads) > 1 {
+			out.Context = append(out.Context, a.Context...)
+		}
+		head := HeadAttention{LogSumExp: a.LogSumExp, Entropy: a.Entropy, Attended: a.Attended}
+		if len(a.Top) > 0 {
+			head.Top = make([]Weight, len(a.Top))
+		}
+		for i, w := range a.Top {
+			view, ref := r.ref(w.Part, w.Row)
+			head.Top[i] = Weight{view, ref, w.Score, w.Weight}
+		}
+		out.Heads[h] = head
 	}
 	return out
 }

@@ -12,7 +12,10 @@ type Config struct {
 	Name                      string
 	Metric                    index.Metric
 	Dimension, ValueDimension int
-	Embedder                  EmbedderID // zero: none
+	// KVHeads is how many heads keys and values are put together of; 0 stands for 1. It
+	// divides both dimensions.
+	KVHeads  int
+	Embedder EmbedderID // zero: none
 	// MaxBytes bounds the namespace's slabs; 0: the server's budget alone does.
 	MaxBytes   int64
 	Durability Durability
@@ -35,6 +38,7 @@ type settings struct {
 	metric   index.Metric
 	dim      int
 	valueDim int
+	heads    int // at least 1
 	embedder EmbedderID
 	maxBytes int64
 
@@ -45,9 +49,9 @@ type settings struct {
 }
 
 func (c *Config) settings() unique.Handle[settings] {
-	return unique.Make(settings{c.Metric, c.Dimension, c.ValueDimension, c.Embedder, c.MaxBytes, c.Durability, c.KeyEncoding, c.ValueEncoding, c.Recall})
+	return unique.Make(settings{c.Metric, c.Dimension, c.ValueDimension, max(1, c.KVHeads), c.Embedder, c.MaxBytes, c.Durability, c.KeyEncoding, c.ValueEncoding, c.Recall})
 }
 
 func (s settings) shape() index.Shape {
-	return index.Shape{Metric: s.metric, Dim: s.dim, ValueDim: s.valueDim, Encoding: s.encoding, Values: s.values}
+	return index.Shape{Metric: s.metric, Dim: s.dim, ValueDim: s.valueDim, Heads: s.heads, Encoding: s.encoding, Values: s.values}
 }

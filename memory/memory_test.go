@@ -257,13 +257,13 @@ func TestRetrieveAndAttend(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a := att[0]; a.Attended != 4 || math.Abs(float64(a.Context[0])-0.75) > 1e-6 || len(a.Top) != 1 || a.Top[0].Weight != 0.25 {
+	if a := att[0]; a.Heads[0].Attended != 4 || math.Abs(float64(a.Context[0])-0.75) > 1e-6 || len(a.Heads[0].Top) != 1 || a.Heads[0].Top[0].Weight != 0.25 {
 		t.Errorf("got %+v", a)
 	}
-	if a := att[1]; a.Attended != 3 || math.Abs(float64(a.Context[0])-2.0/3) > 1e-6 {
+	if a := att[1]; a.Heads[0].Attended != 3 || math.Abs(float64(a.Context[0])-2.0/3) > 1e-6 {
 		t.Errorf("got %+v", a)
 	}
-	if att[2].LogSumExp != att[0].LogSumExp {
+	if att[2].Heads[0].LogSumExp != att[0].Heads[0].LogSumExp {
 		t.Errorf("an excluded record is left out of another query: %+v", att[2])
 	}
 }

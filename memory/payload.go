@@ -6,15 +6,28 @@ import (
 	"unsafe"
 )
 
-// The payload of a row is what has no fixed size: five lengths as uvarints, then
-// the bytes of id, text, session, speaker and metadata.
+// The payload of a row is what has no fixed size: six lengths as uvarints, then
+// the bytes of id, text, session, speaker, metadata and position.
 type payload struct {
 	id, text, session, speaker string
 	metadata                   []byte
+	positionBytes              string // 8 bytes, little-endian, or none
 }
 
 func payloadOf(r *Record) payload {
-	return payload{r.ID, r.Text, r.Session, r.Speaker, r.Metadata}
+	p := payload{id: r.ID, text: r.Text, session: r.Session, speaker: r.Speaker, metadata: r.Metadata}
+	if r.HasPosition {
+		p.positionBytes = string(binary.LittleEndian.AppendUint64(nil, uint64(r.Position)))
+	}
+	return p
+}
+
+// at is the record's position in a sequence.
+func (p *payload) at() (position int64, ok bool) {
+	if p.positionBytes == "" {
+		return 0, false
+	}
+	return int64(binary.LittleEndian.Uint64([]byte(p.positionBytes))), true
 }
 
 func uvarintLen(n int) int { return max(1, (bits.Len(uint(n))+6)/7) }
@@ -22,7 +35,7 @@ func uvarintLen(n int) int { return max(1, (bits.Len(uint(n))+6)/7) }
 // size is how many bytes appendTo takes.
 func (p *payload) size() int {
 	n := p.bytes()
-	for _, l := range [...]int{len(p.id), len(p.text), len(p.session), len(p.speaker), len(p.metadata)} {
+	for _, l := range [...]int{len(p.id), len(p.text), len(p.session), len(p.speaker), len(p.metadata), len(p.positionBytes)} {
 		n += uvarintLen(l)
 	}
 	return n
@@ -30,25 +43,26 @@ func (p *payload) size() int {
 
 // bytes is the size of the contents.
 func (p *payload) bytes() int {
-	return len(p.id) + len(p.text) + len(p.session) + len(p.speaker) + len(p.metadata)
+	return len(p.id) + len(p.text) + len(p.session) + len(p.speaker) + len(p.metadata) + len(p.positionBytes)
 }
 
 // appendTo writes the payload behind b, which has room for it.
 func (p *payload) appendTo(b []byte) []byte {
-	for _, l := range [...]int{len(p.id), len(p.text), len(p.session), len(p.speaker), len(p.metadata)} {
+	for _, l := range [...]int{len(p.id), len(p.text), len(p.session), len(p.speaker), len(p.metadata), len(p.positionBytes)} {
 		b = binary.AppendUvarint(b, uint64(l))
 	}
 	b = append(b, p.id...)
 	b = append(b, p.text...)
 	b = append(b, p.session...)
 	b = append(b, p.speaker...)
-	return append(b, p.metadata...)
+	b = append(b, p.metadata...)
+	return append(b, p.positionBytes...)
 }
 
 // readPayload reads what appendTo wrote, and says how long it is. Its strings
 // alias b.
 func readPayload(b []byte) (p payload, size int) {
-	var lengths [5]int
+	var lengths [6]int
 	at := 0
 	for i := range lengths {
 		if l := b[at]; l < 0x80 {
@@ -70,7 +84,9 @@ func readPayload(b []byte) (p payload, size int) {
 	p.session = next(lengths[2])
 	p.speaker = next(lengths[3])
 	p.metadata = b[at : at+lengths[4] : at+lengths[4]]
-	return p, at + lengths[4]
+	at += lengths[4]
+	p.positionBytes = next(lengths[5])
+	return p, at
 }
 
 // readID reads the id alone.
@@ -81,7 +97,7 @@ func readID(b []byte) string {
 		n = int(l)
 	}
 	at := 0
-	for range 5 {
+	for range 6 {
 		for b[at] >= 0x80 {
 			at++
 		}

@@ -240,8 +240,8 @@ func answersOfTheirLSN(t *testing.T, pool *slab.Pool, writes, readers int, sizes
 					}
 				}
 				for i := range mean {
-					if math.Abs(mean[i]-float64(att[0].Context[i])) > 1e-5 || int(att[0].Attended) != len(all) {
-						return fmt.Errorf("Attend gives %v over %d, want %v over %d", att[0].Context, att[0].Attended, mean, len(all))
+					if math.Abs(mean[i]-float64(att[0].Context[i])) > 1e-5 || int(att[0].Heads[0].Attended) != len(all) {
+						return fmt.Errorf("Attend gives %v over %d, want %v over %d", att[0].Context, att[0].Heads[0].Attended, mean, len(all))
 					}
 				}
 				return nil

@@ -12,6 +12,9 @@ type Record struct {
 	Time, CreateTime, UpdateTime int64 // Unix nanoseconds
 	Importance                   float32
 
+	Position    int64 // in a sequence, for attention's masks and slopes
+	HasPosition bool
+
 	Version     LSN    // of its last mutation
 	Created     LSN    // of the mutation that created it
 	Place       uint32 // in the batch that created it
@@ -22,7 +25,7 @@ type Record struct {
 }
 
 // Include says what of a record is copied, beside its id, session, speaker,
-// times, importance and version.
+// times, importance, position and version.
 type Include uint8
 
 // The parts of a record that are left out unless asked for.
@@ -48,6 +51,7 @@ const (
 	MaskSpeaker
 	MaskTime
 	MaskImportance
+	MaskPosition
 
 	MaskAll Mask = 1<<iota - 1
 )

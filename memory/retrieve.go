@@ -12,8 +12,9 @@ import (
 
 // A Query is what a read looks for.
 type Query struct {
-	Vector  []float32
-	Exclude *Exclude // a record that is left out of this query's answer; nil: none
+	Vector   []float32
+	Exclude  *Exclude // a record that is left out of this query's answer; nil: none
+	Position int64    // in the records' sequence; for attention with slopes
 }
 
 // Exclude names a record in one of the views of a read.

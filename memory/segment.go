@@ -313,6 +313,7 @@ func (s *segView) alias(r uint32, inc Include) Record {
 		Importance: w.importance, Version: LSN(w.version), Created: LSN(w.created), Place: w.place,
 		KeyFromText: w.has(flagKeyText),
 	}
+	rec.Position, rec.HasPosition = p.at()
 	if inc&IncludeText != 0 {
 		rec.Text = p.text
 	}

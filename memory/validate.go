@@ -16,6 +16,9 @@ const (
 	minCosineNorm = 1e-18
 )
 
+// MaxPosition bounds a record's position, so that float64 has it.
+const MaxPosition = 1 << 53
+
 // CheckRecall says what is wrong with a namespace's recall, or gives "". 0 stands for
 // exact answers.
 func CheckRecall(r float64) string {
@@ -36,11 +39,21 @@ func checkValueEncoding(e index.Encoding) string {
 
 // CheckVector says what is wrong with a key or a query of a namespace, or gives
 // "". The reason reads on from the field's name.
-func CheckVector(v []float32, m index.Metric, dimension int) string {
+//
+// Under COSINE each of the heads, of which there is at least one, needs a norm.
+func CheckVector(v []float32, m index.Metric, dimension, heads int) string {
 	if len(v) != dimension {
 		return fmt.Sprintf("has %d components; the dimension is %d", len(v), dimension)
 	}
-	return checkComponents(v, m == index.Cosine, 1)
+	return checkComponents(v, normed(m, heads), 1)
+}
+
+// normed is how many heads of a key need a norm that is not too small.
+func normed(m index.Metric, heads int) int {
+	if m == index.Cosine {
+		return heads
+	}
+	return 0
 }
 
 // roundedNorm is how far rounding may have moved the norm of a vector as it is stored.
@@ -48,7 +61,7 @@ const roundedNorm = 1 + 1.0/64
 
 // checkComponents is CheckVector but for the length, with norms by a factor beyond the
 // bounds.
-func checkComponents(v []float32, cosine bool, factor float64) string {
+func checkComponents(v []float32, normed int, factor float64) string {
 	norm := index.Norm(v)
 	if math.IsNaN(norm) || math.IsInf(norm, 0) {
 		return badComponents(v)
@@ -56,8 +69,16 @@ func checkComponents(v []float32, cosine bool, factor float64) string {
 	switch {
 	case norm > maxNorm*factor:
 		return fmt.Sprintf("has a norm of %.3g; at most %g is allowed", norm, float64(maxNorm))
-	case cosine && norm < minCosineNorm/factor:
+	case normed > 0 && norm < minCosineNorm/factor:
 		return fmt.Sprintf("has a norm of %.3g; under COSINE it must be at least %g", norm, minCosineNorm)
+	}
+	if normed > 1 {
+		d := len(v) / normed
+		for h := range normed {
+			if norm := index.Norm(v[h*d : (h+1)*d]); norm < minCosineNorm {
+				return fmt.Sprintf("has a norm of %.3g in head %d; under COSINE it must be at least %g in each", norm, h, minCosineNorm)
+			}
+		}
 	}
 	return ""
 }
@@ -159,10 +180,13 @@ func (c *checker) record(i int, r *Record, mask Mask, s *settings, keyLater bool
 			c.key(field{i, "key"}, r.Key, s)
 		}
 	}
+	if mask&MaskPosition != 0 && r.HasPosition && (r.Position < -MaxPosition || r.Position > MaxPosition) {
+		c.add(field{i, "position"}, "is %d; positions are from −2⁵³ to 2⁵³", r.Position)
+	}
 	if mask&MaskValue != 0 {
 		switch {
 		case r.Value != nil:
-			if f := (field{i, "value"}); c.vector(f, r.Value, s.valueDim, false) {
+			if f := (field{i, "value"}); c.vector(f, r.Value, s.valueDim, 0) {
 				c.fits(f, r.Value, false, s.values)
 			}
 		case s.valueDim != s.dim:
@@ -173,7 +197,11 @@ func (c *checker) record(i int, r *Record, mask Mask, s *settings, keyLater bool
 
 // key checks a key, which may stand for a value.
 func (c *checker) key(f field, v []float32, s *settings) {
-	if c.vector(f, v, s.dim, s.metric == index.Cosine) {
+	heads := s.heads
+	if c.stored { // rounding may have left a head zero
+		heads = 1
+	}
+	if c.vector(f, v, s.dim, normed(s.metric, heads)) {
 		c.fitsKey(f, v, s)
 	}
 }
@@ -195,7 +223,7 @@ func (c *checker) fits(f field, v []float32, cosine bool, e index.Encoding) bool
 	return false
 }
 
-func (c *checker) vector(f field, v []float32, dim int, cosine bool) bool {
+func (c *checker) vector(f field, v []float32, dim, normed int) bool {
 	reason := ""
 	factor := 1.0
 	if c.stored {
@@ -207,7 +235,7 @@ func (c *checker) vector(f field, v []float32, dim int, cosine bool) bool {
 	case dim != 0 && len(v) != dim:
 		reason = fmt.Sprintf("has %d components; the dimension is %d", len(v), dim)
 	default:
-		reason = checkComponents(v, cosine, factor)
+		reason = checkComponents(v, normed, factor)
 	}
 	if reason != "" {
 		c.add(f, "%s", reason)
@@ -245,7 +273,7 @@ func (c *checker) puts(puts []Put, mask Mask, s settings, needID, keysLater bool
 
 // newSettings are those of a namespace that a batch of records makes.
 func newSettings(puts []Put, by *EmbedderID) settings {
-	s := settings{metric: index.Cosine}
+	s := settings{metric: index.Cosine, heads: 1}
 	if by != nil {
 		s.embedder, s.dim = *by, by.Dimension
 	}
@@ -310,6 +338,12 @@ func (db *DB) checkConfig(cfg *Config) error {
 	}{{"namespace.dimension", cfg.Dimension}, {"namespace.value_dimension", cfg.ValueDimension}} {
 		if d.n < 1 || d.n > c.limits.Dimension {
 			c.add(of(d.field), "is %d; give 1 to %d", d.n, c.limits.Dimension)
+		}
+	}
+	for _, d := range []int{cfg.Dimension, cfg.ValueDimension} {
+		if cfg.KVHeads < 0 || cfg.KVHeads > 1 && d%cfg.KVHeads != 0 {
+			c.add(of("namespace.kv_heads"), "is %d, which doesn't divide %d components", cfg.KVHeads, d)
+			break
 		}
 	}
 	if e := cfg.Embedder; e != (EmbedderID{}) && e.Dimension != cfg.Dimension {

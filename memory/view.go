@@ -57,7 +57,7 @@ func (v *View) LSN() LSN { return v.lsn }
 func (v *View) Config() Config {
 	s := v.settings.Value()
 	return Config{
-		Name: v.ns.name, Metric: s.metric, Dimension: s.dim, ValueDimension: s.valueDim,
+		Name: v.ns.name, Metric: s.metric, Dimension: s.dim, ValueDimension: s.valueDim, KVHeads: s.heads,
 		Embedder: s.embedder, MaxBytes: s.maxBytes, Durability: s.durability, KeyEncoding: s.encoding, ValueEncoding: s.values, Recall: s.recall, CreateTime: v.ns.createTime, Created: v.ns.created,
 	}
 }

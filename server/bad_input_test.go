@@ -30,6 +30,8 @@ func TestBadInput(t *testing.T) {
 		Namespace: &engramv1.Namespace{Name: "dot", Metric: engramv1.Metric_METRIC_DOT, Dimension: 3}}))
 	must[*engramv1.NamespaceServiceCreateResponse](t)(h.namespaces.Create(ctx(t), &engramv1.NamespaceServiceCreateRequest{
 		Namespace: &engramv1.Namespace{Name: "values", Dimension: 3, ValueDimension: 2}}))
+	must[*engramv1.NamespaceServiceCreateResponse](t)(h.namespaces.Create(ctx(t), &engramv1.NamespaceServiceCreateRequest{
+		Namespace: &engramv1.Namespace{Name: "heads", Dimension: 4, KvHeads: 2}}))
 	page := must[*engramv1.ListResponse](t)(h.memory.List(ctx(t), &engramv1.ListRequest{Namespace: "a", PageSize: ptr(uint32(1))}))
 	before := h.export()
 
@@ -280,6 +282,40 @@ func TestBadInput(t *testing.T) {
 			return err
 		}, failed, nil},
 		{"Export of a namespace that is missing", func() error { _, err := h.exportItems("nowhere"); return err }, missing, nil},
+		{"kv_heads that don't divide the dimension", func() error {
+			_, err := h.namespaces.Create(ctx(t), &engramv1.NamespaceServiceCreateRequest{Namespace: &engramv1.Namespace{Name: "h", Dimension: 6, KvHeads: 4}})
+			return err
+		}, bad, []string{"namespace.kv_heads"}},
+		{"kv_heads that don't divide the value_dimension", func() error {
+			_, err := h.namespaces.Create(ctx(t), &engramv1.NamespaceServiceCreateRequest{Namespace: &engramv1.Namespace{Name: "h", Dimension: 6, ValueDimension: 8, KvHeads: 3}})
+			return err
+		}, bad, []string{"namespace.kv_heads"}},
+		{"a head of norm 0", store("heads", rec("x", 1, 1, 0, 0)), bad, []string{"records[0].key"}},
+		{"position over 2^53", store("a", &engramv1.Record{Key: vec(1, 0, 0), Position: ptr(int64(1)<<53 + 1)}), bad, []string{"records[0].position"}},
+		{"query_heads no multiple of kv_heads", attend(&engramv1.AttendRequest{Namespaces: []string{"heads"}, Queries: query(1, 0, 0, 1, 1, 1), QueryHeads: 3}), bad, []string{"queries[0].vector", "query_heads"}},
+		{"query_heads over 256", attend(&engramv1.AttendRequest{Namespaces: []string{"a"}, Queries: query(1, 0, 0), QueryHeads: 257}), bad, []string{"query_heads"}},
+		{"a query of other heads", attend(&engramv1.AttendRequest{Namespaces: []string{"heads"}, Queries: query(1, 0, 0, 1), QueryHeads: 4}), bad, []string{"queries[0].vector"}},
+		{"a query with a head of norm 0", attend(&engramv1.AttendRequest{Namespaces: []string{"heads"}, Queries: query(1, 0, 0, 0)}), bad, []string{"queries[0].vector"}},
+		{"a stored record with more heads", attend(&engramv1.AttendRequest{Namespaces: []string{"a"}, QueryHeads: 2,
+			Queries: []*engramv1.Query{{Record: &engramv1.RecordName{Id: "one"}}}}), bad, []string{"queries[0]"}},
+		{"kv_heads differ", attend(&engramv1.AttendRequest{Namespaces: []string{"heads", "b"}, Queries: query(1, 0, 0, 1)}), bad, []string{"namespaces[1]"}},
+		{"sinks without last", attend(&engramv1.AttendRequest{Namespaces: []string{"a"}, Queries: query(1, 0, 0), Window: &engramv1.Window{Sinks: 1}}), bad, []string{"window.sinks"}},
+		{"last over 2^31", attend(&engramv1.AttendRequest{Namespaces: []string{"a"}, Queries: query(1, 0, 0), Window: &engramv1.Window{Last: 1 << 31}}), bad, []string{"window.last"}},
+		{"before no time", attend(&engramv1.AttendRequest{Namespaces: []string{"a"}, Queries: query(1, 0, 0), Window: &engramv1.Window{BeforeTime: &timestamppb.Timestamp{Nanos: -1}}}), bad, []string{"window.before_time"}},
+		{"before LSN 0", attend(&engramv1.AttendRequest{Namespaces: []string{"a"}, Queries: query(1, 0, 0), Window: &engramv1.Window{BeforeLsn: ptr(uint64(0))}}), bad, []string{"window.before_lsn"}},
+		{"before a position below -2^53", attend(&engramv1.AttendRequest{Namespaces: []string{"a"}, Queries: query(1, 0, 0), Window: &engramv1.Window{BeforePosition: ptr(int64(math.MinInt64))}}), bad, []string{"window.before_position"}},
+		{"slopes without positions", attend(&engramv1.AttendRequest{Namespaces: []string{"a"}, Queries: query(1, 0, 0), Bias: &engramv1.Bias{Slopes: []float64{1}}}), bad, []string{"queries[0].position"}},
+		{"a position over 2^53", attend(&engramv1.AttendRequest{Namespaces: []string{"a"}, Queries: []*engramv1.Query{{Vector: vec(1, 0, 0), Position: ptr(int64(math.MaxInt64))}}}), bad, []string{"queries[0].position"}},
+		{"slopes for other heads", attend(&engramv1.AttendRequest{Namespaces: []string{"a"}, Queries: []*engramv1.Query{{Vector: vec(1, 0, 0), Position: ptr(int64(1))}}, Bias: &engramv1.Bias{Slopes: []float64{1, 1}}}), bad, []string{"bias.slopes"}},
+		{"a negative slope", attend(&engramv1.AttendRequest{Namespaces: []string{"a"}, Queries: []*engramv1.Query{{Vector: vec(1, 0, 0), Position: ptr(int64(1))}}, Bias: &engramv1.Bias{Slopes: []float64{-1}}}), bad, []string{"bias.slopes[0]"}},
+		{"an importance of NaN", attend(&engramv1.AttendRequest{Namespaces: []string{"a"}, Queries: query(1, 0, 0), Bias: &engramv1.Bias{Importance: math.NaN()}}), bad, []string{"bias.importance"}},
+		{"top_k of Attend over 1,000", attend(&engramv1.AttendRequest{Namespaces: []string{"a"}, Queries: query(1, 0, 0), TopK: 1001}), bad, []string{"top_k"}},
+		{"a search without top_k", attend(&engramv1.AttendRequest{Namespaces: []string{"a"}, Queries: query(1, 0, 0), Search: &engramv1.Search{Exact: ptr(true)}}), bad, []string{"search"}},
+		{"no way to combine", attend(&engramv1.AttendRequest{Namespaces: []string{"a"}, Queries: query(1, 0, 0), Combine: 9}), bad, []string{"combine"}},
+		{"ADD of other lengths", attend(&engramv1.AttendRequest{Namespaces: []string{"values"}, Queries: query(1, 0, 0), Combine: engramv1.Combine_COMBINE_ADD}), bad, []string{"combine"}},
+		{"GATE without a gate", attend(&engramv1.AttendRequest{Namespaces: []string{"a"}, Queries: query(1, 0, 0), Combine: engramv1.Combine_COMBINE_GATE}), bad, []string{"gate"}},
+		{"a gate of 1.5", attend(&engramv1.AttendRequest{Namespaces: []string{"a"}, Queries: query(1, 0, 0), Combine: engramv1.Combine_COMBINE_GATE, Gate: []float32{1.5}}), bad, []string{"gate[0]"}},
+		{"a gate without GATE", attend(&engramv1.AttendRequest{Namespaces: []string{"a"}, Queries: query(1, 0, 0), Gate: []float32{1}}), bad, []string{"gate"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			err := c.call()

@@ -111,6 +111,13 @@ func (s *Server) namespaceConfig(v *violations, field string, p *engramv1.Namesp
 	if c.ValueDimension > s.records.Dimension {
 		v.add(field+".value_dimension", "is %d; at most %d is allowed", c.ValueDimension, s.records.Dimension)
 	}
+	c.KVHeads = int(p.GetKvHeads())
+	for _, n := range []int{c.Dimension, c.ValueDimension} { // 0: unset, the commit checks
+		if c.KVHeads > 1 && n%c.KVHeads != 0 {
+			v.add(field+".kv_heads", "is %d, which doesn't divide %d components", c.KVHeads, n)
+			break
+		}
+	}
 	c.MaxBytes = maxBytes(v, field, p.GetMaxBytes())
 	c.Durability = s.durability(v, field, p.GetDurability())
 	c.KeyEncoding = keyEncoding(v, field, p.GetKeyEncoding())
@@ -265,7 +272,7 @@ func (n *namespaceService) Update(ctx context.Context, req *engramv1.NamespaceSe
 		case "recall":
 			r := recall(&v, "namespace", req.Namespace.GetRecall())
 			c.Recall = &r
-		case "metric", "dimension", "value_dimension", "embedder", "name":
+		case "metric", "dimension", "value_dimension", "kv_heads", "embedder", "name":
 			v.add(at("update_mask.paths", i), "is %q, which is fixed when a namespace is made", path)
 		default:
 			v.add(at("update_mask.paths", i), "is %q; a mask may name max_bytes, durability, key_encoding, value_encoding and recall", path)
@@ -318,7 +325,7 @@ func optionsProto(c memory.Config) *engramv1.Namespace {
 	out := &engramv1.Namespace{
 		Name: c.Name, Metric: metricProto[c.Metric], Dimension: uint32(c.Dimension), ValueDimension: uint32(c.ValueDimension),
 		MaxBytes: uint64(c.MaxBytes), CreateTime: timestamp(c.CreateTime), Durability: durabilityProto[c.Durability],
-		KeyEncoding: encodingProto[c.KeyEncoding], ValueEncoding: valueEncodingProto[c.ValueEncoding], Recall: c.Recall,
+		KeyEncoding: encodingProto[c.KeyEncoding], ValueEncoding: valueEncodingProto[c.ValueEncoding], Recall: c.Recall, KvHeads: uint32(c.KVHeads),
 	}
 	if c.Embedder.Name != "" {
 		out.Embedder = embedderProto(c.Embedder)

@@ -7,9 +7,10 @@ import (
 	engramv1 "engram/proto/engram/v1"
 )
 
-// queries resolves what a read looks for into vectors of the views' dimension. Everything
+// queries resolves what a read looks for into vectors of so many heads, each of the
+// dimension of a head of the views; 0: of the views' dimension. Everything
 // wrong with the queries' form is noted; v is for the caller to look at before the error.
-func (s *Server) queries(ctx context.Context, v *violations, vs views, in []*engramv1.Query) ([]memory.Query, error) {
+func (s *Server) queries(ctx context.Context, v *violations, vs views, in []*engramv1.Query, heads int) ([]memory.Query, error) {
 	if n := len(in); n == 0 || n > s.limits.Queries {
 		v.add("queries", "has %d queries; give 1 to %d", n, s.limits.Queries)
 		return nil, nil
@@ -24,7 +25,7 @@ func (s *Server) queries(ctx context.Context, v *violations, vs views, in []*eng
 			set++
 			out[i].Vector = components(v, field+".vector", q.Vector)
 			if vs != nil && len(v.found) == 0 || out[i].Vector != nil {
-				s.checkQuery(v, vs, field+".vector", out[i].Vector)
+				s.checkQuery(v, vs, field+".vector", out[i].Vector, heads)
 			}
 		}
 		if q.GetText() != "" {
@@ -42,6 +43,9 @@ func (s *Server) queries(ctx context.Context, v *violations, vs views, in []*eng
 			if q.Record.Namespace != "" {
 				s.namespaceName(v, field+".record.namespace", q.Record.Namespace)
 			}
+		}
+		if q.GetVector() == nil && heads > 0 && vs != nil && heads != vs[0].Config().KVHeads {
+			v.add(field, "is no vector; only one has more heads (%d) than the keys", heads)
 		}
 		if set != 1 {
 			v.add(field, "has %d of vector, text and record; set exactly one", set)
@@ -68,19 +72,23 @@ func (s *Server) queries(ctx context.Context, v *violations, vs views, in []*eng
 		}
 		for j, i := range textAt {
 			out[i].Vector = vectors[j]
-			s.checkQuery(v, vs, at("queries", i)+".text", vectors[j])
+			s.checkQuery(v, vs, at("queries", i)+".text", vectors[j], heads)
 		}
 	}
 	return out, nil
 }
 
 // checkQuery notes what is wrong with a query's vector.
-func (s *Server) checkQuery(v *violations, vs views, field string, q []float32) {
+func (s *Server) checkQuery(v *violations, vs views, field string, q []float32, heads int) {
 	if vs == nil {
 		return
 	}
 	c := vs[0].Config()
-	if reason := memory.CheckVector(q, c.Metric, c.Dimension); reason != "" {
+	dimension := c.Dimension
+	if heads > 0 {
+		dimension = c.Dimension / c.KVHeads * heads
+	}
+	if reason := memory.CheckVector(q, c.Metric, dimension, max(1, heads)); reason != "" {
 		v.add(field, "%s", reason)
 	}
 }

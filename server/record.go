@@ -62,6 +62,9 @@ func (s *Server) put(v *violations, field string, p *engramv1.Record) memory.Put
 			out.Time, out.HasTime = ns, true
 		}
 	}
+	if p.Position != nil {
+		out.Position, out.HasPosition = *p.Position, true
+	}
 	if p.IfVersion != nil {
 		lsn := memory.LSN(*p.IfVersion)
 		out.IfVersion = &lsn
@@ -102,6 +105,7 @@ type recordMessage struct {
 	record               engramv1.Record
 	time, create, update timestamppb.Timestamp
 	importance           float32
+	position             int64
 	session, speaker     string
 }
 
@@ -115,6 +119,10 @@ func (m *recordMessage) set(r *memory.Record, inc include) *engramv1.Record {
 	out.Id, out.Text, out.Version, out.Importance = r.ID, r.Text, uint64(r.Version), &m.importance
 	out.Time, out.CreateTime, out.UpdateTime = &m.time, &m.create, &m.update
 	out.Key, out.Value = vectorProto(r.Key, inc.form), vectorProto(r.Value, inc.form)
+	if r.HasPosition {
+		m.position = r.Position
+		out.Position = &m.position
+	}
 	if r.Session != "" {
 		m.session = r.Session
 		out.Session = &m.session

@@ -18,7 +18,7 @@ func (m *memoryService) Retrieve(ctx context.Context, req *engramv1.RetrieveRequ
 	vs, err := s.openViews(&v, req.Namespaces)
 	defer vs.release()
 	vs.sameShape(&v, false)
-	queries, queryErr := s.queries(ctx, &v, vs, req.Queries)
+	queries, queryErr := s.queries(ctx, &v, vs, req.Queries, 0)
 	opt := memory.RetrieveOptions{
 		K:        s.topK(&v, "top_k", req.TopK, defaultTopK, 1, len(req.Queries)),
 		Filter:   s.filterOf(&v, req.Filter),

@@ -12,6 +12,7 @@ import (
 var maskFields = map[string]memory.Mask{
 	"key": memory.MaskKey, "value": memory.MaskValue, "text": memory.MaskText, "metadata": memory.MaskMetadata,
 	"session": memory.MaskSession, "speaker": memory.MaskSpeaker, "time": memory.MaskTime, "importance": memory.MaskImportance,
+	"position": memory.MaskPosition,
 }
 
 // maskNames are the names of maskFields, in order.
@@ -29,7 +30,7 @@ func (m *memoryService) Update(ctx context.Context, req *engramv1.UpdateRequest)
 	for i, path := range req.UpdateMask.GetPaths() {
 		bit, ok := maskFields[path]
 		if !ok {
-			v.add(at("update_mask.paths", i), "is %q; a mask may name key, value, text, metadata, session, speaker, time and importance", path)
+			v.add(at("update_mask.paths", i), "is %q; a mask may name key, value, text, metadata, session, speaker, time, importance and position", path)
 		}
 		c.Mask |= bit
 	}

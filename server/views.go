@@ -70,6 +70,8 @@ func (vs views) sameShape(v *violations, values bool) {
 			v.add(field, "has metric %v; namespaces[0] has %v, and one read needs one metric", c.Metric, first.Metric)
 		case c.Dimension != first.Dimension:
 			v.add(field, "has dimension %d; namespaces[0] has %d, and one read needs one dimension", c.Dimension, first.Dimension)
+		case values && c.KVHeads != first.KVHeads:
+			v.add(field, "has kv_heads %d; namespaces[0] has %d, and Attend needs one", c.KVHeads, first.KVHeads)
 		case values && c.ValueDimension != first.ValueDimension:
 			v.add(field, "has value_dimension %d; namespaces[0] has %d, and Attend needs one", c.ValueDimension, first.ValueDimension)
 		}

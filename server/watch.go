@@ -137,6 +137,9 @@ func (w *watch) change(c *memory.Change, m *memory.Mutation) *engramv1.RecordCha
 	if left(memory.MaskSpeaker, 0) {
 		r.Speaker = ""
 	}
+	if left(memory.MaskPosition, 0) {
+		r.HasPosition = false
+	}
 	out := &engramv1.RecordChange{Record: new(recordMessage).set(&r, w.include)}
 	if c.Mask&memory.MaskTime == 0 {
 		out.Record.Time = nil

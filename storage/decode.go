@@ -141,7 +141,14 @@ func (c *cursor) chunk() (h chunkHeader, flags byte, count uint32) {
 
 func (c *cursor) config(name string) memory.Config {
 	cfg := memory.Config{Name: name}
-	cfg.Metric = index.Metric(c.u8())
+	metric := c.u8()
+	if c.version > 1 && metric&configHeads != 0 {
+		metric &^= configHeads
+		if cfg.KVHeads = int(c.uvarint("kv_heads", maxDimension)); cfg.KVHeads < 2 {
+			c.fail(fmt.Errorf("at least 2 heads, not %d", cfg.KVHeads))
+		}
+	}
+	cfg.Metric = index.Metric(metric)
 	cfg.Dimension = int(c.uvarint("a dimension", maxDimension))
 	cfg.ValueDimension = int(c.uvarint("a value_dimension", maxDimension))
 	cfg.Embedder.Name = c.string()
@@ -189,7 +196,7 @@ func (c *cursor) record(r *memory.Record, key, value []float32, cfg *memory.Conf
 	flags := c.u8()
 	known := byte(recordHasValue | recordKeyFromText)
 	if c.version > 1 {
-		known |= recordKeyLost
+		known |= recordKeyLost | recordPosition
 	}
 	if flags&^known != 0 {
 		c.fail(fmt.Errorf("record flags up to %d, not %d", known, flags))
@@ -220,6 +227,9 @@ func (c *cursor) record(r *memory.Record, key, value []float32, cfg *memory.Conf
 	if flags&recordHasValue != 0 {
 		value = c.vector(value, cfg.ValueDimension)
 		r.Value = value
+	}
+	if flags&recordPosition != 0 {
+		r.Position, r.HasPosition = int64(c.u64()), true
 	}
 	return key, value
 }

@@ -26,7 +26,11 @@ const (
 	recordHasValue    = 1 << 0
 	recordKeyFromText = 1 << 1
 	recordKeyLost     = 1 << 2
+	recordPosition    = 1 << 3
 )
+
+// configHeads says, beside the metric, that the number of heads follows.
+const configHeads = 1 << 7
 
 // chunkHeader opens a chunk; the record count that is its last field is filled in
 // by closeChunk.
@@ -69,7 +73,12 @@ func appendChunk(b []byte, c *chunkHeader) (out []byte, flagsAt, countAt int) {
 }
 
 func appendConfig(b []byte, c *memory.Config) []byte {
-	b = append(b, byte(c.Metric))
+	if c.KVHeads > 1 {
+		b = append(b, byte(c.Metric)|configHeads)
+		b = binary.AppendUvarint(b, uint64(c.KVHeads))
+	} else {
+		b = append(b, byte(c.Metric))
+	}
 	b = binary.AppendUvarint(b, uint64(c.Dimension))
 	b = binary.AppendUvarint(b, uint64(c.ValueDimension))
 	b = appendString(b, c.Embedder.Name)
@@ -93,6 +102,9 @@ func appendRecord(b []byte, r *memory.Record) []byte {
 	if r.KeyFromText {
 		flags |= recordKeyFromText
 	}
+	if r.HasPosition {
+		flags |= recordPosition
+	}
 	b = append(b, flags)
 	b = le.AppendUint64(b, uint64(r.Created))
 	b = le.AppendUint32(b, r.Place)
@@ -112,6 +124,9 @@ func appendRecord(b []byte, r *memory.Record) []byte {
 	}
 	if r.Value != nil {
 		b = appendVector(b, r.Value)
+	}
+	if r.HasPosition {
+		b = le.AppendUint64(b, uint64(r.Position))
 	}
 	return b
 }

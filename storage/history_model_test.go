@@ -126,6 +126,7 @@ func (n *historyNamespace) put(puts []memory.Put, mask memory.Mask, r *memory.St
 					rec.Importance = p.Importance
 				}
 			}},
+			{memory.MaskPosition, func() { rec.Position, rec.HasPosition = p.Position, p.HasPosition }},
 		} {
 			if mask&f.mask != 0 {
 				f.set()
@@ -190,6 +191,7 @@ func historySame(a, b *memory.Record) bool {
 	return a.ID == b.ID && slices.Equal(a.Key, b.Key) && slices.Equal(a.Value, b.Value) && a.Text == b.Text &&
 		bytes.Equal(a.Metadata, b.Metadata) && a.Session == b.Session && a.Speaker == b.Speaker &&
 		a.Time == b.Time && a.CreateTime == b.CreateTime && a.UpdateTime == b.UpdateTime && a.Importance == b.Importance &&
+		a.Position == b.Position && a.HasPosition == b.HasPosition &&
 		a.Version == b.Version && a.Created == b.Created && a.Place == b.Place
 }
 

@@ -113,6 +113,9 @@ func (h *historyRun) puts(t *rapid.T, name string, ids bool) (puts []memory.Put)
 		if p.HasImportance = rapid.Bool().Draw(t, "own importance"); p.HasImportance {
 			p.Importance = 0.25
 		}
+		if p.HasPosition = rapid.Bool().Draw(t, "with a position"); p.HasPosition {
+			p.Position = rapid.Int64Range(-5, 5).Draw(t, "position")
+		}
 		if n := h.now()[name]; p.ID != "" && rapid.IntRange(0, 5).Draw(t, "condition") == 0 {
 			v := memory.LSN(0)
 			if n != nil && rapid.IntRange(0, 3).Draw(t, "met") > 0 {
@@ -143,7 +146,7 @@ func (h *historyRun) expect(t *rapid.T, err error, want string) bool {
 func (h *historyRun) create(t *rapid.T) {
 	c := memory.Config{
 		Name: historyName(t), Metric: rapid.SampledFrom([]index.Metric{index.Dot, index.L2}).Draw(t, "metric"), Dimension: 2, ValueDimension: 2,
-		Durability: memory.Durability(rapid.IntRange(0, 2).Draw(t, "durability")),
+		KVHeads: rapid.IntRange(1, 2).Draw(t, "heads"), Durability: memory.Durability(rapid.IntRange(0, 2).Draw(t, "durability")),
 	}
 	want := historyFine
 	if h.now()[c.Name] != nil {
@@ -209,7 +212,7 @@ func (h *historyRun) store(t *rapid.T) {
 	var d memory.Durability
 	h.did(r.LSN, h.now().with(name, r.LSN, func(n *historyNamespace) {
 		if n.config.Name == "" {
-			n.config = memory.Config{Name: name, Metric: index.Cosine, Dimension: 2, ValueDimension: 2, CreateTime: now.UnixNano(), Created: r.LSN}
+			n.config = memory.Config{Name: name, Metric: index.Cosine, Dimension: 2, ValueDimension: 2, KVHeads: 1, CreateTime: now.UnixNano(), Created: r.LSN}
 		}
 		d = n.config.Durability
 		n.put(s.Records, memory.MaskAll, r, now)
@@ -307,7 +310,7 @@ func (h *historyRun) retry(t *rapid.T) {
 
 func (h *historyRun) importing(t *rapid.T) {
 	c := memory.Config{
-		Name: historyName(t), Metric: index.L2, Dimension: 2, ValueDimension: 2, CreateTime: 7, Created: memory.MakeLSN(1, 3),
+		Name: historyName(t), Metric: index.L2, Dimension: 2, ValueDimension: 2, KVHeads: 2, CreateTime: 7, Created: memory.MakeLSN(1, 3),
 		Durability: memory.Durability(rapid.IntRange(0, 2).Draw(t, "durability")),
 	}
 	epoch := uint64(1)
@@ -318,7 +321,7 @@ func (h *historyRun) importing(t *rapid.T) {
 	records := map[string]memory.Record{}
 	for i := range rapid.IntRange(0, 5).Draw(t, "records") {
 		at := memory.MakeLSN(1, uint64(10+i))
-		r := memory.Record{ID: fmt.Sprint("id", i), Key: historyVector(t), Text: "imported", Importance: 0.5, Created: at, Version: at}
+		r := memory.Record{ID: fmt.Sprint("id", i), Key: historyVector(t), Text: "imported", Importance: 0.5, Position: int64(i), HasPosition: true, Created: at, Version: at}
 		records[r.ID] = r
 	}
 	want := historyFine

@@ -75,12 +75,25 @@ func appendMutation(b []byte, m *memory.Mutation) []byte {
 	b = binary.AppendUvarint(b, uint64(len(m.Changes)))
 	for i := range m.Changes {
 		c := &m.Changes[i]
-		b = binary.AppendUvarint(b, uint64(c.Mask))
+		b = binary.AppendUvarint(b, uint64(maskSwap(c.Mask)))
 		b = binary.AppendUvarint(b, uint64(len(c.Key)))
 		b = binary.AppendUvarint(b, uint64(len(c.Value)))
 		b = appendRecord(b, &c.Record)
 	}
 	return b
+}
+
+// maskSwap gives a mask as a file has it, and back. Records had no position at first, and
+// the mask of all other fields stood for a record that is replaced whole: it still does, and
+// that of all fields stands for what leaves the position alone.
+func maskSwap(m memory.Mask) memory.Mask {
+	switch m {
+	case memory.MaskAll:
+		return memory.MaskAll &^ memory.MaskPosition
+	case memory.MaskAll &^ memory.MaskPosition:
+		return memory.MaskAll
+	}
+	return m
 }
 
 // The least bytes that an id, and a change, take.
@@ -177,7 +190,7 @@ func (c *cursor) count(what string, least int) int {
 }
 
 func (c *cursor) change(out *memory.Change) {
-	out.Mask = memory.Mask(c.uvarint("a mask", uint64(memory.MaskAll)))
+	out.Mask = maskSwap(memory.Mask(c.uvarint("a mask", uint64(memory.MaskAll))))
 	shape := memory.Config{
 		Dimension:      int(c.uvarint("a key's dimension", maxDimension)),
 		ValueDimension: int(c.uvarint("a value's dimension", maxDimension)),

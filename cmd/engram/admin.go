@@ -60,7 +60,7 @@ func (t *terminal) namespaces(list []client.Namespace) error {
 		if t.json {
 			if err := t.object(map[string]any{
 				"name": n.Name, "metric": metric, "dimension": n.Dimension, "value_dimension": n.ValueDimension, "embedder": n.Embedder,
-				"records": n.Records, "max_bytes": n.MaxBytes, "durability": durabilityText(n.Durability), "key_encoding": encodingText(n.KeyEncoding), "value_encoding": valueEncodingText(n.ValueEncoding), "recall": n.Recall, "create_time": n.CreateTime.UTC(), "lsn": n.LSN,
+				"records": n.Records, "max_bytes": n.MaxBytes, "durability": durabilityText(n.Durability), "key_encoding": encodingText(n.KeyEncoding), "value_encoding": valueEncodingText(n.ValueEncoding), "recall": n.Recall, "kv_heads": n.KVHeads, "create_time": n.CreateTime.UTC(), "lsn": n.LSN,
 			}); err != nil {
 				return err
 			}
@@ -79,6 +79,7 @@ type namespacesCreateCmd struct {
 	Metric         string   `enum:"cosine,dot,l2" default:"cosine" help:"cosine, dot or l2."`
 	Dimension      int      `help:"Components of a key; default: the embedder's."`
 	ValueDimension int      `help:"Components of a value; default: those of a key."`
+	Heads          int      `help:"How many heads keys and values are put together of, for attend; it divides both." default:"1"`
 	Embedder       string   `help:"What makes keys from text; default: the server's embedder if --dimension is not given, else none." placeholder:"NAME"`
 	MaxBytes       byteSize `help:"The most memory it may take; default: no bound but the server's." placeholder:"SIZE"`
 	Durability     string   `enum:"sync,interval,none,default" default:"default" help:"When writes are acknowledged: sync (on disk), interval (on disk within the server's --sync-interval), none (when the system likes); default: the server's."`
@@ -117,7 +118,7 @@ var metrics = map[string]client.Metric{"cosine": client.Cosine, "dot": client.Do
 func (c *namespacesCreateCmd) Run(ctx context.Context, cli *cli, t *terminal) error {
 	return cli.changed(ctx, t, func(ctx context.Context, e *client.Client) (client.Namespace, error) {
 		return e.CreateNamespace(ctx, client.Namespace{
-			Name: c.Name, Metric: metrics[c.Metric], Dimension: c.Dimension, ValueDimension: c.ValueDimension,
+			Name: c.Name, Metric: metrics[c.Metric], Dimension: c.Dimension, ValueDimension: c.ValueDimension, KVHeads: c.Heads,
 			Embedder: c.Embedder, MaxBytes: int64(c.MaxBytes), Durability: clientDurabilities[c.Durability],
 			KeyEncoding: clientEncodings[c.KeyEncoding], ValueEncoding: clientValueEncodings[c.ValueEncoding], Recall: c.Recall,
 		})

@@ -12,14 +12,52 @@ import (
 type attendCmd struct {
 	queryFlags
 	Where
-	Scale      *float32 `help:"What scores are multiplied by before the softmax; default: 1/√d, for cosine √d." placeholder:"S"`
-	TopWeights int      `short:"n" help:"How many of the heaviest records to name." default:"10"`
+	Scale        *float32  `help:"What scores are multiplied by before the softmax; default: 1/√d of a head, for cosine √d." placeholder:"S"`
+	TopWeights   int       `short:"n" help:"How many of the heaviest records of each head to name." default:"10"`
+	QueryHeads   int       `help:"How many heads the query has; default: as many as the namespace." placeholder:"N"`
+	Last         int       `help:"Attend to the last N records alone." placeholder:"N"`
+	Sinks        int       `help:"With --last: and to the first N." placeholder:"N"`
+	Before       *int64    `help:"Attend to records of a lesser position alone." placeholder:"POSITION"`
+	Position     *int64    `help:"Where the query stands, for --slopes." placeholder:"POSITION"`
+	Slopes       []float64 `help:"How much less a record counts by its distance, one for each query head." placeholder:"M,…"`
+	ByImportance float64   `help:"Add so many times ln(importance)." placeholder:"W"`
+	TopK         int       `help:"Attend to the N best records alone." placeholder:"N"`
+	Svg          string    `help:"Write a heat map, queries by time, to this file." placeholder:"FILE" type:"path"`
+	And          []string  `help:"Another query in words for --svg; may be repeated." placeholder:"WORDS" sep:"none"`
 }
 
 func (*attendCmd) Help() string {
 	return `Examples:
   engram attend notes where is the spare key
-  engram attend vectors --vector 0.1,0.2,0.3 --json`
+  engram attend notes where is the key --and "who has a dog" --svg attention.svg
+  engram attend tokens --vector 0.1,0.2,0.3 --last 1000 --sinks 4 --json`
+}
+
+// options are what it asks of Attend, but for the filter.
+func (c *attendCmd) options() []client.ReadOption {
+	options := []client.ReadOption{client.TopWeights(c.TopWeights)}
+	if c.Scale != nil {
+		options = append(options, client.Scale(*c.Scale))
+	}
+	if c.QueryHeads != 0 {
+		options = append(options, client.QueryHeads(c.QueryHeads))
+	}
+	if c.Last != 0 || c.Sinks != 0 {
+		options = append(options, client.Last(c.Last, c.Sinks))
+	}
+	if c.Before != nil {
+		options = append(options, client.BeforePosition(*c.Before))
+	}
+	if len(c.Slopes) > 0 {
+		options = append(options, client.BySlopes(c.Slopes...))
+	}
+	if c.ByImportance != 0 {
+		options = append(options, client.ByImportance(c.ByImportance))
+	}
+	if c.TopK != 0 {
+		options = append(options, client.TopK(c.TopK))
+	}
+	return options
 }
 
 func (c *attendCmd) Run(ctx context.Context, cli *cli, t *terminal) error {
@@ -27,27 +65,95 @@ func (c *attendCmd) Run(ctx context.Context, cli *cli, t *terminal) error {
 	if err != nil {
 		return err
 	}
-	options, err := c.options()
+	if c.Position != nil {
+		q = q.At(*c.Position)
+	}
+	filters, err := c.Where.options()
 	if err != nil {
 		return err
 	}
-	options = append(options, client.TopWeights(c.TopWeights))
-	if c.Scale != nil {
-		options = append(options, client.Scale(*c.Scale))
+	// What a window or the best leave depends on all records, so spans of time can't be asked
+	// for one by one.
+	mapped := c.Last == 0 && c.TopK == 0
+	if c.Svg != "" && !mapped {
+		return usagef("--svg is for attention to all records, without --last and --top-k")
 	}
+	if len(c.And) > 0 && c.Svg == "" {
+		return usagef("--and is for --svg")
+	}
+	options := c.options()
 	return cli.with(ctx, func(ctx context.Context, e *client.Client) error {
-		a, err := e.Attend(ctx, c.Namespace, q, options...)
+		a, err := e.Attend(ctx, c.Namespace, q, append(options, filters...)...)
 		if err != nil {
 			return err
+		}
+		if c.Svg != "" {
+			return c.svg(ctx, e, t, q)
 		}
 		if t.json {
 			return t.object(attentionObject(a))
 		}
-		t.printf("%s records attended, %.1f in effect; log-sum-exp %.4f\n", countText(a.Attended), math.Exp(a.Entropy), a.LogSumExp)
+		for h := range a.Heads {
+			head := &a.Heads[h]
+			if len(a.Heads) > 1 {
+				t.printf("head %d: ", h)
+			}
+			t.printf("%s records attended, %.1f in effect; log-sum-exp %.4f\n", countText(head.Attended), math.Exp(head.Entropy), head.LogSumExp)
+			if len(a.Heads) > 1 {
+				t.weights(head.TopWeights)
+			}
+		}
 		t.printf("context  %s\n\n", vectorText(a.Context, 8))
-		t.weights(a.TopWeights)
+		if mapped {
+			m, err := c.heatMap(ctx, e, []client.Query{q}, []string{""})
+			if err != nil {
+				return err
+			}
+			if m != nil {
+				m.print(t)
+			}
+		}
+		if len(a.Heads) == 1 {
+			t.weights(a.TopWeights)
+		}
 		return nil
 	})
+}
+
+func (c *attendCmd) heatMap(ctx context.Context, e *client.Client, queries []client.Query, labels []string) (*heatMap, error) {
+	var where []client.Filter
+	if len(c.Where.Where) > 0 {
+		f, err := c.filter()
+		if err != nil {
+			return nil, err
+		}
+		where = append(where, f)
+	}
+	return heatMapOf(ctx, e, c.Namespace, queries, labels, where, append(c.options(), client.TopWeights(0)))
+}
+
+// svg writes the heat map of the query, and of those in --and.
+func (c *attendCmd) svg(ctx context.Context, e *client.Client, t *terminal, q client.Query) error {
+	label := strings.Join(c.Text, " ")
+	if label == "" {
+		label = c.Like + c.Vector
+	}
+	queries, labels := []client.Query{q}, []string{label}
+	for _, text := range c.And {
+		queries, labels = append(queries, client.Text(text)), append(labels, text)
+	}
+	m, err := c.heatMap(ctx, e, queries, labels)
+	if err != nil {
+		return err
+	}
+	if m == nil {
+		return fmt.Errorf("namespace %q has no records to draw", c.Namespace)
+	}
+	if err := m.write(c.Svg); err != nil {
+		return err
+	}
+	t.note("wrote %s of attention by time to %s\n", plural(len(m.shares), "row"), c.Svg)
+	return nil
 }
 
 // weights prints the heaviest records, each with a bar as long as its weight.
@@ -85,6 +191,19 @@ func vectorText(v []float32, n int) string {
 }
 
 func attentionObject(a *client.Attention) map[string]any {
+	out := headObject(&a.Head)
+	out["context"] = a.Context
+	if len(a.Heads) > 1 {
+		heads := make([]map[string]any, len(a.Heads))
+		for i := range a.Heads {
+			heads[i] = headObject(&a.Heads[i])
+		}
+		out = map[string]any{"context": a.Context, "heads": heads}
+	}
+	return out
+}
+
+func headObject(a *client.Head) map[string]any {
 	weights := make([]map[string]any, len(a.TopWeights))
 	for i, w := range a.TopWeights {
 		weights[i] = recordObject(&w.Record)
@@ -94,7 +213,5 @@ func attentionObject(a *client.Attention) map[string]any {
 	if math.IsInf(a.LogSumExp, 0) { // JSON has no infinity
 		lse = nil
 	}
-	return map[string]any{
-		"context": a.Context, "log_sum_exp": lse, "entropy": a.Entropy, "attended": a.Attended, "top_weights": weights,
-	}
+	return map[string]any{"log_sum_exp": lse, "entropy": a.Entropy, "attended": a.Attended, "top_weights": weights}
 }

@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"math"
 	"net"
-	"strings"
 	"time"
 
 	"github.com/DataDog/zstd"
@@ -253,22 +252,10 @@ func (t *terminal) heatMap(grid [days][hours]float64) {
 	}
 	t.printf("%s\n", t.paint(dim, "  attention by hour of the mission, a row a day"))
 	for d, day := range grid {
-		var b strings.Builder
 		sum := 0.0
 		for _, x := range day {
 			sum += x
-			level := 0.0
-			if most > 0 {
-				level = math.Sqrt(x / most)
-			}
-			if t.color {
-				fmt.Fprintf(&b, "\x1b[48;5;%dm  \x1b[0m", heat[int(math.Round(level*float64(len(heat)-1)))])
-			} else {
-				runes := []rune(shades)
-				s := string(runes[int(math.Ceil(level*float64(len(runes)-1)-1e-9))])
-				b.WriteString(s + s)
-			}
 		}
-		t.printf("  %s %s %s\n", t.paint(dim, fmt.Sprintf("day %d", d+1)), b.String(), t.paint(dim, fmt.Sprintf("%5.1f%%", 100*sum)))
+		t.printf("  %s %s %s\n", t.paint(dim, fmt.Sprintf("day %d", d+1)), t.heatRow(day[:], most), t.paint(dim, fmt.Sprintf("%5.1f%%", 100*sum)))
 	}
 }

@@ -3,14 +3,17 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"encoding/xml"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -229,6 +232,37 @@ func TestRecordsFromTheCommandLine(t *testing.T) {
 		t.Errorf("attention to nothing: %v", none)
 	}
 
+	if out := s.ok("", "attend", "notes", "key"); !strings.Contains(out, "attention by time") || !strings.ContainsAny(out, "█▓") || !strings.Contains(out, "blue pot") {
+		t.Errorf("a heat map:\n%s", out)
+	}
+	picture := filepath.Join(t.TempDir(), "a.svg")
+	s.ok("", "attend", "notes", "the", "key", "--and=my dog <Ada>", "--svg", picture)
+	b, err := os.ReadFile(picture)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var svg struct {
+		Rects []struct {
+			Title string `xml:"title"`
+		} `xml:"rect"`
+		Texts []string `xml:"text"`
+	}
+	if err := xml.Unmarshal(b, &svg); err != nil {
+		t.Fatal(err)
+	}
+	shares := 0.0
+	for _, r := range svg.Rects[1:] {
+		var x float64
+		if _, err := fmt.Sscanf(r.Title, "%f%%", &x); err != nil {
+			t.Fatal(err)
+		}
+		shares += x
+	}
+	if len(svg.Rects) != 1+2*mapCells || math.Abs(shares-200) > 1 || !slices.Contains(svg.Texts, "my dog <Ada>") {
+		t.Errorf("the picture has %d cells of %v%%, and says %q", len(svg.Rects), shares, svg.Texts)
+	}
+	s.fails(exitUsage, "--svg is for", "attend", "notes", "key", "--last=1", "--svg", picture)
+
 	if out := s.ok("", "count", "notes", "-w", "meta.turn>1"); out != "1\n" {
 		t.Errorf("count says %q", out)
 	}
@@ -253,6 +287,15 @@ func TestNamespacesAndStats(t *testing.T) {
 	if got := a["context"]; !reflect.DeepEqual(got, []any{5.0}) {
 		t.Errorf("context %v", got)
 	}
+	s.ok("", "namespaces", "create", "heads", "--metric=dot", "--dimension=4", "--heads=2")
+	for i := range 4 {
+		s.ok("", "store", "heads", "--key=1,0,0,1", fmt.Sprintf("--value=%d,0,0,%d", i, -i), fmt.Sprint("--position=", i))
+	}
+	h := objects(t, s.ok("", "attend", "heads", "--vector=1,0,0,1,0,0,0,0", "--query-heads=4", "--before=3", "--last=2", "--json"))[0]
+	if got := h["context"]; !reflect.DeepEqual(got, []any{1.5, 0.0, 1.5, 0.0, 0.0, -1.5, 0.0, -1.5}) || len(h["heads"].([]any)) != 4 {
+		t.Errorf("of four heads: %v", h)
+	}
+	s.ok("", "namespaces", "delete", "heads")
 	n := objects(t, s.ok("", "namespaces", "limit", "v", "64MiB", "--json"))[0]
 	if n["metric"] != "l2" || n["dimension"] != 2.0 || n["records"] != 1.0 || n["max_bytes"] != float64(64<<20) {
 		t.Errorf("namespace %v", n)

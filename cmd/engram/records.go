@@ -21,6 +21,7 @@ type storeCmd struct {
 	Session    string            `help:"Which sitting of the conversation."`
 	Speaker    string            `help:"Who said it."`
 	Time       time.Time         `help:"When it happened (RFC 3339); default: now." placeholder:"TIME"`
+	Position   *int64            `help:"Where it stands in a sequence, for attend." placeholder:"N"`
 	Importance float32           `help:"How much it matters, in (0, 1]; default: 0.5." placeholder:"X"`
 	Insert     bool              `help:"Refuse if the id exists."`
 }
@@ -33,7 +34,7 @@ func (*storeCmd) Help() string {
 }
 
 func (c *storeCmd) Run(ctx context.Context, cli *cli, t *terminal) error {
-	r := client.Record{ID: c.ID, Text: strings.Join(c.Text, " "), Session: c.Session, Speaker: c.Speaker, Time: c.Time, Importance: c.Importance}
+	r := client.Record{ID: c.ID, Text: strings.Join(c.Text, " "), Session: c.Session, Speaker: c.Speaker, Time: c.Time, Importance: c.Importance, Position: c.Position}
 	if r.Text == "-" {
 		b, err := io.ReadAll(io.LimitReader(t.in, 64<<10+1))
 		if err != nil {
@@ -179,6 +180,9 @@ func recordCells(r *client.Record) []string {
 // recordObject is the record as JSON shows it; its fields are those of import.
 func recordObject(r *client.Record) map[string]any {
 	o := map[string]any{"id": r.ID, "time": r.Time.UTC(), "version": r.Version, "importance": r.Importance}
+	if r.Position != nil {
+		o["position"] = *r.Position
+	}
 	set := func(k string, v any, is bool) {
 		if is {
 			o[k] = v

@@ -80,6 +80,68 @@ func (StoreMode) EnumDescriptor() ([]byte, []int) {
 	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{0}
 }
 
+// How a context becomes an output. ADD and GATE need a context as long as the query.
+type Combine int32
+
+const (
+	// The same as COMBINE_NONE.
+	Combine_COMBINE_UNSPECIFIED Combine = 0
+	// There is no output.
+	Combine_COMBINE_NONE Combine = 1
+	// query + context: what a Transformer's residual stream does.
+	Combine_COMBINE_ADD Combine = 2
+	// The query, and the context after it.
+	Combine_COMBINE_CONCAT Combine = 3
+	// g·query + (1 − g)·context (Memorizing Transformers, Wu et al. 2022): 1 − g, each
+	// product and the sum are rounded to float32.
+	Combine_COMBINE_GATE Combine = 4
+)
+
+// Enum value maps for Combine.
+var (
+	Combine_name = map[int32]string{
+		0: "COMBINE_UNSPECIFIED",
+		1: "COMBINE_NONE",
+		2: "COMBINE_ADD",
+		3: "COMBINE_CONCAT",
+		4: "COMBINE_GATE",
+	}
+	Combine_value = map[string]int32{
+		"COMBINE_UNSPECIFIED": 0,
+		"COMBINE_NONE":        1,
+		"COMBINE_ADD":         2,
+		"COMBINE_CONCAT":      3,
+		"COMBINE_GATE":        4,
+	}
+)
+
+func (x Combine) Enum() *Combine {
+	p := new(Combine)
+	*p = x
+	return p
+}
+
+func (x Combine) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Combine) Descriptor() protoreflect.EnumDescriptor {
+	return file_engram_v1_memory_service_proto_enumTypes[1].Descriptor()
+}
+
+func (Combine) Type() protoreflect.EnumType {
+	return &file_engram_v1_memory_service_proto_enumTypes[1]
+}
+
+func (x Combine) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Combine.Descriptor instead.
+func (Combine) EnumDescriptor() ([]byte, []int) {
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{1}
+}
+
 // The order of a List.
 type ListOrder int32
 
@@ -126,11 +188,11 @@ func (x ListOrder) String() string {
 }
 
 func (ListOrder) Descriptor() protoreflect.EnumDescriptor {
-	return file_engram_v1_memory_service_proto_enumTypes[1].Descriptor()
+	return file_engram_v1_memory_service_proto_enumTypes[2].Descriptor()
 }
 
 func (ListOrder) Type() protoreflect.EnumType {
-	return &file_engram_v1_memory_service_proto_enumTypes[1]
+	return &file_engram_v1_memory_service_proto_enumTypes[2]
 }
 
 func (x ListOrder) Number() protoreflect.EnumNumber {
@@ -139,7 +201,7 @@ func (x ListOrder) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ListOrder.Descriptor instead.
 func (ListOrder) EnumDescriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{1}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{2}
 }
 
 // Records to store.
@@ -505,7 +567,10 @@ type Query struct {
 	Text string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
 	// A stored record, whose key is the query. It is left out of its own hits, and
 	// of its own attention. NotFound if it doesn't exist.
-	Record        *RecordName `protobuf:"bytes,3,opt,name=record,proto3" json:"record,omitempty"`
+	Record *RecordName `protobuf:"bytes,3,opt,name=record,proto3" json:"record,omitempty"`
+	// Where the query stands in the records' sequence, from −2^53 to 2^53. Attend with slopes
+	// requires it; Retrieve ignores it.
+	Position      *int64 `protobuf:"varint,4,opt,name=position,proto3,oneof" json:"position,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -559,6 +624,13 @@ func (x *Query) GetRecord() *RecordName {
 		return x.Record
 	}
 	return nil
+}
+
+func (x *Query) GetPosition() int64 {
+	if x != nil && x.Position != nil {
+		return *x.Position
+	}
+	return 0
 }
 
 // The name of one record.
@@ -1096,13 +1168,15 @@ func (x *RetrieveResponse) GetSearch() *SearchStats {
 // What to attend to.
 type AttendRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// 1 to 16 namespaces of one metric, dimension and value_dimension, each one
-	// once; all their records stand in one softmax.
+	// 1 to 16 namespaces of one metric, dimension, value_dimension and kv_heads, each
+	// one once; all their records stand in one softmax.
 	Namespaces []string `protobuf:"bytes,1,rep,name=namespaces,proto3" json:"namespaces,omitempty"`
-	// 1 to 256 queries.
+	// 1 to 256 queries. A query has query_heads × d components, d being a head's dimension,
+	// which is the namespaces' dimension divided by kv_heads; so text and stored records can
+	// be queries only where query_heads is kv_heads.
 	Queries []*Query `protobuf:"bytes,2,rep,name=queries,proto3" json:"queries,omitempty"`
 	// What scores are multiplied by before the softmax: finite and ≥ 0. Default, d
-	// being the dimension: 1/√d for METRIC_DOT and METRIC_L2, √d for METRIC_COSINE
+	// being a head's dimension: 1/√d for METRIC_DOT and METRIC_L2, √d for METRIC_COSINE
 	// (the same for keys whose components have unit variance).
 	Scale *float32 `protobuf:"fixed32,3,opt,name=scale,proto3,oneof" json:"scale,omitempty"`
 	// Only records that match are attended to. Default: all.
@@ -1116,7 +1190,30 @@ type AttendRequest struct {
 	// As in RetrieveRequest.
 	MaxReplyBytes *uint32 `protobuf:"varint,7,opt,name=max_reply_bytes,json=maxReplyBytes,proto3,oneof" json:"max_reply_bytes,omitempty"`
 	// As in RetrieveRequest.
-	Embedder      string `protobuf:"bytes,8,opt,name=embedder,proto3" json:"embedder,omitempty"`
+	Embedder string `protobuf:"bytes,8,opt,name=embedder,proto3" json:"embedder,omitempty"`
+	// How many heads each query has: a multiple of kv_heads, up to 256. Query head i reads
+	// head i·kv_heads/query_heads (rounded down) of the keys and values: multi-head attention
+	// where they are equal (Vaswani et al. 2017), grouped-query where they differ (Ainslie et
+	// al. 2023), multi-query where kv_heads is 1 (Shazeer 2019). Default: kv_heads.
+	QueryHeads uint32 `protobuf:"varint,9,opt,name=query_heads,json=queryHeads,proto3" json:"query_heads,omitempty"`
+	// Only the records in the window are attended to, of those that match filter. Default: all.
+	Window *Window `protobuf:"bytes,10,opt,name=window,proto3" json:"window,omitempty"`
+	// The softmax runs, in each head, over the so many records of the greatest logits alone,
+	// of equals the older (Memorizing Transformers, Wu et al. 2022; Unlimiformer, Bertsch et
+	// al. 2023): 1 to 1,000, and queries × query_heads × top_k at most 65,536. Default 0: over
+	// all records.
+	TopK uint32 `protobuf:"varint,11,opt,name=top_k,json=topK,proto3" json:"top_k,omitempty"`
+	// How near to the best the top_k records must be, as in RetrieveRequest. It needs top_k;
+	// answers are exact where kv_heads is above 1 or there is a bias, as no index knows these.
+	// Default: exact, unless a namespace has a recall of its own.
+	Search *Search `protobuf:"bytes,12,opt,name=search,proto3" json:"search,omitempty"`
+	// What is added to the scaled scores. Default: nothing.
+	Bias *Bias `protobuf:"bytes,13,opt,name=bias,proto3" json:"bias,omitempty"`
+	// How the context becomes the output. Default: there is no output.
+	Combine Combine `protobuf:"varint,14,opt,name=combine,proto3,enum=engram.v1.Combine" json:"combine,omitempty"`
+	// The g of COMBINE_GATE, each in [0, 1]: one number for all, one for each head, or one for
+	// each component of the context. Required by it, InvalidArgument with another.
+	Gate          []float32 `protobuf:"fixed32,15,rep,packed,name=gate,proto3" json:"gate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1207,6 +1304,201 @@ func (x *AttendRequest) GetEmbedder() string {
 	return ""
 }
 
+func (x *AttendRequest) GetQueryHeads() uint32 {
+	if x != nil {
+		return x.QueryHeads
+	}
+	return 0
+}
+
+func (x *AttendRequest) GetWindow() *Window {
+	if x != nil {
+		return x.Window
+	}
+	return nil
+}
+
+func (x *AttendRequest) GetTopK() uint32 {
+	if x != nil {
+		return x.TopK
+	}
+	return 0
+}
+
+func (x *AttendRequest) GetSearch() *Search {
+	if x != nil {
+		return x.Search
+	}
+	return nil
+}
+
+func (x *AttendRequest) GetBias() *Bias {
+	if x != nil {
+		return x.Bias
+	}
+	return nil
+}
+
+func (x *AttendRequest) GetCombine() Combine {
+	if x != nil {
+		return x.Combine
+	}
+	return Combine_COMBINE_UNSPECIFIED
+}
+
+func (x *AttendRequest) GetGate() []float32 {
+	if x != nil {
+		return x.Gate
+	}
+	return nil
+}
+
+// Which records may be attended to, by where they stand. All that is set must hold.
+type Window struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The so many last records of those that hold otherwise (a sliding window, Beltagy et al.
+	// 2020): in the order of their positions where before_position is set, else in the order
+	// of the conversation; of all namespaces together. Default 0: all.
+	Last uint64 `protobuf:"varint,1,opt,name=last,proto3" json:"last,omitempty"`
+	// So many first records are attended to as well, however long ago (attention sinks, Xiao
+	// et al. 2024). It needs last. Default 0.
+	Sinks uint64 `protobuf:"varint,2,opt,name=sinks,proto3" json:"sinks,omitempty"`
+	// Only records of an earlier time.
+	BeforeTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=before_time,json=beforeTime,proto3" json:"before_time,omitempty"`
+	// Only records created by an earlier mutation. At least 1.
+	BeforeLsn *uint64 `protobuf:"varint,4,opt,name=before_lsn,json=beforeLsn,proto3,oneof" json:"before_lsn,omitempty"`
+	// Only records of a lesser position: a causal mask. Records without one are left out.
+	// From −2^53 to 2^53.
+	BeforePosition *int64 `protobuf:"varint,5,opt,name=before_position,json=beforePosition,proto3,oneof" json:"before_position,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *Window) Reset() {
+	*x = Window{}
+	mi := &file_engram_v1_memory_service_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Window) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Window) ProtoMessage() {}
+
+func (x *Window) ProtoReflect() protoreflect.Message {
+	mi := &file_engram_v1_memory_service_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Window.ProtoReflect.Descriptor instead.
+func (*Window) Descriptor() ([]byte, []int) {
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Window) GetLast() uint64 {
+	if x != nil {
+		return x.Last
+	}
+	return 0
+}
+
+func (x *Window) GetSinks() uint64 {
+	if x != nil {
+		return x.Sinks
+	}
+	return 0
+}
+
+func (x *Window) GetBeforeTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.BeforeTime
+	}
+	return nil
+}
+
+func (x *Window) GetBeforeLsn() uint64 {
+	if x != nil && x.BeforeLsn != nil {
+		return *x.BeforeLsn
+	}
+	return 0
+}
+
+func (x *Window) GetBeforePosition() int64 {
+	if x != nil && x.BeforePosition != nil {
+		return *x.BeforePosition
+	}
+	return 0
+}
+
+// What is added to scaled scores before the softmax: the logit of a record is
+//
+//	scale·score + importance·ln(record.importance) − slopes[head]·|query.position − record.position|
+type Bias struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The weight of importance: at 1 a record counts in proportion to its importance, at 0 it
+	// doesn't. Finite. Default 0.
+	Importance float64 `protobuf:"fixed64,1,opt,name=importance,proto3" json:"importance,omitempty"`
+	// How much less a record counts by its distance (ALiBi, Press et al. 2022): none, or one
+	// for each query head, finite and ≥ 0. Each query then needs a position; a record without
+	// one gets no such bias.
+	Slopes        []float64 `protobuf:"fixed64,2,rep,packed,name=slopes,proto3" json:"slopes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Bias) Reset() {
+	*x = Bias{}
+	mi := &file_engram_v1_memory_service_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Bias) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Bias) ProtoMessage() {}
+
+func (x *Bias) ProtoReflect() protoreflect.Message {
+	mi := &file_engram_v1_memory_service_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Bias.ProtoReflect.Descriptor instead.
+func (*Bias) Descriptor() ([]byte, []int) {
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Bias) GetImportance() float64 {
+	if x != nil {
+		return x.Importance
+	}
+	return 0
+}
+
+func (x *Bias) GetSlopes() []float64 {
+	if x != nil {
+		return x.Slopes
+	}
+	return nil
+}
+
 // The attention that one record got.
 type Weight struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1224,7 +1516,7 @@ type Weight struct {
 
 func (x *Weight) Reset() {
 	*x = Weight{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[14]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1236,7 +1528,7 @@ func (x *Weight) String() string {
 func (*Weight) ProtoMessage() {}
 
 func (x *Weight) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[14]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1249,7 +1541,7 @@ func (x *Weight) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Weight.ProtoReflect.Descriptor instead.
 func (*Weight) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{14}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Weight) GetNamespace() string {
@@ -1283,7 +1575,8 @@ func (x *Weight) GetScore() float32 {
 // The attention of one head.
 type HeadResult struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// ln Σ exp(scale·score) over the attended records, within 1e-6 given the scores.
+	// ln Σ exp(logit) over the attended records, within 1e-6 given the scores; the logit is
+	// scale·score, and the bias if there is one.
 	// It is what merges this context with attention computed elsewhere; −Inf where
 	// nothing was attended.
 	LogSumExp float64 `protobuf:"fixed64,1,opt,name=log_sum_exp,json=logSumExp,proto3" json:"log_sum_exp,omitempty"`
@@ -1300,7 +1593,7 @@ type HeadResult struct {
 
 func (x *HeadResult) Reset() {
 	*x = HeadResult{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[15]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1312,7 +1605,7 @@ func (x *HeadResult) String() string {
 func (*HeadResult) ProtoMessage() {}
 
 func (x *HeadResult) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[15]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1325,7 +1618,7 @@ func (x *HeadResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeadResult.ProtoReflect.Descriptor instead.
 func (*HeadResult) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{15}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *HeadResult) GetLogSumExp() float64 {
@@ -1359,10 +1652,13 @@ func (x *HeadResult) GetTopWeights() []*Weight {
 // The answer to one query.
 type Attention struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The weighted sum of values, value_dimension components. Given the scores, it
-	// is within 4e-6·Σ wᵢ‖vᵢ‖ of the same sum in float64.
+	// The context combined with the query, as combine asks; unset for COMBINE_NONE.
+	Output *Vector `protobuf:"bytes,1,opt,name=output,proto3" json:"output,omitempty"`
+	// The weighted sums of values of all query heads, one after the other: query_heads ×
+	// value_dimension / kv_heads components. Given the scores, each head's is within 4e-6·Σ
+	// wᵢ‖vᵢ‖ of the same sum in float64.
 	Context *Vector `protobuf:"bytes,2,opt,name=context,proto3" json:"context,omitempty"`
-	// One for each head, in order; a namespace has one head.
+	// One for each query head, in order.
 	Heads         []*HeadResult `protobuf:"bytes,3,rep,name=heads,proto3" json:"heads,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1370,7 +1666,7 @@ type Attention struct {
 
 func (x *Attention) Reset() {
 	*x = Attention{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[16]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1382,7 +1678,7 @@ func (x *Attention) String() string {
 func (*Attention) ProtoMessage() {}
 
 func (x *Attention) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[16]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1395,7 +1691,14 @@ func (x *Attention) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attention.ProtoReflect.Descriptor instead.
 func (*Attention) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{16}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Attention) GetOutput() *Vector {
+	if x != nil {
+		return x.Output
+	}
+	return nil
 }
 
 func (x *Attention) GetContext() *Vector {
@@ -1408,6 +1711,202 @@ func (x *Attention) GetContext() *Vector {
 func (x *Attention) GetHeads() []*HeadResult {
 	if x != nil {
 		return x.Heads
+	}
+	return nil
+}
+
+// One step.
+type AttendStreamRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its number: that of the step before plus one; the first may have any. Default: that, the
+	// first 0.
+	Step *uint64 `protobuf:"varint,1,opt,name=step,proto3,oneof" json:"step,omitempty"`
+	// Where records are stored, as in StoreRequest. Empty: where the step before did.
+	Namespace string `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// Up to 1,000 records to store, as in StoreRequest.
+	Records []*Record `protobuf:"bytes,3,rep,name=records,proto3" json:"records,omitempty"`
+	// As in StoreRequest.
+	Mode StoreMode `protobuf:"varint,4,opt,name=mode,proto3,enum=engram.v1.StoreMode" json:"mode,omitempty"`
+	// As in StoreRequest; it needs records.
+	RequestId string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// How this step and those after it attend: everything of an Attend but its queries, which
+	// are InvalidArgument here. Without namespaces, to the stream's. A violation names fields as
+	// Attend does. The first step that has queries needs it, from it or a step before.
+	Attend *AttendRequest `protobuf:"bytes,6,opt,name=attend,proto3" json:"attend,omitempty"`
+	// Up to 256 queries, as in AttendRequest.
+	Queries []*Query `protobuf:"bytes,7,rep,name=queries,proto3" json:"queries,omitempty"`
+	// In place of attend.window.before_position, from this step on. It can't be less than that of
+	// a step before.
+	BeforePosition *int64 `protobuf:"varint,8,opt,name=before_position,json=beforePosition,proto3,oneof" json:"before_position,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *AttendStreamRequest) Reset() {
+	*x = AttendStreamRequest{}
+	mi := &file_engram_v1_memory_service_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AttendStreamRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AttendStreamRequest) ProtoMessage() {}
+
+func (x *AttendStreamRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_engram_v1_memory_service_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AttendStreamRequest.ProtoReflect.Descriptor instead.
+func (*AttendStreamRequest) Descriptor() ([]byte, []int) {
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *AttendStreamRequest) GetStep() uint64 {
+	if x != nil && x.Step != nil {
+		return *x.Step
+	}
+	return 0
+}
+
+func (x *AttendStreamRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *AttendStreamRequest) GetRecords() []*Record {
+	if x != nil {
+		return x.Records
+	}
+	return nil
+}
+
+func (x *AttendStreamRequest) GetMode() StoreMode {
+	if x != nil {
+		return x.Mode
+	}
+	return StoreMode_STORE_MODE_UNSPECIFIED
+}
+
+func (x *AttendStreamRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *AttendStreamRequest) GetAttend() *AttendRequest {
+	if x != nil {
+		return x.Attend
+	}
+	return nil
+}
+
+func (x *AttendStreamRequest) GetQueries() []*Query {
+	if x != nil {
+		return x.Queries
+	}
+	return nil
+}
+
+func (x *AttendStreamRequest) GetBeforePosition() int64 {
+	if x != nil && x.BeforePosition != nil {
+		return *x.BeforePosition
+	}
+	return 0
+}
+
+// The answer to one step.
+type AttendStreamResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The number of the step.
+	Step uint64 `protobuf:"varint,1,opt,name=step,proto3" json:"step,omitempty"`
+	// One for each record, in the order of the step.
+	Results []*RecordResult `protobuf:"bytes,2,rep,name=results,proto3" json:"results,omitempty"`
+	// The LSN of the step's records; 0 if it had none.
+	Lsn uint64 `protobuf:"varint,3,opt,name=lsn,proto3" json:"lsn,omitempty"`
+	// True if the step's records are on disk: their namespace is DURABILITY_SYNC, and the
+	// server has a data directory.
+	Durable bool `protobuf:"varint,4,opt,name=durable,proto3" json:"durable,omitempty"`
+	// What Attend answers; unset for a step without queries.
+	Attended      *AttendResponse `protobuf:"bytes,5,opt,name=attended,proto3" json:"attended,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AttendStreamResponse) Reset() {
+	*x = AttendStreamResponse{}
+	mi := &file_engram_v1_memory_service_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AttendStreamResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AttendStreamResponse) ProtoMessage() {}
+
+func (x *AttendStreamResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_engram_v1_memory_service_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AttendStreamResponse.ProtoReflect.Descriptor instead.
+func (*AttendStreamResponse) Descriptor() ([]byte, []int) {
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *AttendStreamResponse) GetStep() uint64 {
+	if x != nil {
+		return x.Step
+	}
+	return 0
+}
+
+func (x *AttendStreamResponse) GetResults() []*RecordResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+func (x *AttendStreamResponse) GetLsn() uint64 {
+	if x != nil {
+		return x.Lsn
+	}
+	return 0
+}
+
+func (x *AttendStreamResponse) GetDurable() bool {
+	if x != nil {
+		return x.Durable
+	}
+	return false
+}
+
+func (x *AttendStreamResponse) GetAttended() *AttendResponse {
+	if x != nil {
+		return x.Attended
 	}
 	return nil
 }
@@ -1427,7 +1926,7 @@ type AttendResponse struct {
 
 func (x *AttendResponse) Reset() {
 	*x = AttendResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[17]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1439,7 +1938,7 @@ func (x *AttendResponse) String() string {
 func (*AttendResponse) ProtoMessage() {}
 
 func (x *AttendResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[17]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1452,7 +1951,7 @@ func (x *AttendResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttendResponse.ProtoReflect.Descriptor instead.
 func (*AttendResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{17}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *AttendResponse) GetResults() []*Attention {
@@ -1493,7 +1992,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[18]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1505,7 +2004,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[18]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1518,7 +2017,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{18}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GetRequest) GetNamespace() string {
@@ -1564,7 +2063,7 @@ type GetResponse struct {
 
 func (x *GetResponse) Reset() {
 	*x = GetResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[19]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1576,7 +2075,7 @@ func (x *GetResponse) String() string {
 func (*GetResponse) ProtoMessage() {}
 
 func (x *GetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[19]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1589,7 +2088,7 @@ func (x *GetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResponse.ProtoReflect.Descriptor instead.
 func (*GetResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{19}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GetResponse) GetRecords() []*Record {
@@ -1622,7 +2121,7 @@ type UpdateRequest struct {
 	// update_mask, and if_version where wanted.
 	Records []*Record `protobuf:"bytes,2,rep,name=records,proto3" json:"records,omitempty"`
 	// The fields that change: key, value, text, metadata, session, speaker, time,
-	// importance. Required. A field in it that a record leaves unset is cleared; a
+	// importance, position. Required. A field in it that a record leaves unset is cleared; a
 	// key can't be. metadata is replaced whole. Where text changes and the key was
 	// made from text, the key is made again.
 	UpdateMask *fieldmaskpb.FieldMask `protobuf:"bytes,3,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
@@ -1636,7 +2135,7 @@ type UpdateRequest struct {
 
 func (x *UpdateRequest) Reset() {
 	*x = UpdateRequest{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[20]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1648,7 +2147,7 @@ func (x *UpdateRequest) String() string {
 func (*UpdateRequest) ProtoMessage() {}
 
 func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[20]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1661,7 +2160,7 @@ func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateRequest.ProtoReflect.Descriptor instead.
 func (*UpdateRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{20}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *UpdateRequest) GetNamespace() string {
@@ -1712,7 +2211,7 @@ type UpdateResponse struct {
 
 func (x *UpdateResponse) Reset() {
 	*x = UpdateResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[21]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1724,7 +2223,7 @@ func (x *UpdateResponse) String() string {
 func (*UpdateResponse) ProtoMessage() {}
 
 func (x *UpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[21]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1737,7 +2236,7 @@ func (x *UpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateResponse.ProtoReflect.Descriptor instead.
 func (*UpdateResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{21}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *UpdateResponse) GetResults() []*RecordResult {
@@ -1771,7 +2270,7 @@ type DeleteRequest struct {
 
 func (x *DeleteRequest) Reset() {
 	*x = DeleteRequest{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[22]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1783,7 +2282,7 @@ func (x *DeleteRequest) String() string {
 func (*DeleteRequest) ProtoMessage() {}
 
 func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[22]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1796,7 +2295,7 @@ func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{22}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *DeleteRequest) GetNamespace() string {
@@ -1841,7 +2340,7 @@ type DeleteResponse struct {
 
 func (x *DeleteResponse) Reset() {
 	*x = DeleteResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[23]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1853,7 +2352,7 @@ func (x *DeleteResponse) String() string {
 func (*DeleteResponse) ProtoMessage() {}
 
 func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[23]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1866,7 +2365,7 @@ func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteResponse.ProtoReflect.Descriptor instead.
 func (*DeleteResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{23}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *DeleteResponse) GetDeleted() uint64 {
@@ -1910,7 +2409,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[24]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1922,7 +2421,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[24]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1935,7 +2434,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{24}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListRequest) GetNamespace() string {
@@ -2002,7 +2501,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[25]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2014,7 +2513,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[25]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2027,7 +2526,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{25}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListResponse) GetRecords() []*Record {
@@ -2064,7 +2563,7 @@ type CountRequest struct {
 
 func (x *CountRequest) Reset() {
 	*x = CountRequest{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[26]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2076,7 +2575,7 @@ func (x *CountRequest) String() string {
 func (*CountRequest) ProtoMessage() {}
 
 func (x *CountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[26]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2089,7 +2588,7 @@ func (x *CountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountRequest.ProtoReflect.Descriptor instead.
 func (*CountRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{26}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *CountRequest) GetNamespace() string {
@@ -2119,7 +2618,7 @@ type CountResponse struct {
 
 func (x *CountResponse) Reset() {
 	*x = CountResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[27]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2131,7 +2630,7 @@ func (x *CountResponse) String() string {
 func (*CountResponse) ProtoMessage() {}
 
 func (x *CountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[27]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2144,7 +2643,7 @@ func (x *CountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountResponse.ProtoReflect.Descriptor instead.
 func (*CountResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{27}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *CountResponse) GetCount() uint64 {
@@ -2179,7 +2678,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[28]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2191,7 +2690,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[28]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2204,7 +2703,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{28}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *WatchRequest) GetNamespace() string {
@@ -2240,7 +2739,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[29]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2252,7 +2751,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[29]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2265,7 +2764,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{29}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *WatchResponse) GetMutations() []*MutationEvent {
@@ -2312,7 +2811,7 @@ type MutationEvent struct {
 
 func (x *MutationEvent) Reset() {
 	*x = MutationEvent{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[30]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2324,7 +2823,7 @@ func (x *MutationEvent) String() string {
 func (*MutationEvent) ProtoMessage() {}
 
 func (x *MutationEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[30]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2337,7 +2836,7 @@ func (x *MutationEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MutationEvent.ProtoReflect.Descriptor instead.
 func (*MutationEvent) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{30}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *MutationEvent) GetLsn() uint64 {
@@ -2445,7 +2944,7 @@ type RecordChange struct {
 
 func (x *RecordChange) Reset() {
 	*x = RecordChange{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[31]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2457,7 +2956,7 @@ func (x *RecordChange) String() string {
 func (*RecordChange) ProtoMessage() {}
 
 func (x *RecordChange) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[31]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2470,7 +2969,7 @@ func (x *RecordChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordChange.ProtoReflect.Descriptor instead.
 func (*RecordChange) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{31}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *RecordChange) GetRecord() *Record {
@@ -2516,11 +3015,13 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\x13StoreStreamResponse\x12\x14\n" +
 	"\x05batch\x18\x01 \x01(\x04R\x05batch\x121\n" +
 	"\aresults\x18\x02 \x03(\v2\x17.engram.v1.RecordResultR\aresults\x12\x10\n" +
-	"\x03lsn\x18\x03 \x01(\x04R\x03lsn\"u\n" +
+	"\x03lsn\x18\x03 \x01(\x04R\x03lsn\"\xa3\x01\n" +
 	"\x05Query\x12)\n" +
 	"\x06vector\x18\x01 \x01(\v2\x11.engram.v1.VectorR\x06vector\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\x12-\n" +
-	"\x06record\x18\x03 \x01(\v2\x15.engram.v1.RecordNameR\x06record\":\n" +
+	"\x06record\x18\x03 \x01(\v2\x15.engram.v1.RecordNameR\x06record\x12\x1f\n" +
+	"\bposition\x18\x04 \x01(\x03H\x00R\bposition\x88\x01\x01B\v\n" +
+	"\t_position\":\n" +
 	"\n" +
 	"RecordName\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x0e\n" +
@@ -2570,7 +3071,7 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\n" +
 	"namespaces\x18\x02 \x03(\v2\x17.engram.v1.NamespaceLSNR\n" +
 	"namespaces\x12.\n" +
-	"\x06search\x18\x03 \x01(\v2\x16.engram.v1.SearchStatsR\x06search\"\xd7\x02\n" +
+	"\x06search\x18\x03 \x01(\v2\x16.engram.v1.SearchStatsR\x06search\"\xca\x04\n" +
 	"\rAttendRequest\x12\x1e\n" +
 	"\n" +
 	"namespaces\x18\x01 \x03(\tR\n" +
@@ -2582,9 +3083,33 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"topWeights\x12,\n" +
 	"\ainclude\x18\x06 \x01(\v2\x12.engram.v1.IncludeR\ainclude\x12+\n" +
 	"\x0fmax_reply_bytes\x18\a \x01(\rH\x01R\rmaxReplyBytes\x88\x01\x01\x12\x1a\n" +
-	"\bembedder\x18\b \x01(\tR\bembedderB\b\n" +
+	"\bembedder\x18\b \x01(\tR\bembedder\x12\x1f\n" +
+	"\vquery_heads\x18\t \x01(\rR\n" +
+	"queryHeads\x12)\n" +
+	"\x06window\x18\n" +
+	" \x01(\v2\x11.engram.v1.WindowR\x06window\x12\x13\n" +
+	"\x05top_k\x18\v \x01(\rR\x04topK\x12)\n" +
+	"\x06search\x18\f \x01(\v2\x11.engram.v1.SearchR\x06search\x12#\n" +
+	"\x04bias\x18\r \x01(\v2\x0f.engram.v1.BiasR\x04bias\x12,\n" +
+	"\acombine\x18\x0e \x01(\x0e2\x12.engram.v1.CombineR\acombine\x12\x12\n" +
+	"\x04gate\x18\x0f \x03(\x02R\x04gateB\b\n" +
 	"\x06_scaleB\x12\n" +
-	"\x10_max_reply_bytes\"\x7f\n" +
+	"\x10_max_reply_bytes\"\xe4\x01\n" +
+	"\x06Window\x12\x12\n" +
+	"\x04last\x18\x01 \x01(\x04R\x04last\x12\x14\n" +
+	"\x05sinks\x18\x02 \x01(\x04R\x05sinks\x12;\n" +
+	"\vbefore_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"beforeTime\x12\"\n" +
+	"\n" +
+	"before_lsn\x18\x04 \x01(\x04H\x00R\tbeforeLsn\x88\x01\x01\x12,\n" +
+	"\x0fbefore_position\x18\x05 \x01(\x03H\x01R\x0ebeforePosition\x88\x01\x01B\r\n" +
+	"\v_before_lsnB\x12\n" +
+	"\x10_before_position\">\n" +
+	"\x04Bias\x12\x1e\n" +
+	"\n" +
+	"importance\x18\x01 \x01(\x01R\n" +
+	"importance\x12\x16\n" +
+	"\x06slopes\x18\x02 \x03(\x01R\x06slopes\"\x7f\n" +
 	"\x06Weight\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12)\n" +
 	"\x06record\x18\x02 \x01(\v2\x11.engram.v1.RecordR\x06record\x12\x16\n" +
@@ -2596,10 +3121,29 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\aentropy\x18\x02 \x01(\x01R\aentropy\x12\x1a\n" +
 	"\battended\x18\x03 \x01(\x04R\battended\x122\n" +
 	"\vtop_weights\x18\x04 \x03(\v2\x11.engram.v1.WeightR\n" +
-	"topWeights\"k\n" +
-	"\tAttention\x12+\n" +
+	"topWeights\"\x90\x01\n" +
+	"\tAttention\x12)\n" +
+	"\x06output\x18\x01 \x01(\v2\x11.engram.v1.VectorR\x06output\x12+\n" +
 	"\acontext\x18\x02 \x01(\v2\x11.engram.v1.VectorR\acontext\x12+\n" +
-	"\x05heads\x18\x03 \x03(\v2\x15.engram.v1.HeadResultR\x05headsJ\x04\b\x01\x10\x02\"\xa9\x01\n" +
+	"\x05heads\x18\x03 \x03(\v2\x15.engram.v1.HeadResultR\x05heads\"\xeb\x02\n" +
+	"\x13AttendStreamRequest\x12\x17\n" +
+	"\x04step\x18\x01 \x01(\x04H\x00R\x04step\x88\x01\x01\x12\x1c\n" +
+	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12+\n" +
+	"\arecords\x18\x03 \x03(\v2\x11.engram.v1.RecordR\arecords\x12(\n" +
+	"\x04mode\x18\x04 \x01(\x0e2\x14.engram.v1.StoreModeR\x04mode\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x05 \x01(\tR\trequestId\x120\n" +
+	"\x06attend\x18\x06 \x01(\v2\x18.engram.v1.AttendRequestR\x06attend\x12*\n" +
+	"\aqueries\x18\a \x03(\v2\x10.engram.v1.QueryR\aqueries\x12,\n" +
+	"\x0fbefore_position\x18\b \x01(\x03H\x01R\x0ebeforePosition\x88\x01\x01B\a\n" +
+	"\x05_stepB\x12\n" +
+	"\x10_before_position\"\xc0\x01\n" +
+	"\x14AttendStreamResponse\x12\x12\n" +
+	"\x04step\x18\x01 \x01(\x04R\x04step\x121\n" +
+	"\aresults\x18\x02 \x03(\v2\x17.engram.v1.RecordResultR\aresults\x12\x10\n" +
+	"\x03lsn\x18\x03 \x01(\x04R\x03lsn\x12\x18\n" +
+	"\adurable\x18\x04 \x01(\bR\adurable\x125\n" +
+	"\battended\x18\x05 \x01(\v2\x19.engram.v1.AttendResponseR\battended\"\xa9\x01\n" +
 	"\x0eAttendResponse\x12.\n" +
 	"\aresults\x18\x01 \x03(\v2\x14.engram.v1.AttentionR\aresults\x127\n" +
 	"\n" +
@@ -2695,18 +3239,25 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\x16STORE_MODE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11STORE_MODE_UPSERT\x10\x01\x12\x15\n" +
 	"\x11STORE_MODE_INSERT\x10\x02\x12\x15\n" +
-	"\x11STORE_MODE_UPDATE\x10\x03*\x8b\x01\n" +
+	"\x11STORE_MODE_UPDATE\x10\x03*k\n" +
+	"\aCombine\x12\x17\n" +
+	"\x13COMBINE_UNSPECIFIED\x10\x00\x12\x10\n" +
+	"\fCOMBINE_NONE\x10\x01\x12\x0f\n" +
+	"\vCOMBINE_ADD\x10\x02\x12\x12\n" +
+	"\x0eCOMBINE_CONCAT\x10\x03\x12\x10\n" +
+	"\fCOMBINE_GATE\x10\x04*\x8b\x01\n" +
 	"\tListOrder\x12\x1a\n" +
 	"\x16LIST_ORDER_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12LIST_ORDER_CREATED\x10\x01\x12\x1b\n" +
 	"\x17LIST_ORDER_CREATED_DESC\x10\x02\x12\x13\n" +
 	"\x0fLIST_ORDER_TIME\x10\x03\x12\x18\n" +
-	"\x14LIST_ORDER_TIME_DESC\x10\x042\x88\x05\n" +
+	"\x14LIST_ORDER_TIME_DESC\x10\x042\xdd\x05\n" +
 	"\rMemoryService\x12:\n" +
 	"\x05Store\x12\x17.engram.v1.StoreRequest\x1a\x18.engram.v1.StoreResponse\x12P\n" +
 	"\vStoreStream\x12\x1d.engram.v1.StoreStreamRequest\x1a\x1e.engram.v1.StoreStreamResponse(\x010\x01\x12C\n" +
 	"\bRetrieve\x12\x1a.engram.v1.RetrieveRequest\x1a\x1b.engram.v1.RetrieveResponse\x12=\n" +
-	"\x06Attend\x12\x18.engram.v1.AttendRequest\x1a\x19.engram.v1.AttendResponse\x124\n" +
+	"\x06Attend\x12\x18.engram.v1.AttendRequest\x1a\x19.engram.v1.AttendResponse\x12S\n" +
+	"\fAttendStream\x12\x1e.engram.v1.AttendStreamRequest\x1a\x1f.engram.v1.AttendStreamResponse(\x010\x01\x124\n" +
 	"\x03Get\x12\x15.engram.v1.GetRequest\x1a\x16.engram.v1.GetResponse\x12=\n" +
 	"\x06Update\x12\x18.engram.v1.UpdateRequest\x1a\x19.engram.v1.UpdateResponse\x12=\n" +
 	"\x06Delete\x12\x18.engram.v1.DeleteRequest\x1a\x19.engram.v1.DeleteResponse\x127\n" +
@@ -2726,132 +3277,151 @@ func file_engram_v1_memory_service_proto_rawDescGZIP() []byte {
 	return file_engram_v1_memory_service_proto_rawDescData
 }
 
-var file_engram_v1_memory_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_engram_v1_memory_service_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_engram_v1_memory_service_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_engram_v1_memory_service_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_engram_v1_memory_service_proto_goTypes = []any{
 	(StoreMode)(0),                // 0: engram.v1.StoreMode
-	(ListOrder)(0),                // 1: engram.v1.ListOrder
-	(*StoreRequest)(nil),          // 2: engram.v1.StoreRequest
-	(*RecordResult)(nil),          // 3: engram.v1.RecordResult
-	(*StoreResponse)(nil),         // 4: engram.v1.StoreResponse
-	(*StoreStreamRequest)(nil),    // 5: engram.v1.StoreStreamRequest
-	(*StoreStreamResponse)(nil),   // 6: engram.v1.StoreStreamResponse
-	(*Query)(nil),                 // 7: engram.v1.Query
-	(*RecordName)(nil),            // 8: engram.v1.RecordName
-	(*RetrieveRequest)(nil),       // 9: engram.v1.RetrieveRequest
-	(*Search)(nil),                // 10: engram.v1.Search
-	(*Hit)(nil),                   // 11: engram.v1.Hit
-	(*QueryResult)(nil),           // 12: engram.v1.QueryResult
-	(*SearchStats)(nil),           // 13: engram.v1.SearchStats
-	(*RetrieveResponse)(nil),      // 14: engram.v1.RetrieveResponse
-	(*AttendRequest)(nil),         // 15: engram.v1.AttendRequest
-	(*Weight)(nil),                // 16: engram.v1.Weight
-	(*HeadResult)(nil),            // 17: engram.v1.HeadResult
-	(*Attention)(nil),             // 18: engram.v1.Attention
-	(*AttendResponse)(nil),        // 19: engram.v1.AttendResponse
-	(*GetRequest)(nil),            // 20: engram.v1.GetRequest
-	(*GetResponse)(nil),           // 21: engram.v1.GetResponse
-	(*UpdateRequest)(nil),         // 22: engram.v1.UpdateRequest
-	(*UpdateResponse)(nil),        // 23: engram.v1.UpdateResponse
-	(*DeleteRequest)(nil),         // 24: engram.v1.DeleteRequest
-	(*DeleteResponse)(nil),        // 25: engram.v1.DeleteResponse
-	(*ListRequest)(nil),           // 26: engram.v1.ListRequest
-	(*ListResponse)(nil),          // 27: engram.v1.ListResponse
-	(*CountRequest)(nil),          // 28: engram.v1.CountRequest
-	(*CountResponse)(nil),         // 29: engram.v1.CountResponse
-	(*WatchRequest)(nil),          // 30: engram.v1.WatchRequest
-	(*WatchResponse)(nil),         // 31: engram.v1.WatchResponse
-	(*MutationEvent)(nil),         // 32: engram.v1.MutationEvent
-	(*RecordChange)(nil),          // 33: engram.v1.RecordChange
-	(*Record)(nil),                // 34: engram.v1.Record
-	(*Vector)(nil),                // 35: engram.v1.Vector
-	(*Filter)(nil),                // 36: engram.v1.Filter
-	(*Include)(nil),               // 37: engram.v1.Include
-	(*NamespaceLSN)(nil),          // 38: engram.v1.NamespaceLSN
-	(*fieldmaskpb.FieldMask)(nil), // 39: google.protobuf.FieldMask
-	(*timestamppb.Timestamp)(nil), // 40: google.protobuf.Timestamp
-	(*Namespace)(nil),             // 41: engram.v1.Namespace
-	(Durability)(0),               // 42: engram.v1.Durability
-	(KeyEncoding)(0),              // 43: engram.v1.KeyEncoding
-	(ValueEncoding)(0),            // 44: engram.v1.ValueEncoding
+	(Combine)(0),                  // 1: engram.v1.Combine
+	(ListOrder)(0),                // 2: engram.v1.ListOrder
+	(*StoreRequest)(nil),          // 3: engram.v1.StoreRequest
+	(*RecordResult)(nil),          // 4: engram.v1.RecordResult
+	(*StoreResponse)(nil),         // 5: engram.v1.StoreResponse
+	(*StoreStreamRequest)(nil),    // 6: engram.v1.StoreStreamRequest
+	(*StoreStreamResponse)(nil),   // 7: engram.v1.StoreStreamResponse
+	(*Query)(nil),                 // 8: engram.v1.Query
+	(*RecordName)(nil),            // 9: engram.v1.RecordName
+	(*RetrieveRequest)(nil),       // 10: engram.v1.RetrieveRequest
+	(*Search)(nil),                // 11: engram.v1.Search
+	(*Hit)(nil),                   // 12: engram.v1.Hit
+	(*QueryResult)(nil),           // 13: engram.v1.QueryResult
+	(*SearchStats)(nil),           // 14: engram.v1.SearchStats
+	(*RetrieveResponse)(nil),      // 15: engram.v1.RetrieveResponse
+	(*AttendRequest)(nil),         // 16: engram.v1.AttendRequest
+	(*Window)(nil),                // 17: engram.v1.Window
+	(*Bias)(nil),                  // 18: engram.v1.Bias
+	(*Weight)(nil),                // 19: engram.v1.Weight
+	(*HeadResult)(nil),            // 20: engram.v1.HeadResult
+	(*Attention)(nil),             // 21: engram.v1.Attention
+	(*AttendStreamRequest)(nil),   // 22: engram.v1.AttendStreamRequest
+	(*AttendStreamResponse)(nil),  // 23: engram.v1.AttendStreamResponse
+	(*AttendResponse)(nil),        // 24: engram.v1.AttendResponse
+	(*GetRequest)(nil),            // 25: engram.v1.GetRequest
+	(*GetResponse)(nil),           // 26: engram.v1.GetResponse
+	(*UpdateRequest)(nil),         // 27: engram.v1.UpdateRequest
+	(*UpdateResponse)(nil),        // 28: engram.v1.UpdateResponse
+	(*DeleteRequest)(nil),         // 29: engram.v1.DeleteRequest
+	(*DeleteResponse)(nil),        // 30: engram.v1.DeleteResponse
+	(*ListRequest)(nil),           // 31: engram.v1.ListRequest
+	(*ListResponse)(nil),          // 32: engram.v1.ListResponse
+	(*CountRequest)(nil),          // 33: engram.v1.CountRequest
+	(*CountResponse)(nil),         // 34: engram.v1.CountResponse
+	(*WatchRequest)(nil),          // 35: engram.v1.WatchRequest
+	(*WatchResponse)(nil),         // 36: engram.v1.WatchResponse
+	(*MutationEvent)(nil),         // 37: engram.v1.MutationEvent
+	(*RecordChange)(nil),          // 38: engram.v1.RecordChange
+	(*Record)(nil),                // 39: engram.v1.Record
+	(*Vector)(nil),                // 40: engram.v1.Vector
+	(*Filter)(nil),                // 41: engram.v1.Filter
+	(*Include)(nil),               // 42: engram.v1.Include
+	(*NamespaceLSN)(nil),          // 43: engram.v1.NamespaceLSN
+	(*timestamppb.Timestamp)(nil), // 44: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil), // 45: google.protobuf.FieldMask
+	(*Namespace)(nil),             // 46: engram.v1.Namespace
+	(Durability)(0),               // 47: engram.v1.Durability
+	(KeyEncoding)(0),              // 48: engram.v1.KeyEncoding
+	(ValueEncoding)(0),            // 49: engram.v1.ValueEncoding
 }
 var file_engram_v1_memory_service_proto_depIdxs = []int32{
-	34, // 0: engram.v1.StoreRequest.records:type_name -> engram.v1.Record
+	39, // 0: engram.v1.StoreRequest.records:type_name -> engram.v1.Record
 	0,  // 1: engram.v1.StoreRequest.mode:type_name -> engram.v1.StoreMode
-	3,  // 2: engram.v1.StoreResponse.results:type_name -> engram.v1.RecordResult
-	34, // 3: engram.v1.StoreStreamRequest.records:type_name -> engram.v1.Record
+	4,  // 2: engram.v1.StoreResponse.results:type_name -> engram.v1.RecordResult
+	39, // 3: engram.v1.StoreStreamRequest.records:type_name -> engram.v1.Record
 	0,  // 4: engram.v1.StoreStreamRequest.mode:type_name -> engram.v1.StoreMode
-	3,  // 5: engram.v1.StoreStreamResponse.results:type_name -> engram.v1.RecordResult
-	35, // 6: engram.v1.Query.vector:type_name -> engram.v1.Vector
-	8,  // 7: engram.v1.Query.record:type_name -> engram.v1.RecordName
-	7,  // 8: engram.v1.RetrieveRequest.queries:type_name -> engram.v1.Query
-	36, // 9: engram.v1.RetrieveRequest.filter:type_name -> engram.v1.Filter
-	37, // 10: engram.v1.RetrieveRequest.include:type_name -> engram.v1.Include
-	10, // 11: engram.v1.RetrieveRequest.search:type_name -> engram.v1.Search
-	34, // 12: engram.v1.Hit.record:type_name -> engram.v1.Record
-	11, // 13: engram.v1.QueryResult.hits:type_name -> engram.v1.Hit
-	12, // 14: engram.v1.RetrieveResponse.results:type_name -> engram.v1.QueryResult
-	38, // 15: engram.v1.RetrieveResponse.namespaces:type_name -> engram.v1.NamespaceLSN
-	13, // 16: engram.v1.RetrieveResponse.search:type_name -> engram.v1.SearchStats
-	7,  // 17: engram.v1.AttendRequest.queries:type_name -> engram.v1.Query
-	36, // 18: engram.v1.AttendRequest.filter:type_name -> engram.v1.Filter
-	37, // 19: engram.v1.AttendRequest.include:type_name -> engram.v1.Include
-	34, // 20: engram.v1.Weight.record:type_name -> engram.v1.Record
-	16, // 21: engram.v1.HeadResult.top_weights:type_name -> engram.v1.Weight
-	35, // 22: engram.v1.Attention.context:type_name -> engram.v1.Vector
-	17, // 23: engram.v1.Attention.heads:type_name -> engram.v1.HeadResult
-	18, // 24: engram.v1.AttendResponse.results:type_name -> engram.v1.Attention
-	38, // 25: engram.v1.AttendResponse.namespaces:type_name -> engram.v1.NamespaceLSN
-	13, // 26: engram.v1.AttendResponse.search:type_name -> engram.v1.SearchStats
-	37, // 27: engram.v1.GetRequest.include:type_name -> engram.v1.Include
-	34, // 28: engram.v1.GetResponse.records:type_name -> engram.v1.Record
-	38, // 29: engram.v1.GetResponse.namespace:type_name -> engram.v1.NamespaceLSN
-	34, // 30: engram.v1.UpdateRequest.records:type_name -> engram.v1.Record
-	39, // 31: engram.v1.UpdateRequest.update_mask:type_name -> google.protobuf.FieldMask
-	3,  // 32: engram.v1.UpdateResponse.results:type_name -> engram.v1.RecordResult
-	36, // 33: engram.v1.DeleteRequest.filter:type_name -> engram.v1.Filter
-	36, // 34: engram.v1.ListRequest.filter:type_name -> engram.v1.Filter
-	1,  // 35: engram.v1.ListRequest.order:type_name -> engram.v1.ListOrder
-	37, // 36: engram.v1.ListRequest.include:type_name -> engram.v1.Include
-	34, // 37: engram.v1.ListResponse.records:type_name -> engram.v1.Record
-	38, // 38: engram.v1.ListResponse.namespace:type_name -> engram.v1.NamespaceLSN
-	36, // 39: engram.v1.CountRequest.filter:type_name -> engram.v1.Filter
-	38, // 40: engram.v1.CountResponse.namespace:type_name -> engram.v1.NamespaceLSN
-	37, // 41: engram.v1.WatchRequest.include:type_name -> engram.v1.Include
-	32, // 42: engram.v1.WatchResponse.mutations:type_name -> engram.v1.MutationEvent
-	40, // 43: engram.v1.MutationEvent.time:type_name -> google.protobuf.Timestamp
-	41, // 44: engram.v1.MutationEvent.namespace_created:type_name -> engram.v1.Namespace
-	42, // 45: engram.v1.MutationEvent.durability:type_name -> engram.v1.Durability
-	43, // 46: engram.v1.MutationEvent.key_encoding:type_name -> engram.v1.KeyEncoding
-	44, // 47: engram.v1.MutationEvent.value_encoding:type_name -> engram.v1.ValueEncoding
-	33, // 48: engram.v1.MutationEvent.changes:type_name -> engram.v1.RecordChange
-	34, // 49: engram.v1.RecordChange.record:type_name -> engram.v1.Record
-	39, // 50: engram.v1.RecordChange.changed_fields:type_name -> google.protobuf.FieldMask
-	2,  // 51: engram.v1.MemoryService.Store:input_type -> engram.v1.StoreRequest
-	5,  // 52: engram.v1.MemoryService.StoreStream:input_type -> engram.v1.StoreStreamRequest
-	9,  // 53: engram.v1.MemoryService.Retrieve:input_type -> engram.v1.RetrieveRequest
-	15, // 54: engram.v1.MemoryService.Attend:input_type -> engram.v1.AttendRequest
-	20, // 55: engram.v1.MemoryService.Get:input_type -> engram.v1.GetRequest
-	22, // 56: engram.v1.MemoryService.Update:input_type -> engram.v1.UpdateRequest
-	24, // 57: engram.v1.MemoryService.Delete:input_type -> engram.v1.DeleteRequest
-	26, // 58: engram.v1.MemoryService.List:input_type -> engram.v1.ListRequest
-	28, // 59: engram.v1.MemoryService.Count:input_type -> engram.v1.CountRequest
-	30, // 60: engram.v1.MemoryService.Watch:input_type -> engram.v1.WatchRequest
-	4,  // 61: engram.v1.MemoryService.Store:output_type -> engram.v1.StoreResponse
-	6,  // 62: engram.v1.MemoryService.StoreStream:output_type -> engram.v1.StoreStreamResponse
-	14, // 63: engram.v1.MemoryService.Retrieve:output_type -> engram.v1.RetrieveResponse
-	19, // 64: engram.v1.MemoryService.Attend:output_type -> engram.v1.AttendResponse
-	21, // 65: engram.v1.MemoryService.Get:output_type -> engram.v1.GetResponse
-	23, // 66: engram.v1.MemoryService.Update:output_type -> engram.v1.UpdateResponse
-	25, // 67: engram.v1.MemoryService.Delete:output_type -> engram.v1.DeleteResponse
-	27, // 68: engram.v1.MemoryService.List:output_type -> engram.v1.ListResponse
-	29, // 69: engram.v1.MemoryService.Count:output_type -> engram.v1.CountResponse
-	31, // 70: engram.v1.MemoryService.Watch:output_type -> engram.v1.WatchResponse
-	61, // [61:71] is the sub-list for method output_type
-	51, // [51:61] is the sub-list for method input_type
-	51, // [51:51] is the sub-list for extension type_name
-	51, // [51:51] is the sub-list for extension extendee
-	0,  // [0:51] is the sub-list for field type_name
+	4,  // 5: engram.v1.StoreStreamResponse.results:type_name -> engram.v1.RecordResult
+	40, // 6: engram.v1.Query.vector:type_name -> engram.v1.Vector
+	9,  // 7: engram.v1.Query.record:type_name -> engram.v1.RecordName
+	8,  // 8: engram.v1.RetrieveRequest.queries:type_name -> engram.v1.Query
+	41, // 9: engram.v1.RetrieveRequest.filter:type_name -> engram.v1.Filter
+	42, // 10: engram.v1.RetrieveRequest.include:type_name -> engram.v1.Include
+	11, // 11: engram.v1.RetrieveRequest.search:type_name -> engram.v1.Search
+	39, // 12: engram.v1.Hit.record:type_name -> engram.v1.Record
+	12, // 13: engram.v1.QueryResult.hits:type_name -> engram.v1.Hit
+	13, // 14: engram.v1.RetrieveResponse.results:type_name -> engram.v1.QueryResult
+	43, // 15: engram.v1.RetrieveResponse.namespaces:type_name -> engram.v1.NamespaceLSN
+	14, // 16: engram.v1.RetrieveResponse.search:type_name -> engram.v1.SearchStats
+	8,  // 17: engram.v1.AttendRequest.queries:type_name -> engram.v1.Query
+	41, // 18: engram.v1.AttendRequest.filter:type_name -> engram.v1.Filter
+	42, // 19: engram.v1.AttendRequest.include:type_name -> engram.v1.Include
+	17, // 20: engram.v1.AttendRequest.window:type_name -> engram.v1.Window
+	11, // 21: engram.v1.AttendRequest.search:type_name -> engram.v1.Search
+	18, // 22: engram.v1.AttendRequest.bias:type_name -> engram.v1.Bias
+	1,  // 23: engram.v1.AttendRequest.combine:type_name -> engram.v1.Combine
+	44, // 24: engram.v1.Window.before_time:type_name -> google.protobuf.Timestamp
+	39, // 25: engram.v1.Weight.record:type_name -> engram.v1.Record
+	19, // 26: engram.v1.HeadResult.top_weights:type_name -> engram.v1.Weight
+	40, // 27: engram.v1.Attention.output:type_name -> engram.v1.Vector
+	40, // 28: engram.v1.Attention.context:type_name -> engram.v1.Vector
+	20, // 29: engram.v1.Attention.heads:type_name -> engram.v1.HeadResult
+	39, // 30: engram.v1.AttendStreamRequest.records:type_name -> engram.v1.Record
+	0,  // 31: engram.v1.AttendStreamRequest.mode:type_name -> engram.v1.StoreMode
+	16, // 32: engram.v1.AttendStreamRequest.attend:type_name -> engram.v1.AttendRequest
+	8,  // 33: engram.v1.AttendStreamRequest.queries:type_name -> engram.v1.Query
+	4,  // 34: engram.v1.AttendStreamResponse.results:type_name -> engram.v1.RecordResult
+	24, // 35: engram.v1.AttendStreamResponse.attended:type_name -> engram.v1.AttendResponse
+	21, // 36: engram.v1.AttendResponse.results:type_name -> engram.v1.Attention
+	43, // 37: engram.v1.AttendResponse.namespaces:type_name -> engram.v1.NamespaceLSN
+	14, // 38: engram.v1.AttendResponse.search:type_name -> engram.v1.SearchStats
+	42, // 39: engram.v1.GetRequest.include:type_name -> engram.v1.Include
+	39, // 40: engram.v1.GetResponse.records:type_name -> engram.v1.Record
+	43, // 41: engram.v1.GetResponse.namespace:type_name -> engram.v1.NamespaceLSN
+	39, // 42: engram.v1.UpdateRequest.records:type_name -> engram.v1.Record
+	45, // 43: engram.v1.UpdateRequest.update_mask:type_name -> google.protobuf.FieldMask
+	4,  // 44: engram.v1.UpdateResponse.results:type_name -> engram.v1.RecordResult
+	41, // 45: engram.v1.DeleteRequest.filter:type_name -> engram.v1.Filter
+	41, // 46: engram.v1.ListRequest.filter:type_name -> engram.v1.Filter
+	2,  // 47: engram.v1.ListRequest.order:type_name -> engram.v1.ListOrder
+	42, // 48: engram.v1.ListRequest.include:type_name -> engram.v1.Include
+	39, // 49: engram.v1.ListResponse.records:type_name -> engram.v1.Record
+	43, // 50: engram.v1.ListResponse.namespace:type_name -> engram.v1.NamespaceLSN
+	41, // 51: engram.v1.CountRequest.filter:type_name -> engram.v1.Filter
+	43, // 52: engram.v1.CountResponse.namespace:type_name -> engram.v1.NamespaceLSN
+	42, // 53: engram.v1.WatchRequest.include:type_name -> engram.v1.Include
+	37, // 54: engram.v1.WatchResponse.mutations:type_name -> engram.v1.MutationEvent
+	44, // 55: engram.v1.MutationEvent.time:type_name -> google.protobuf.Timestamp
+	46, // 56: engram.v1.MutationEvent.namespace_created:type_name -> engram.v1.Namespace
+	47, // 57: engram.v1.MutationEvent.durability:type_name -> engram.v1.Durability
+	48, // 58: engram.v1.MutationEvent.key_encoding:type_name -> engram.v1.KeyEncoding
+	49, // 59: engram.v1.MutationEvent.value_encoding:type_name -> engram.v1.ValueEncoding
+	38, // 60: engram.v1.MutationEvent.changes:type_name -> engram.v1.RecordChange
+	39, // 61: engram.v1.RecordChange.record:type_name -> engram.v1.Record
+	45, // 62: engram.v1.RecordChange.changed_fields:type_name -> google.protobuf.FieldMask
+	3,  // 63: engram.v1.MemoryService.Store:input_type -> engram.v1.StoreRequest
+	6,  // 64: engram.v1.MemoryService.StoreStream:input_type -> engram.v1.StoreStreamRequest
+	10, // 65: engram.v1.MemoryService.Retrieve:input_type -> engram.v1.RetrieveRequest
+	16, // 66: engram.v1.MemoryService.Attend:input_type -> engram.v1.AttendRequest
+	22, // 67: engram.v1.MemoryService.AttendStream:input_type -> engram.v1.AttendStreamRequest
+	25, // 68: engram.v1.MemoryService.Get:input_type -> engram.v1.GetRequest
+	27, // 69: engram.v1.MemoryService.Update:input_type -> engram.v1.UpdateRequest
+	29, // 70: engram.v1.MemoryService.Delete:input_type -> engram.v1.DeleteRequest
+	31, // 71: engram.v1.MemoryService.List:input_type -> engram.v1.ListRequest
+	33, // 72: engram.v1.MemoryService.Count:input_type -> engram.v1.CountRequest
+	35, // 73: engram.v1.MemoryService.Watch:input_type -> engram.v1.WatchRequest
+	5,  // 74: engram.v1.MemoryService.Store:output_type -> engram.v1.StoreResponse
+	7,  // 75: engram.v1.MemoryService.StoreStream:output_type -> engram.v1.StoreStreamResponse
+	15, // 76: engram.v1.MemoryService.Retrieve:output_type -> engram.v1.RetrieveResponse
+	24, // 77: engram.v1.MemoryService.Attend:output_type -> engram.v1.AttendResponse
+	23, // 78: engram.v1.MemoryService.AttendStream:output_type -> engram.v1.AttendStreamResponse
+	26, // 79: engram.v1.MemoryService.Get:output_type -> engram.v1.GetResponse
+	28, // 80: engram.v1.MemoryService.Update:output_type -> engram.v1.UpdateResponse
+	30, // 81: engram.v1.MemoryService.Delete:output_type -> engram.v1.DeleteResponse
+	32, // 82: engram.v1.MemoryService.List:output_type -> engram.v1.ListResponse
+	34, // 83: engram.v1.MemoryService.Count:output_type -> engram.v1.CountResponse
+	36, // 84: engram.v1.MemoryService.Watch:output_type -> engram.v1.WatchResponse
+	74, // [74:85] is the sub-list for method output_type
+	63, // [63:74] is the sub-list for method input_type
+	63, // [63:63] is the sub-list for extension type_name
+	63, // [63:63] is the sub-list for extension extendee
+	0,  // [0:63] is the sub-list for field type_name
 }
 
 func init() { file_engram_v1_memory_service_proto_init() }
@@ -2862,20 +3432,23 @@ func file_engram_v1_memory_service_proto_init() {
 	file_engram_v1_filter_proto_init()
 	file_engram_v1_namespace_service_proto_init()
 	file_engram_v1_record_proto_init()
+	file_engram_v1_memory_service_proto_msgTypes[5].OneofWrappers = []any{}
 	file_engram_v1_memory_service_proto_msgTypes[7].OneofWrappers = []any{}
 	file_engram_v1_memory_service_proto_msgTypes[8].OneofWrappers = []any{}
 	file_engram_v1_memory_service_proto_msgTypes[13].OneofWrappers = []any{}
-	file_engram_v1_memory_service_proto_msgTypes[18].OneofWrappers = []any{}
-	file_engram_v1_memory_service_proto_msgTypes[24].OneofWrappers = []any{}
+	file_engram_v1_memory_service_proto_msgTypes[14].OneofWrappers = []any{}
+	file_engram_v1_memory_service_proto_msgTypes[19].OneofWrappers = []any{}
+	file_engram_v1_memory_service_proto_msgTypes[22].OneofWrappers = []any{}
 	file_engram_v1_memory_service_proto_msgTypes[28].OneofWrappers = []any{}
-	file_engram_v1_memory_service_proto_msgTypes[30].OneofWrappers = []any{}
+	file_engram_v1_memory_service_proto_msgTypes[32].OneofWrappers = []any{}
+	file_engram_v1_memory_service_proto_msgTypes[34].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_engram_v1_memory_service_proto_rawDesc), len(file_engram_v1_memory_service_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   32,
+			NumEnums:      3,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

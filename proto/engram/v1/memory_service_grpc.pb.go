@@ -19,16 +19,17 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	MemoryService_Store_FullMethodName       = "/engram.v1.MemoryService/Store"
-	MemoryService_StoreStream_FullMethodName = "/engram.v1.MemoryService/StoreStream"
-	MemoryService_Retrieve_FullMethodName    = "/engram.v1.MemoryService/Retrieve"
-	MemoryService_Attend_FullMethodName      = "/engram.v1.MemoryService/Attend"
-	MemoryService_Get_FullMethodName         = "/engram.v1.MemoryService/Get"
-	MemoryService_Update_FullMethodName      = "/engram.v1.MemoryService/Update"
-	MemoryService_Delete_FullMethodName      = "/engram.v1.MemoryService/Delete"
-	MemoryService_List_FullMethodName        = "/engram.v1.MemoryService/List"
-	MemoryService_Count_FullMethodName       = "/engram.v1.MemoryService/Count"
-	MemoryService_Watch_FullMethodName       = "/engram.v1.MemoryService/Watch"
+	MemoryService_Store_FullMethodName        = "/engram.v1.MemoryService/Store"
+	MemoryService_StoreStream_FullMethodName  = "/engram.v1.MemoryService/StoreStream"
+	MemoryService_Retrieve_FullMethodName     = "/engram.v1.MemoryService/Retrieve"
+	MemoryService_Attend_FullMethodName       = "/engram.v1.MemoryService/Attend"
+	MemoryService_AttendStream_FullMethodName = "/engram.v1.MemoryService/AttendStream"
+	MemoryService_Get_FullMethodName          = "/engram.v1.MemoryService/Get"
+	MemoryService_Update_FullMethodName       = "/engram.v1.MemoryService/Update"
+	MemoryService_Delete_FullMethodName       = "/engram.v1.MemoryService/Delete"
+	MemoryService_List_FullMethodName         = "/engram.v1.MemoryService/List"
+	MemoryService_Count_FullMethodName        = "/engram.v1.MemoryService/Count"
+	MemoryService_Watch_FullMethodName        = "/engram.v1.MemoryService/Watch"
 )
 
 // MemoryServiceClient is the client API for MemoryService service.
@@ -65,11 +66,19 @@ type MemoryServiceClient interface {
 	// The hard read: for each query the top_k records nearest to it, exactly,
 	// ranked over all the namespaces named.
 	Retrieve(ctx context.Context, in *RetrieveRequest, opts ...grpc.CallOption) (*RetrieveResponse, error)
-	// The soft read: for each query softmax(q·Kᵀ·scale)·V over every record of all
+	// The soft read: for each query softmax(q·Kᵀ·scale + bias)·V over the records of all
 	// the namespaces named (scaled dot-product attention, Vaswani et al. 2017,
-	// equation 1). With nothing to attend the context is zero, log_sum_exp −Inf and
-	// attended 0.
+	// equation 1), in each head by itself. With nothing to attend the context is zero,
+	// log_sum_exp −Inf and attended 0.
 	Attend(ctx context.Context, in *AttendRequest, opts ...grpc.CallOption) (*AttendResponse, error)
+	// A decoder's loop on one stream: each step stores its records, if any, and then attends
+	// with its queries, if any. Steps are done in the order sent and answered in that order,
+	// and may be sent before earlier ones are answered; whoever sends or receives too slowly
+	// holds the other up. A step sees what all steps before it stored, and its own records. A
+	// refused step ends the stream with its error; what steps before it stored stays. After a
+	// broken connection the steps without an answer are sent again on a new stream: with their
+	// request_ids, none is stored twice.
+	AttendStream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[AttendStreamRequest, AttendStreamResponse], error)
 	// Reads records by id.
 	Get(ctx context.Context, in *GetRequest, opts ...grpc.CallOption) (*GetResponse, error)
 	// Changes fields of records that exist, all or none. A missing id is NotFound.
@@ -142,6 +151,19 @@ func (c *memoryServiceClient) Attend(ctx context.Context, in *AttendRequest, opt
 	return out, nil
 }
 
+func (c *memoryServiceClient) AttendStream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[AttendStreamRequest, AttendStreamResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &MemoryService_ServiceDesc.Streams[1], MemoryService_AttendStream_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[AttendStreamRequest, AttendStreamResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type MemoryService_AttendStreamClient = grpc.BidiStreamingClient[AttendStreamRequest, AttendStreamResponse]
+
 func (c *memoryServiceClient) Get(ctx context.Context, in *GetRequest, opts ...grpc.CallOption) (*GetResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetResponse)
@@ -194,7 +216,7 @@ func (c *memoryServiceClient) Count(ctx context.Context, in *CountRequest, opts 
 
 func (c *memoryServiceClient) Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &MemoryService_ServiceDesc.Streams[1], MemoryService_Watch_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &MemoryService_ServiceDesc.Streams[2], MemoryService_Watch_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -245,11 +267,19 @@ type MemoryServiceServer interface {
 	// The hard read: for each query the top_k records nearest to it, exactly,
 	// ranked over all the namespaces named.
 	Retrieve(context.Context, *RetrieveRequest) (*RetrieveResponse, error)
-	// The soft read: for each query softmax(q·Kᵀ·scale)·V over every record of all
+	// The soft read: for each query softmax(q·Kᵀ·scale + bias)·V over the records of all
 	// the namespaces named (scaled dot-product attention, Vaswani et al. 2017,
-	// equation 1). With nothing to attend the context is zero, log_sum_exp −Inf and
-	// attended 0.
+	// equation 1), in each head by itself. With nothing to attend the context is zero,
+	// log_sum_exp −Inf and attended 0.
 	Attend(context.Context, *AttendRequest) (*AttendResponse, error)
+	// A decoder's loop on one stream: each step stores its records, if any, and then attends
+	// with its queries, if any. Steps are done in the order sent and answered in that order,
+	// and may be sent before earlier ones are answered; whoever sends or receives too slowly
+	// holds the other up. A step sees what all steps before it stored, and its own records. A
+	// refused step ends the stream with its error; what steps before it stored stays. After a
+	// broken connection the steps without an answer are sent again on a new stream: with their
+	// request_ids, none is stored twice.
+	AttendStream(grpc.BidiStreamingServer[AttendStreamRequest, AttendStreamResponse]) error
 	// Reads records by id.
 	Get(context.Context, *GetRequest) (*GetResponse, error)
 	// Changes fields of records that exist, all or none. A missing id is NotFound.
@@ -290,6 +320,9 @@ func (UnimplementedMemoryServiceServer) Retrieve(context.Context, *RetrieveReque
 }
 func (UnimplementedMemoryServiceServer) Attend(context.Context, *AttendRequest) (*AttendResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Attend not implemented")
+}
+func (UnimplementedMemoryServiceServer) AttendStream(grpc.BidiStreamingServer[AttendStreamRequest, AttendStreamResponse]) error {
+	return status.Error(codes.Unimplemented, "method AttendStream not implemented")
 }
 func (UnimplementedMemoryServiceServer) Get(context.Context, *GetRequest) (*GetResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Get not implemented")
@@ -390,6 +423,13 @@ func _MemoryService_Attend_Handler(srv interface{}, ctx context.Context, dec fun
 	}
 	return interceptor(ctx, in, info, handler)
 }
+
+func _MemoryService_AttendStream_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(MemoryServiceServer).AttendStream(&grpc.GenericServerStream[AttendStreamRequest, AttendStreamResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type MemoryService_AttendStreamServer = grpc.BidiStreamingServer[AttendStreamRequest, AttendStreamResponse]
 
 func _MemoryService_Get_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetRequest)
@@ -536,6 +576,12 @@ var MemoryService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "StoreStream",
 			Handler:       _MemoryService_StoreStream_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
+		{
+			StreamName:    "AttendStream",
+			Handler:       _MemoryService_AttendStream_Handler,
 			ServerStreams: true,
 			ClientStreams: true,
 		},

@@ -399,7 +399,13 @@ type Namespace struct {
 	// NamespaceStats. With fewer records, until it is built, and where memory has no room for
 	// it, answers are exact. Can be changed; 0 takes the index away. Default 0: answers are
 	// exact, and there is no index.
-	Recall        float64 `protobuf:"fixed64,12,opt,name=recall,proto3" json:"recall,omitempty"`
+	Recall float64 `protobuf:"fixed64,12,opt,name=recall,proto3" json:"recall,omitempty"`
+	// How many heads keys and values are put together of, one after the other: Attend gives
+	// each head a softmax of its own, over scores of that part of the keys, and COSINE
+	// normalises each by itself; a head that its encoding rounded to zero has a
+	// cosine of 0. Retrieve looks at whole keys. It must divide dimension and
+	// value_dimension. Fixed at creation. Default 1.
+	KvHeads       uint32 `protobuf:"varint,14,opt,name=kv_heads,json=kvHeads,proto3" json:"kv_heads,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -521,6 +527,13 @@ func (x *Namespace) GetValueEncoding() ValueEncoding {
 func (x *Namespace) GetRecall() float64 {
 	if x != nil {
 		return x.Recall
+	}
+	return 0
+}
+
+func (x *Namespace) GetKvHeads() uint32 {
+	if x != nil {
+		return x.KvHeads
 	}
 	return 0
 }
@@ -1041,7 +1054,7 @@ const file_engram_v1_namespace_service_proto_rawDesc = "" +
 	"\bEmbedder\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x1c\n" +
-	"\tdimension\x18\x03 \x01(\rR\tdimension\"\x9c\x04\n" +
+	"\tdimension\x18\x03 \x01(\rR\tdimension\"\xb7\x04\n" +
 	"\tNamespace\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12)\n" +
 	"\x06metric\x18\x02 \x01(\x0e2\x11.engram.v1.MetricR\x06metric\x12\x1c\n" +
@@ -1059,7 +1072,8 @@ const file_engram_v1_namespace_service_proto_rawDesc = "" +
 	"durability\x129\n" +
 	"\fkey_encoding\x18\v \x01(\x0e2\x16.engram.v1.KeyEncodingR\vkeyEncoding\x12?\n" +
 	"\x0evalue_encoding\x18\r \x01(\x0e2\x18.engram.v1.ValueEncodingR\rvalueEncoding\x12\x16\n" +
-	"\x06recall\x18\f \x01(\x01R\x06recall\"S\n" +
+	"\x06recall\x18\f \x01(\x01R\x06recall\x12\x19\n" +
+	"\bkv_heads\x18\x0e \x01(\rR\akvHeads\"S\n" +
 	"\x1dNamespaceServiceCreateRequest\x122\n" +
 	"\tnamespace\x18\x01 \x01(\v2\x14.engram.v1.NamespaceR\tnamespace\"T\n" +
 	"\x1eNamespaceServiceCreateResponse\x122\n" +

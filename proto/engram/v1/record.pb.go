@@ -81,7 +81,7 @@ func (VectorForm) EnumDescriptor() ([]byte, []int) {
 // wherever a vector is required.
 //
 // Every component must be finite, and the Euclidean norm at most 1e18. Under
-// METRIC_COSINE the norm must also be at least 1e-18. A refusal names the
+// METRIC_COSINE the norm, of each head of a key or query, must also be at least 1e-18. A refusal names the
 // first bad component and says how many more there are. Vectors are kept bit
 // for bit as given.
 type Vector struct {
@@ -184,7 +184,10 @@ type Record struct {
 	// no record of this id may exist. If it doesn't hold, the whole request is
 	// refused with FailedPrecondition and changes nothing. Default: no condition.
 	// Input only: never set in replies.
-	IfVersion     *uint64 `protobuf:"varint,13,opt,name=if_version,json=ifVersion,proto3,oneof" json:"if_version,omitempty"`
+	IfVersion *uint64 `protobuf:"varint,13,opt,name=if_version,json=ifVersion,proto3,oneof" json:"if_version,omitempty"`
+	// Where the record stands in a sequence, such as the number of a token: for the masks and
+	// slopes of Attend. From −2^53 to 2^53; two records may have the same. Default: none.
+	Position      *int64 `protobuf:"varint,14,opt,name=position,proto3,oneof" json:"position,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -310,8 +313,15 @@ func (x *Record) GetIfVersion() uint64 {
 	return 0
 }
 
+func (x *Record) GetPosition() int64 {
+	if x != nil && x.Position != nil {
+		return *x.Position
+	}
+	return 0
+}
+
 // Which parts of a record a reply carries. Id, session, speaker, times,
-// importance and version always come.
+// importance, position and version always come.
 type Include struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The record's text. Default true.
@@ -458,7 +468,7 @@ const file_engram_v1_record_proto_rawDesc = "" +
 	"\x16engram/v1/record.proto\x12\tengram.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"2\n" +
 	"\x06Vector\x12\x16\n" +
 	"\x06values\x18\x01 \x03(\x02R\x06values\x12\x10\n" +
-	"\x03f32\x18\x02 \x01(\fR\x03f32\"\xb0\x04\n" +
+	"\x03f32\x18\x02 \x01(\fR\x03f32\"\xde\x04\n" +
 	"\x06Record\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12#\n" +
 	"\x03key\x18\x02 \x01(\v2\x11.engram.v1.VectorR\x03key\x12'\n" +
@@ -478,13 +488,15 @@ const file_engram_v1_record_proto_rawDesc = "" +
 	"updateTime\x12\x18\n" +
 	"\aversion\x18\f \x01(\x04R\aversion\x12\"\n" +
 	"\n" +
-	"if_version\x18\r \x01(\x04H\x03R\tifVersion\x88\x01\x01B\n" +
+	"if_version\x18\r \x01(\x04H\x03R\tifVersion\x88\x01\x01\x12\x1f\n" +
+	"\bposition\x18\x0e \x01(\x03H\x04R\bposition\x88\x01\x01B\n" +
 	"\n" +
 	"\b_sessionB\n" +
 	"\n" +
 	"\b_speakerB\r\n" +
 	"\v_importanceB\r\n" +
-	"\v_if_version\"\xb9\x01\n" +
+	"\v_if_versionB\v\n" +
+	"\t_position\"\xb9\x01\n" +
 	"\aInclude\x12\x17\n" +
 	"\x04text\x18\x01 \x01(\bH\x00R\x04text\x88\x01\x01\x12\x1f\n" +
 	"\bmetadata\x18\x02 \x01(\bH\x01R\bmetadata\x88\x01\x01\x12\x10\n" +
