@@ -125,14 +125,18 @@ func queryHeads(v *violations, vs views, given uint32) int {
 	return kv
 }
 
+// maxWindow bounds the records that a window counts out: they are sorted, in some 40 bytes
+// each.
+const maxWindow = 1 << 16
+
 // windowOf reads which records may be attended to by where they stand.
 func windowOf(v *violations, p *engramv1.Window) (w memory.Window) {
 	if p == nil {
 		return w
 	}
 	count := func(field string, n uint64) int {
-		if n > math.MaxInt32 {
-			v.add(field, "is %d; at most %d is allowed", n, math.MaxInt32)
+		if n > maxWindow {
+			v.add(field, "is %d; at most %d is allowed", n, maxWindow)
 			return 0
 		}
 		return int(n)

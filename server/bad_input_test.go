@@ -300,7 +300,7 @@ func TestBadInput(t *testing.T) {
 			Queries: []*engramv1.Query{{Record: &engramv1.RecordName{Id: "one"}}}}), bad, []string{"queries[0]"}},
 		{"kv_heads differ", attend(&engramv1.AttendRequest{Namespaces: []string{"heads", "b"}, Queries: query(1, 0, 0, 1)}), bad, []string{"namespaces[1]"}},
 		{"sinks without last", attend(&engramv1.AttendRequest{Namespaces: []string{"a"}, Queries: query(1, 0, 0), Window: &engramv1.Window{Sinks: 1}}), bad, []string{"window.sinks"}},
-		{"last over 2^31", attend(&engramv1.AttendRequest{Namespaces: []string{"a"}, Queries: query(1, 0, 0), Window: &engramv1.Window{Last: 1 << 31}}), bad, []string{"window.last"}},
+		{"last over 65,536", attend(&engramv1.AttendRequest{Namespaces: []string{"a"}, Queries: query(1, 0, 0), Window: &engramv1.Window{Last: 1<<16 + 1}}), bad, []string{"window.last"}},
 		{"before no time", attend(&engramv1.AttendRequest{Namespaces: []string{"a"}, Queries: query(1, 0, 0), Window: &engramv1.Window{BeforeTime: &timestamppb.Timestamp{Nanos: -1}}}), bad, []string{"window.before_time"}},
 		{"before LSN 0", attend(&engramv1.AttendRequest{Namespaces: []string{"a"}, Queries: query(1, 0, 0), Window: &engramv1.Window{BeforeLsn: ptr(uint64(0))}}), bad, []string{"window.before_lsn"}},
 		{"before a position below -2^53", attend(&engramv1.AttendRequest{Namespaces: []string{"a"}, Queries: query(1, 0, 0), Window: &engramv1.Window{BeforePosition: ptr(int64(math.MinInt64))}}), bad, []string{"window.before_position"}},

@@ -1358,10 +1358,10 @@ type Window struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The so many last records of those that hold otherwise (a sliding window, Beltagy et al.
 	// 2020): in the order of their positions where before_position is set, else in the order
-	// of the conversation; of all namespaces together. Default 0: all.
+	// of the conversation; of all namespaces together. At most 65,536. Default 0: all.
 	Last uint64 `protobuf:"varint,1,opt,name=last,proto3" json:"last,omitempty"`
 	// So many first records are attended to as well, however long ago (attention sinks, Xiao
-	// et al. 2024). It needs last. Default 0.
+	// et al. 2024). It needs last. At most 65,536. Default 0.
 	Sinks uint64 `protobuf:"varint,2,opt,name=sinks,proto3" json:"sinks,omitempty"`
 	// Only records of an earlier time.
 	BeforeTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=before_time,json=beforeTime,proto3" json:"before_time,omitempty"`
