@@ -152,13 +152,23 @@ func run() error {
 	if err != nil {
 		return err
 	}
+	if *out == "" && len(parts) == len(rows) && !b.short {
+		*out = filepath.Join("docs", "benchmarks.md")
+	}
 	for _, p := range parts {
 		if err := p.run(b); err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
+		if *out != "" { // a long run that is ended keeps the parts it had measured
+			if err := b.write(*out); err != nil {
+				return err
+			}
+		}
 	}
-	if err := b.write(*out, len(parts) == len(rows)); err != nil {
-		return err
+	if *out == "" {
+		if err := b.report.write(os.Stdout); err != nil {
+			return err
+		}
 	}
 	if *require && len(b.report.missing) > 0 {
 		return errors.New("not every peer was there: " + strings.Join(b.report.missing, "; "))
@@ -167,13 +177,7 @@ func run() error {
 }
 
 // write writes the report, and beside a file the plot.
-func (b *bench) write(out string, whole bool) error {
-	if out == "" && whole && !b.short {
-		out = filepath.Join("docs", "benchmarks.md")
-	}
-	if out == "" {
-		return b.report.write(os.Stdout)
-	}
+func (b *bench) write(out string) error {
 	if len(b.report.panels) > 0 {
 		b.report.plot = strings.TrimSuffix(out, filepath.Ext(out)) + ".svg"
 		if err := create(b.report.plot, func(w io.Writer) error { return writePlot(w, b.report.panels) }); err != nil {
