@@ -361,5 +361,11 @@ func (db *DB) checkConfig(cfg *Config) error {
 	if reason := CheckRecall(cfg.Recall); reason != "" {
 		c.add(of("namespace.recall"), "%s", reason)
 	}
+	if !cfg.Lexical.Valid() {
+		c.add(of("namespace.lexical"), "is %d, which is no analysis", cfg.Lexical)
+	}
+	if reason := cfg.Ranking.Check(); reason != "" {
+		c.add(of("namespace.ranking"), "%s", reason)
+	}
 	return c.err()
 }
