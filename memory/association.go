@@ -48,13 +48,14 @@ func (k *ranker) associate() {
 		s.from = k.base[first]
 		s.n = len(s.order)
 		if s.order == nil {
-			s.n = view.rows()
+			s.n = view.Rows()
 		}
 		s.run(sessions)
 	}
 }
 
-func (v *View) rows() (n int) {
+// Rows is how many rows the records take, dead ones included.
+func (v *View) Rows() (n int) {
 	for i := range v.segments {
 		n += int(v.segments[i].n)
 	}

@@ -391,6 +391,9 @@ func (db *DB) UpdateNamespace(ctx context.Context, u *UpdateNamespace) error {
 		if err := d.canBecome(u); err != nil {
 			return err
 		}
+		if u.Ranking != nil && u.Ranking.Lexical > 0 && d.settings.Value().lexical == lexical.None {
+			return precondition("namespace %q has no lexical search, which a ranking with a weight of lexical needs", u.Name)
+		}
 		m.MaxBytes, m.Durability, m.Recall = u.MaxBytes, u.Durability, u.Recall
 		m.KeyEncoding, m.ValueEncoding, m.Ranking = u.KeyEncoding, u.ValueEncoding, u.Ranking
 		if m.MaxBytes == nil && m.Durability == nil && m.KeyEncoding == nil && m.ValueEncoding == nil && m.Recall == nil && m.Ranking == nil {

@@ -12,6 +12,10 @@ import (
 // Parts are what the parts of a ranking give a record, before they are weighed.
 type Parts struct{ Similarity, Lexical, Association, Mention float32 }
 
+// RankBytes is about what a ranking that isn't plain takes for each row of its views
+// (View.Rows) while it is made.
+const RankBytes = 48
+
 // A ranker scores all eligible rows of a read by every part of a ranking. Its slices have
 // an element for each row of each part of the reading, one after the other.
 type ranker struct {

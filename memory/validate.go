@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"engram/index"
+	"engram/memory/lexical"
 )
 
 // Bounds on the norm of a vector: beyond them scores in float32 overflow, or under
@@ -366,6 +367,9 @@ func (db *DB) checkConfig(cfg *Config) error {
 	}
 	if reason := cfg.Ranking.Check(); reason != "" {
 		c.add(of("namespace.ranking"), "%s", reason)
+	}
+	if cfg.Ranking.Lexical > 0 && cfg.Lexical == lexical.None {
+		c.add(of("namespace.ranking.lexical"), "is %v, in a namespace without lexical search", cfg.Ranking.Lexical)
 	}
 	return c.err()
 }
