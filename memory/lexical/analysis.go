@@ -131,7 +131,7 @@ func asks(text string) bool {
 	for len(text) > 0 {
 		r, n := utf8.DecodeLastRuneInString(text)
 		switch r {
-		case '?', '？', '؟', '⁇', '⁈', '⁉', '՞', ';':
+		case '?', '？', '؟', '⁇', '⁈', '⁉', '՞', '\u037e':
 			return true
 		case ' ', '\t', '\n', '\r', '"', '\'', '”', '’', '»', ')', ']', '!', '.', '…':
 			text = text[:len(text)-n]
