@@ -19,22 +19,25 @@ const (
 	shareOfSession  = 1.0 // of the lexical score of its session as one text
 )
 
+// sessionScores gives by session what it has of lexical search as one text, weighed and in
+// units of the lexical part; the last is of rows without one. nil: none has anything.
+func (k *ranker) sessionScores() []float32 {
+	lex := k.ranking.Lexical
+	if lex == 0 || k.scorer.Weight == 0 {
+		return nil
+	}
+	out := make([]float32, k.sessions+1)
+	for i, x := range k.scorer.Sessions(k.session, k.sessions) {
+		out[i] = float32(lex * shareOfSession * x / k.scorer.Weight)
+	}
+	return out
+}
+
 // associate fills in association: of what similarity (where above zero) and lexical search
-// give each record, weighed as the ranking does, the shares that spread to its neighbours.
-func (k *ranker) associate() {
-	k.own = zeroed(k.own, k.rows)
-	sim, lex := float32(k.ranking.Similarity), float32(k.ranking.Lexical)
-	for i := range k.own {
-		k.own[i] = float32(sim*max(0, k.similarity[i])) + float32(lex*k.lexical[i])
-	}
-	var sessions []float32
-	if lex > 0 && k.scorer.Weight > 0 {
-		scores := k.scorer.Sessions(k.session, k.sessions)
-		sessions = make([]float32, k.sessions+1)
-		for i, x := range scores {
-			sessions[i] = lex * float32(shareOfSession*x/k.scorer.Weight)
-		}
-	}
+// give each record, weighed as the ranking does, the shares that spread to its neighbours,
+// and what its session has.
+func (k *ranker) associate(sessions []float32) {
+	k.weigh()
 	part := 0
 	for v, view := range k.views {
 		first := part
@@ -44,13 +47,12 @@ func (k *ranker) associate() {
 		if len(view.segments) == 0 {
 			continue
 		}
-		s := spread{k: k, first: first, end: part, order: k.order[v]}
-		s.from = k.base[first]
-		s.n = len(s.order)
-		if s.order == nil {
-			s.n = view.Rows()
+		if order := k.order[v]; order != nil {
+			k.spread(len(order), func(i int) int { return int(order[i]) }, sessions)
+		} else {
+			from := k.base[first]
+			k.spread(view.Rows(), func(i int) int { return from + i }, sessions)
 		}
-		s.run(sessions)
 	}
 }
 
@@ -62,65 +64,55 @@ func (v *View) Rows() (n int) {
 	return n
 }
 
-// A spread goes through the records of one view in the order of the conversation.
-type spread struct {
-	k          *ranker
-	first, end int // its parts
-	part       int // where asks looked last
-	from       int // its first row
-	order      []uint32
-	n          int
+// weigh fills in own, what similarity and lexical search give each row. None is below zero:
+// the sign says that the row asks.
+func (k *ranker) weigh() {
+	k.own = zeroed(k.own, k.rows)
+	sim, lex := float32(k.ranking.Similarity), float32(k.ranking.Lexical)
+	if sim > 0 {
+		for i, x := range k.similarity {
+			k.own[i] = float32(sim * max(0, x))
+		}
+	}
+	if lex > 0 {
+		for i, x := range k.lexical {
+			k.own[i] += float32(lex * x)
+		}
+	}
+	for p := range k.parts {
+		k.parts[p].MarkAsking(k.own[k.base[p] : k.base[p]+k.parts[p].Rows])
+	}
 }
 
-func (s *spread) at(i int) int {
-	if s.order == nil {
-		return s.from + i
-	}
-	return int(s.order[i])
-}
-
-// asks is true of a row that ends with a question mark.
-func (s *spread) asks(row int) bool {
-	k := s.k
-	for s.part = max(s.part, s.first); row < k.base[s.part]; s.part-- {
-	}
-	for s.part+1 < s.end && row >= k.base[s.part+1] {
-		s.part++
-	}
-	return k.parts[s.part].Asks(row - k.base[s.part])
-}
-
-func (s *spread) run(sessions []float32) {
-	k := s.k
-	var before2, before, here, after float32 // scores of their own, of records around i
-	beforeAsks := false
+// spread goes through n records of one view in the order of the conversation, at giving
+// where each lies among all rows.
+func (k *ranker) spread(n int, at func(i int) int, sessions []float32) {
+	abs := func(x float32) float32 { return max(x, -x) }
 	own := func(i int) float32 {
-		if i >= s.n {
+		if i >= n {
 			return 0
 		}
-		return k.own[s.at(i)]
+		return k.own[at(i)]
 	}
-	here, after = own(0), own(1)
-	for i := range s.n {
-		at := s.at(i)
+	var before2, before float32
+	here, after := own(0), own(1)
+	for i := range n {
 		after2 := own(i + 2)
-		x := float32(shareOfNext*after) + float32(shareOfSecond*float32(before2+after2))
-		if before != 0 {
-			share := float32(shareOfPrevious)
-			if beforeAsks {
-				share += shareOfQuestion
-			}
-			x += float32(share * before)
+		x := float32(shareOfNext*abs(after)) + float32(shareOfSecond*float32(abs(before2)+abs(after2)))
+		if before < 0 {
+			x += float32((shareOfPrevious + shareOfQuestion) * -before)
+		} else {
+			x += float32(shareOfPrevious * before)
 		}
-		asks := here != 0 && s.asks(at)
-		if asks {
-			x -= float32(handedOn * here)
+		if here < 0 {
+			x += float32(handedOn * here)
 		}
+		row := at(i)
 		if sessions != nil {
-			x += sessions[k.session[at]]
+			x += sessions[k.session[row]]
 		}
-		k.association[at] = x
-		before2, before, here, after, beforeAsks = before, here, after, after2, asks
+		k.association[row] = x
+		before2, before, here, after = before, here, after, after2
 	}
 }
 

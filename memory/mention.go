@@ -13,38 +13,47 @@ import (
 // and a day that it names, that of records of such a time, by UTC. All is in units of the
 // lexical score. The frequencies are among the eligible records.
 func (k *ranker) mentions(words lexical.Query, text string) {
+	var when dates
+	if k.analysis == lexical.English {
+		when = datesIn(text)
+	}
+	named := false
+	common := make([][]int, len(k.speakers))
+	for i, name := range k.speakers {
+		common[i] = words.Common(nil, name)
+		named = named || len(common[i]) > 0
+	}
+	if !named && !when.any() {
+		return
+	}
 	total := 0
-	said := make([]int, len(k.speakers))
 	for p := range k.parts {
-		base := k.base[p]
-		each(k.parts[p].Mask, k.parts[p].Rows, func(row uint32) { said[k.speaker[base+int(row)]]++ })
 		total += popcount(k.parts[p].Mask, k.parts[p].Rows)
 	}
 	sum := 0.0
 	df := make([]int, words.Terms())
-	common := make([][]int, len(k.speakers))
-	for i, name := range k.speakers {
-		common[i] = words.Common(nil, name)
-		for _, w := range common[i] {
-			df[w] += said[i]
+	if named {
+		said := make([]int, len(k.speakers))
+		for p := range k.parts {
+			base := k.base[p]
+			each(k.parts[p].Mask, k.parts[p].Rows, func(row uint32) { said[k.speaker[base+int(row)]]++ })
+		}
+		for i := range common {
+			for _, w := range common[i] {
+				df[w] += said[i]
+			}
 		}
 	}
 	by := make([]float64, len(k.speakers))
-	named := false
 	for i := range by {
 		for _, w := range common[i] {
 			by[i] += lexical.IDF(total, df[w]) * (lexical.K1 + 1)
-			named = true
 		}
 	}
 	for _, n := range df {
 		if n > 0 {
 			sum += lexical.IDF(total, n) * (lexical.K1 + 1)
 		}
-	}
-	var when dates
-	if k.analysis == lexical.English {
-		when = datesIn(text)
 	}
 	var matching [3]int
 	if when.any() {

@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"cmp"
 	"context"
 	"math"
 	"sync"
@@ -104,32 +105,43 @@ func (k *ranker) rank(ctx context.Context, q *Query, opt *RetrieveOptions, exclu
 	shape := k.views[0].settings.Value().shape()
 	floor := !math.IsInf(float64(opt.MinScore), -1)
 	similar := w.Similarity > 0 || floor
-	k.similarity = zeroed(k.similarity, k.rows)
+	k.similarity, k.lexical, k.mention, k.association = k.similarity[:0], k.lexical[:0], k.mention[:0], k.association[:0]
+	// Vectors are read from memory, words are reckoned with: one core does the latter while
+	// others wait for the former.
+	var scored error
+	var scoring sync.WaitGroup
 	if similar {
-		var err error
-		if stats, err = index.Scores(ctx, shape, k.r.parts, q.Vector, k.base, k.similarity, workers); err != nil {
-			return nil, stats, err
+		k.similarity = zeroed(k.similarity, k.rows)
+		score := func() {
+			stats, scored = index.Scores(ctx, shape, k.r.parts, q.Vector, k.base, k.similarity, workers)
+		}
+		if k.rows < besideRows {
+			score()
+		} else {
+			scoring.Go(score)
 		}
 	}
 	words := k.analysis.Query(q.Text)
 	k.scorer.Begin(words, k.parts, k.base, k.counts)
-	k.lexical = zeroed(k.lexical, k.rows)
 	if w.Lexical > 0 {
-		k.scorer.Rows(k.lexical)
-		if k.scorer.Weight > 0 {
-			scale(k.lexical, 1/k.scorer.Weight)
-		}
+		k.lexical = zeroed(k.lexical, k.rows)
+		k.scorer.Rows(k.lexical, k.scorer.Weight)
 	}
-	k.mention = zeroed(k.mention, k.rows)
 	if w.Mention > 0 {
+		k.mention = zeroed(k.mention, k.rows)
 		k.mentions(words, q.Text)
 	}
-	k.association = zeroed(k.association, k.rows)
+	var sessions []float32
 	if w.Association > 0 {
-		k.associate()
+		sessions = k.sessionScores()
 	}
-	if err := ctx.Err(); err != nil {
+	scoring.Wait()
+	if err := cmp.Or(scored, ctx.Err()); err != nil {
 		return nil, stats, err
+	}
+	if w.Association > 0 {
+		k.association = zeroed(k.association, k.rows)
+		k.associate(sessions)
 	}
 	k.fuse()
 
@@ -138,24 +150,15 @@ func (k *ranker) rank(ctx context.Context, q *Query, opt *RetrieveOptions, exclu
 		least = math.SmallestNonzeroFloat32
 	}
 	top := index.NewTop(k.r.parts, opt.K, least)
-	limit := top.Threshold()
-	for p := range k.r.parts {
-		base := k.base[p]
-		each(k.r.parts[p].Mask, k.r.parts[p].Rows, func(row uint32) {
-			at := base + int(row)
-			if k.score[at] < limit || floor && k.similarity[at] < opt.MinScore || p == excluded && row == excludedRow {
-				return
-			}
-			top.Offer(index.Hit{Part: p, Row: row, Score: k.score[at]})
-			limit = top.Threshold()
-		})
-	}
+	k.offer(top, k.score, func(p int, row uint32) bool {
+		return (!floor || k.similarity[k.base[p]+int(row)] >= opt.MinScore) && (p != excluded || row != excludedRow)
+	})
 	found := top.Best()
 	out := make([]Hit, len(found))
 	for i, h := range found {
 		at := k.base[h.Part] + int(h.Row)
 		out[i].Score = h.Score
-		out[i].Parts = Parts{k.similarity[at], k.lexical[at], k.association[at], k.mention[at]}
+		out[i].Parts = Parts{partAt(k.similarity, at), partAt(k.lexical, at), partAt(k.association, at), partAt(k.mention, at)}
 		out[i].View, out[i].Ref = k.r.ref(h.Part, h.Row)
 	}
 	if len(q.Vector) > 0 {
@@ -173,10 +176,28 @@ func (k *ranker) rank(ctx context.Context, q *Query, opt *RetrieveOptions, exclu
 	return out, stats, nil
 }
 
-func scale(v []float32, by float64) {
-	for i := range v {
-		if v[i] != 0 {
-			v[i] = float32(float64(v[i]) * by)
+// besideRows is from how many rows on similarity is worth a goroutine beside the words.
+const besideRows = 1 << 13
+
+// partAt is a part of a row's score; 0 of a part that isn't there.
+func partAt(values []float32, at int) float32 {
+	if len(values) == 0 {
+		return 0
+	}
+	return values[at]
+}
+
+// offer shows top all eligible rows that may be among the best and that keep lets through.
+func (k *ranker) offer(top *index.Top, values []float32, keep func(part int, row uint32) bool) {
+	limit := top.Threshold()
+	for p := range k.r.parts {
+		of, mask := values[k.base[p]:k.base[p]+k.r.parts[p].Rows], k.r.parts[p].Mask
+		for row, x := range of {
+			if x < limit || mask != nil && mask[row/64]>>(row%64)&1 == 0 || !keep(p, uint32(row)) {
+				continue
+			}
+			top.Offer(index.Hit{Part: p, Row: uint32(row), Score: x})
+			limit = top.Threshold()
 		}
 	}
 }
@@ -222,16 +243,7 @@ func (k *ranker) addPlaces(weight float64, values []float32, signed bool) {
 		least = float32(math.Inf(-1))
 	}
 	top := index.NewTop(k.r.parts, fusionPlaces, least)
-	limit := top.Threshold()
-	for p := range k.r.parts {
-		base := k.base[p]
-		each(k.r.parts[p].Mask, k.r.parts[p].Rows, func(row uint32) {
-			if x := values[base+int(row)]; x >= limit {
-				top.Offer(index.Hit{Part: p, Row: row, Score: x})
-				limit = top.Threshold()
-			}
-		})
-	}
+	k.offer(top, values, func(int, uint32) bool { return true })
 	place := 0
 	best := top.Best()
 	for i, h := range best {

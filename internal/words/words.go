@@ -51,17 +51,28 @@ func appendFoldedUnicode(dst []byte, text string) []byte {
 // Unicode Standard Annex 29. English contractions and possessives lose their
 // tail ("Armstrong's", "we'll"), numbers their separators of thousands.
 func Each(folded []byte, f func(word []byte)) {
-	tokens := words.FromBytes(folded)
-	for tokens.Next() {
-		w := tokens.Value()
-		if !hasLetterOrNumber(w) {
-			continue
+	n := ascii(folded)
+	if n < len(folded) {
+		// A character beyond ASCII may belong to the word before it.
+		for n > 0 && folded[n-1] > ' ' {
+			n--
 		}
-		if w[0] <= '9' && bytes.IndexByte(w, ',') >= 0 {
-			w = bytes.ReplaceAll(w, []byte{','}, nil)
-		}
-		f(cutContraction(w))
 	}
+	eachASCII(folded[:n], f)
+	tokens := words.FromBytes(folded[n:])
+	for tokens.Next() {
+		if w := tokens.Value(); hasLetterOrNumber(w) {
+			f(plain(w))
+		}
+	}
+}
+
+// plain gives a word as it is compared.
+func plain(w []byte) []byte {
+	if w[0] <= '9' && bytes.IndexByte(w, ',') >= 0 {
+		w = bytes.ReplaceAll(w, []byte{','}, nil)
+	}
+	return cutContraction(w)
 }
 
 func hasLetterOrNumber(w []byte) bool {

@@ -1,8 +1,11 @@
 package words
 
 import (
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/clipperhouse/uax29/v2/words"
 )
 
 func TestStem(t *testing.T) {
@@ -52,4 +55,25 @@ func TestFunctionWords(t *testing.T) {
 			t.Errorf("%q: want %t", w, want)
 		}
 	}
+}
+
+// Words of ASCII are found as Unicode's rules find them.
+func FuzzASCII(f *testing.F) {
+	for _, s := range []string{"it's 1,202.5 o'clock", "a.b:c 1:2 3;4 _x_1 __ a_'b", "x..y 1.a a.1 '' .5", "don't. stop,", "a b\u00e9c d"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		text = AppendFolded(nil, string(text))
+		var got, want []string
+		Each(text, func(w []byte) { got = append(got, string(w)) })
+		tokens := words.FromBytes(text)
+		for tokens.Next() {
+			if w := tokens.Value(); hasLetterOrNumber(w) {
+				want = append(want, string(plain(w)))
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Fatalf("words of %q are %q, want %q", text, got, want)
+		}
+	})
 }

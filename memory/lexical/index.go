@@ -18,7 +18,8 @@ type Source interface {
 //
 //	hash uint32, start uint32   a term: where its postings begin; the last is a sentinel
 //	row  uint16                 of each posting, ascending within a term
-//	tf   uint8                  of each posting
+//	tf   uint8                  of each posting, and beside it
+//	len  uint8                  the length of its row, 255 standing for more, too
 //	len  uint16                 of each row: the header of its Terms
 //	session, speaker uint16     of each row: numbers into the two tables that follow
 //	hash uint64                 of each session's name; 0: it has none
@@ -32,13 +33,16 @@ type Index struct {
 	hashes []uint32
 	starts []uint32
 	row    []uint16
-	tf     []uint8
+	tf     []tfLen
 	header []uint16
 
 	session, speaker []uint16
 	sessions         []uint64
 	speakers         []uint16
 }
+
+// A tfLen is how often a term occurs in a row, and in how many words.
+type tfLen struct{ tf, length uint8 }
 
 // Rows is how many of the segment's first rows the index covers.
 func (x *Index) Rows() int { return x.rows }
@@ -50,7 +54,7 @@ func (x *Index) Bytes() int64 { return int64(cap(x.data)) }
 func (x *Index) Free() { x.pool.Free(x.data) }
 
 // postings gives the rows that have a term, and how often.
-func (x *Index) postings(hash uint32) ([]uint16, []uint8) {
+func (x *Index) postings(hash uint32) ([]uint16, []tfLen) {
 	i, found := slices.BinarySearch(x.hashes, hash)
 	if !found {
 		return nil, nil
@@ -147,7 +151,7 @@ func Build(pool *slab.Pool, src Source, rows int, live []uint64) (*Index, error)
 		return 1
 	})
 	n := len(t.terms)
-	size := 8*len(names) + 8*n + 4 + 2*postings + 6*rows + 2*len(speakers.first) + postings
+	size := 8*len(names) + 8*n + 4 + 4*postings + 6*rows + 2*len(speakers.first)
 	data, err := pool.Alloc(size)
 	if err != nil {
 		return nil, err
@@ -159,7 +163,7 @@ func Build(pool *slab.Pool, src Source, rows int, live []uint64) (*Index, error)
 	x.row = carve[uint16](&rest, postings)
 	x.header, x.session, x.speaker = carve[uint16](&rest, rows), carve[uint16](&rest, rows), carve[uint16](&rest, rows)
 	x.speakers = carve[uint16](&rest, len(speakers.first))
-	x.tf = carve[uint8](&rest, postings)
+	x.tf = carve[tfLen](&rest, postings)
 
 	copy(x.session, session)
 	copy(x.speaker, speaker)
@@ -181,7 +185,7 @@ func Build(pool *slab.Pool, src Source, rows int, live []uint64) (*Index, error)
 		x.header[r] = terms.header()
 		terms.each(func(hash uint32, count uint8) {
 			c := t.at(hash)
-			x.row[c.n], x.tf[c.n] = uint16(r), count
+			x.row[c.n], x.tf[c.n] = uint16(r), tfLen{count, uint8(min(terms.Len(), 255))}
 			c.n++
 		})
 	}

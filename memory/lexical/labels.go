@@ -8,7 +8,13 @@ func Sessions(dst []uint32, parts []Part, base []int, group []int) (n int) {
 		group int
 		hash  uint64
 	}
-	numbers := make(map[name]uint32)
+	several := 0
+	for i := range parts {
+		if x := parts[i].Index; x != nil {
+			several += len(x.sessions)
+		}
+	}
+	numbers := make(map[name]uint32, several)
 	number := func(group int, hash uint64) uint32 {
 		if hash == 0 {
 			return ^uint32(0)
@@ -92,11 +98,23 @@ func Speakers(dst []uint32, parts []Part, base []int) (names []string) {
 	return names
 }
 
-// Asks is true where a row's text ends with a question mark.
-func (p *Part) Asks(row int) bool {
-	if row < p.indexed() {
-		return p.Index.header[row] > maxLen
+// MarkAsking changes the sign of the values of rows whose text ends with a question mark.
+// values has one for each row; those of 0 may stay as they are.
+func (p *Part) MarkAsking(values []float32) {
+	indexed := p.indexed()
+	if indexed > 0 {
+		for r, h := range p.Index.header[:indexed] {
+			if h > maxLen {
+				values[r] = -values[r]
+			}
+		}
 	}
-	t, _, _ := p.Words(uint32(row))
-	return t.Asks()
+	for r := indexed; r < p.Rows; r++ {
+		if values[r] == 0 {
+			continue
+		}
+		if t, _, _ := p.Words(uint32(r)); t.Asks() {
+			values[r] = -values[r]
+		}
+	}
 }

@@ -75,6 +75,8 @@ type Scorer struct {
 	found   []found // by term, then by row
 	sorted  []found
 	norms   [256]float32 // K1·(1 − B + B·len/avg), by length
+	gains   [512]float32 // of a frequent term, by tf−1 and length: a division each else
+	tabled  int          // the highest tf there
 	average float64
 
 	// Weight is what a text would have at most that has every term of the query which
@@ -201,11 +203,18 @@ func (s *Scorer) eachTerm(f func(term int, sorted []found)) {
 }
 
 // Rows adds to scores, which has an element for each row of each part, the BM25 of the
-// rows that are scored. The same bits come of any segmentation: what a term adds to a row
+// rows that are scored, divided by unit. The same bits come of any segmentation: what a term adds to a row
 // depends on the counts alone, and terms are added in the order of their hashes.
-func (s *Scorer) Rows(scores []float32) {
+func (s *Scorer) Rows(scores []float32, unit float64) {
 	s.eachTerm(func(i int, sorted []found) {
-		weight := float32(IDF(s.counts.Texts, s.df[i]) * (K1 + 1))
+		weight := float32(IDF(s.counts.Texts, s.df[i]) * (K1 + 1) / unit)
+		s.tabled = 0
+		if s.df[i] >= 4*len(s.gains) {
+			s.tabled = len(s.gains) / 256
+			for k := range s.gains {
+				s.gains[k] = s.gain(weight, uint8(k/256+1), uint16(k%256))
+			}
+		}
 		for j := range s.parts {
 			p := &s.parts[j]
 			if p.Index == nil {
@@ -229,22 +238,25 @@ func (s *Scorer) gain(weight float32, tf uint8, length uint16) float32 {
 	return float32(float32(weight*f) / float32(f+norm))
 }
 
-func (s *Scorer) add(scores []float32, p *Part, rows []uint16, tfs []uint8, weight float32) {
-	header := p.Index.header
+func (s *Scorer) add(scores []float32, p *Part, rows []uint16, tfs []tfLen, weight float32) {
 	rows = rows[:len(rows)-beyond(rows, p.Rows)]
+	tfs = tfs[:len(rows)]
 	mask := p.Mask
 	if mask == nil {
 		mask = p.Live
 	}
-	if mask == nil {
-		for k, r := range rows {
-			scores[r] += s.gain(weight, tfs[k], header[r]&maxLen)
-		}
-		return
-	}
 	for k, r := range rows {
-		if mask[r/64]>>(r%64)&1 != 0 {
-			scores[r] += s.gain(weight, tfs[k], header[r]&maxLen)
+		if mask != nil && mask[r/64]>>(r%64)&1 == 0 {
+			continue
+		}
+		x := tfs[k]
+		switch {
+		case x.length == 255:
+			scores[r] += s.gain(weight, x.tf, p.Index.header[r]&maxLen)
+		case int(x.tf) <= s.tabled:
+			scores[r] += s.gains[int(x.tf-1)*256+int(x.length)]
+		default:
+			scores[r] += s.gain(weight, x.tf, uint16(x.length))
 		}
 	}
 }
@@ -258,9 +270,7 @@ func (s *Scorer) Sessions(session []uint32, n int) []float64 {
 		return scores
 	}
 	lengths, words := make([]float64, n+1), 0.0
-	s.eachScored(func(row int, header uint16) {
-		lengths[session[row]] += float64(header & maxLen)
-	})
+	s.lengths(lengths, session)
 	texts := 0
 	for _, l := range lengths[:n] {
 		words += l
@@ -270,7 +280,7 @@ func (s *Scorer) Sessions(session []uint32, n int) []float64 {
 	}
 	tf, touched := make([]float64, n+1), []uint32{}
 	s.eachTerm(func(i int, sorted []found) {
-		touch := func(row uint32, count uint8) {
+		touch := func(row uint32, count uint8) { // of a row that is scored
 			in := session[row]
 			if int(in) == n {
 				return
@@ -289,7 +299,7 @@ func (s *Scorer) Sessions(session []uint32, n int) []float64 {
 			rows = rows[:len(rows)-beyond(rows, p.Rows)]
 			for k, r := range rows {
 				if has(p.Live, uint32(r)) && has(p.Mask, uint32(r)) {
-					touch(uint32(s.base[j])+uint32(r), tfs[k])
+					touch(uint32(s.base[j])+uint32(r), tfs[k].tf)
 				}
 			}
 		}
@@ -308,23 +318,38 @@ func (s *Scorer) Sessions(session []uint32, n int) []float64 {
 	return scores
 }
 
-// eachScored yields the rows that are scored and have words.
-func (s *Scorer) eachScored(yield func(row int, header uint16)) {
+// lengths adds up the words of the rows that are scored, by session.
+func (s *Scorer) lengths(sum []float64, session []uint32) {
 	for j := range s.parts {
 		p := &s.parts[j]
+		in := session[s.base[j] : s.base[j]+p.Rows]
 		mask := p.Mask
 		if mask == nil {
 			mask = p.Live
 		}
-		eachRow(mask, p.Rows, func(r int) {
-			if r < p.indexed() {
-				yield(s.base[j]+r, p.Index.header[r])
-			} else {
-				t, _, _ := p.Words(uint32(r))
-				yield(s.base[j]+r, t.header())
+		if mask == nil {
+			for r, n := range in[:p.indexed()] {
+				sum[n] += float64(p.Index.header[r] & maxLen)
 			}
+			for r := p.indexed(); r < p.Rows; r++ {
+				t, _, _ := p.Words(uint32(r))
+				sum[in[r]] += float64(t.Len())
+			}
+			continue
+		}
+		eachRow(mask, p.Rows, func(r int) {
+			sum[in[r]] += float64(p.length(r))
 		})
 	}
+}
+
+// length is a row's number of words.
+func (p *Part) length(row int) int {
+	if row < p.indexed() {
+		return int(p.Index.header[row] & maxLen)
+	}
+	t, _, _ := p.Words(uint32(row))
+	return t.Len()
 }
 
 // eachRow yields the rows of a mask, nil standing for all n.

@@ -156,7 +156,7 @@ func TestScores(t *testing.T) {
 			parts, base, counts, free := layout(t, pool, rows)
 			s.Begin(Words.Query(strings.Join(query, " ")), parts, base, counts)
 			got := make([]float32, len(rows))
-			s.Rows(got)
+			s.Rows(got, 1)
 			for i := range got {
 				if math.Abs(float64(got[i])-want[i]) > 1e-5*(1+want[i]) {
 					t.Fatalf("row %d scores %v, want %v", i, got[i], want[i])
@@ -241,7 +241,7 @@ func TestFullSegment(t *testing.T) {
 	var s Scorer
 	s.Begin(Words.Query("65535"), parts, []int{0}, Counts{len(rows), int64(len(rows))})
 	scores := make([]float32, len(rows))
-	s.Rows(scores)
+	s.Rows(scores, 1)
 	if scores[1<<16-1] <= 0 || scores[0] != 0 {
 		t.Errorf("the last row scores %v", scores[1<<16-1])
 	}
