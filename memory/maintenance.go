@@ -205,7 +205,11 @@ func (s *segView) wantsLexical(least uint32, complete bool) bool {
 // indexWords builds the lexical index of a segment's rows.
 func (m *maintenance) indexWords(v *View, i int) error {
 	s := &v.segments[i]
-	built, err := lexical.Build(m.db.pool, s, int(s.n), s.liveMask())
+	var old *lexical.Index
+	if s.lexical != nil {
+		old = s.lexical.Index
+	}
+	built, err := lexical.Build(m.db.pool, s, old, int(s.n), s.liveMask())
 	if err != nil {
 		s.lexicalRefused.Store(2 * s.n)
 		return err

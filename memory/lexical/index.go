@@ -1,6 +1,7 @@
 package lexical
 
 import (
+	"cmp"
 	"slices"
 	"unsafe"
 
@@ -25,7 +26,7 @@ type Source interface {
 //	hash uint64                 of each session's name; 0: it has none
 //	row  uint16                 of each speaker: the first row of theirs
 //
-// Rows that were dead when it was built have no postings, and no words. It never changes.
+// Of rows that are dead it may have postings or not. It never changes.
 type Index struct {
 	pool   *slab.Pool
 	data   []byte
@@ -104,88 +105,161 @@ func (t *table) at(hash uint32) *counted {
 	return &t.terms[t.slots[i]-1]
 }
 
-// labels numbers strings by first appearance.
-type labels struct {
-	number map[string]uint16
+// labels numbers names by first appearance.
+type labels[K comparable] struct {
+	number map[K]uint16
 	first  []uint16 // row
+	of     []uint16 // by row
 }
 
-func (l *labels) of(s string, row int) uint16 {
-	n, ok := l.number[s]
+func (l *labels[K]) add(name K, row int) {
+	n, ok := l.number[name]
 	if !ok {
 		n = uint16(len(l.first))
-		l.number[s] = n
+		l.number[name] = n
 		l.first = append(l.first, uint16(row))
 	}
-	return n
+	l.of[row] = n
 }
 
-// Build makes the index of the first rows of a source, of which there are 1 to 65,536;
-// live has the bits of the rows to index, nil: all.
-func Build(pool *slab.Pool, src Source, rows int, live []uint64) (*Index, error) {
-	isLive := func(r int) bool { return live == nil || live[r/64]>>(r%64)&1 != 0 }
-	var t table
-	sessions, speakers := labels{number: map[string]uint16{}}, labels{number: map[string]uint16{}}
-	session, speaker := make([]uint16, rows), make([]uint16, rows)
-	var names []uint64
-	postings := 0
-	for r := range rows {
-		terms, in, by := src.Words(uint32(r))
-		session[r] = sessions.of(in, r)
-		speaker[r] = speakers.of(by, r)
-		if len(sessions.first) > len(names) {
-			names = append(names, SessionHash(in))
+// A building is an index while it is made.
+type building struct {
+	src      Source
+	old      *Index // of fewer of the rows; an empty one at first
+	rows     int
+	live     []uint64
+	fresh    table // terms of rows beyond old's
+	postings int   // of those
+	sessions labels[uint64]
+	speakers labels[string]
+	names    []uint64 // of sessions
+}
+
+// Build makes the index of the first rows of a source, of which there are 1 to 65,536.
+// live has the bits of the rows to index, nil: all. old is an index of fewer of them, which
+// saves looking at their terms again; nil: there is none.
+func Build(pool *slab.Pool, src Source, old *Index, rows int, live []uint64) (*Index, error) {
+	if old == nil {
+		old = &Index{starts: []uint32{0}}
+	}
+	b := building{src: src, old: old, rows: rows, live: live}
+	b.label()
+	b.count()
+	return b.lay(pool)
+}
+
+func (b *building) isLive(r int) bool {
+	return b.live == nil || b.live[r/64]>>(r%64)&1 != 0
+}
+
+// label numbers the sessions and speakers of all rows.
+func (b *building) label() {
+	b.sessions = labels[uint64]{number: make(map[uint64]uint16), of: make([]uint16, b.rows)}
+	b.speakers = labels[string]{number: make(map[string]uint16), of: make([]uint16, b.rows)}
+	for i, hash := range b.old.sessions {
+		b.sessions.number[hash] = uint16(i)
+	}
+	b.sessions.first = make([]uint16, len(b.old.sessions)) // that of a session isn't asked for
+	for i, r := range b.old.speakers {
+		_, _, name := b.src.Words(uint32(r))
+		b.speakers.number[name] = uint16(i)
+	}
+	b.speakers.first = slices.Clone(b.old.speakers)
+	copy(b.sessions.of, b.old.session)
+	copy(b.speakers.of, b.old.speaker)
+	b.names = slices.Clone(b.old.sessions)
+	for r := b.old.rows; r < b.rows; r++ {
+		_, session, speaker := b.src.Words(uint32(r))
+		hash := SessionHash(session)
+		if b.sessions.add(hash, r); len(b.sessions.first) > len(b.names) {
+			b.names = append(b.names, hash)
 		}
-		if !isLive(r) {
+		b.speakers.add(speaker, r)
+	}
+}
+
+// count counts the terms of the fresh rows, and sorts them.
+func (b *building) count() {
+	for r := b.old.rows; r < b.rows; r++ {
+		if !b.isLive(r) {
 			continue
 		}
+		terms, _, _ := b.src.Words(uint32(r))
 		terms.each(func(hash uint32, _ uint8) {
-			t.at(hash).n++
-			postings++
+			b.fresh.at(hash).n++
+			b.postings++
 		})
 	}
-	slices.SortFunc(t.terms, func(a, b counted) int { // hashes differ
-		if a.hash < b.hash {
-			return -1
+	slices.SortFunc(b.fresh.terms, func(x, y counted) int { return cmp.Compare(x.hash, y.hash) })
+}
+
+// lay puts everything in its place.
+func (b *building) lay(pool *slab.Pool) (*Index, error) {
+	old, fresh := b.old, b.fresh.terms
+	n := len(old.hashes) + len(fresh)
+	for i, j := 0, 0; i < len(old.hashes) && j < len(fresh); {
+		switch c := cmp.Compare(old.hashes[i], fresh[j].hash); {
+		case c < 0:
+			i++
+		case c > 0:
+			j++
+		default:
+			i, j, n = i+1, j+1, n-1
 		}
-		return 1
-	})
-	n := len(t.terms)
-	size := 8*len(names) + 8*n + 4 + 4*postings + 6*rows + 2*len(speakers.first)
-	data, err := pool.Alloc(size)
+	}
+	postings := len(old.row) + b.postings
+	data, err := pool.Alloc(8*len(b.names) + 8*n + 4 + 4*postings + 6*b.rows + 2*len(b.speakers.first))
 	if err != nil {
 		return nil, err
 	}
-	x := &Index{pool: pool, data: data, rows: rows}
+	x := &Index{pool: pool, data: data, rows: b.rows}
 	rest := data
-	x.sessions = carve[uint64](&rest, len(names))
+	x.sessions = carve[uint64](&rest, len(b.names))
 	x.hashes, x.starts = carve[uint32](&rest, n), carve[uint32](&rest, n+1)
 	x.row = carve[uint16](&rest, postings)
-	x.header, x.session, x.speaker = carve[uint16](&rest, rows), carve[uint16](&rest, rows), carve[uint16](&rest, rows)
-	x.speakers = carve[uint16](&rest, len(speakers.first))
+	x.header, x.session, x.speaker = carve[uint16](&rest, b.rows), carve[uint16](&rest, b.rows), carve[uint16](&rest, b.rows)
+	x.speakers = carve[uint16](&rest, len(b.speakers.first))
 	x.tf = carve[tfLen](&rest, postings)
 
-	copy(x.session, session)
-	copy(x.speaker, speaker)
-	copy(x.sessions, names)
-	copy(x.speakers, speakers.first)
-	start := uint32(0)
-	for i := range t.terms {
-		c := &t.terms[i]
-		x.hashes[i], x.starts[i] = c.hash, start
-		start, c.n = start+c.n, start
+	copy(x.sessions, b.names)
+	copy(x.session, b.sessions.of)
+	copy(x.speaker, b.speakers.of)
+	copy(x.speakers, b.speakers.first)
+	copy(x.header, old.header)
+
+	// The postings of a term: the old ones, and behind them room for the fresh.
+	start, i, j := uint32(0), 0, 0
+	for at := range n {
+		isOld := i < len(old.hashes) && (j == len(fresh) || old.hashes[i] <= fresh[j].hash)
+		isFresh := j < len(fresh) && (!isOld || old.hashes[i] == fresh[j].hash)
+		x.starts[at] = start
+		if isOld {
+			x.hashes[at] = old.hashes[i]
+			from, to := old.starts[i], old.starts[i+1]
+			copy(x.row[start:], old.row[from:to])
+			copy(x.tf[start:], old.tf[from:to])
+			start += to - from
+			i++
+		}
+		if isFresh {
+			c := &fresh[j]
+			x.hashes[at] = c.hash
+			start, c.n = start+c.n, start
+			j++
+		}
 	}
 	x.starts[n] = start
-	t.grow() // the terms have other numbers now
-	for r := range rows {
-		if !isLive(r) {
+	b.fresh.grow() // the terms have other numbers now
+	for r := old.rows; r < b.rows; r++ {
+		if !b.isLive(r) {
 			continue
 		}
-		terms, _, _ := src.Words(uint32(r))
+		terms, _, _ := b.src.Words(uint32(r))
 		x.header[r] = terms.header()
+		length := uint8(min(terms.Len(), 255))
 		terms.each(func(hash uint32, count uint8) {
-			c := t.at(hash)
-			x.row[c.n], x.tf[c.n] = uint16(r), tfLen{count, uint8(min(terms.Len(), 255))}
+			c := b.fresh.at(hash)
+			x.row[c.n], x.tf[c.n] = uint16(r), tfLen{count, length}
 			c.n++
 		})
 	}

@@ -96,9 +96,17 @@ func layout(t *rapid.T, pool *slab.Pool, rows []testRow) (parts []Part, base []i
 			p.Mask = mask
 		}
 		if indexed := rapid.IntRange(0, n).Draw(t, "indexed"); indexed > 0 {
-			x, err := Build(pool, src, indexed, p.Live)
-			if err != nil {
-				t.Fatal(err)
+			var x *Index
+			for done := 0; done < indexed; {
+				done = rapid.IntRange(done+1, indexed).Draw(t, "built")
+				next, err := Build(pool, src, x, done, p.Live)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if x != nil {
+					x.Free()
+				}
+				x = next
 			}
 			indexes = append(indexes, x)
 			p.Index = x
@@ -213,7 +221,7 @@ func TestSessionsOfGroups(t *testing.T) {
 }
 
 func TestBuildBeyondBudget(t *testing.T) {
-	if _, err := Build(slab.NewPool(16), testSource{{words: []string{"a"}}}, 1, nil); err == nil {
+	if _, err := Build(slab.NewPool(16), testSource{{words: []string{"a"}}}, nil, 1, nil); err == nil {
 		t.Error("an index was built where there is no room")
 	}
 }
@@ -225,7 +233,7 @@ func TestFullSegment(t *testing.T) {
 		rows[i] = testRow{words: []string{fmt.Sprint(i)}, session: fmt.Sprint("s", i), speaker: fmt.Sprint(i)}
 	}
 	pool := slab.NewPool(1 << 30)
-	x, err := Build(pool, rows, len(rows), nil)
+	x, err := Build(pool, rows, nil, len(rows), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
