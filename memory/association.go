@@ -8,8 +8,7 @@ import (
 // What a record gets of the scores of those around it in the order of the conversation.
 // Memory recalls by association (Anderson, "A Spreading Activation Theory of Memory",
 // 1983): what answers a question often stands beside the words that it has, and most of
-// all behind the turn that asked it. Chosen on three dialogues of LoCoMo and confirmed on
-// two others: docs/evaluation.md.
+// all behind the turn that asked it. How they were chosen: docs/evaluation.md.
 const (
 	shareOfPrevious = 0.5
 	shareOfNext     = 0.3

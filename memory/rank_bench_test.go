@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -128,5 +129,47 @@ func BenchmarkAnalysis(b *testing.B) {
 	var dst []byte
 	for i := range b.N {
 		dst = lexical.English.Append(dst[:0], texts[i%len(texts)])
+	}
+}
+
+// BenchmarkRestoreTurns restores turns with and without lexical search, from one goroutine:
+// the difference is what taking texts apart at a start costs.
+func BenchmarkRestoreTurns(b *testing.B) {
+	texts, _ := turns(20_000)
+	for _, a := range []lexical.Analysis{lexical.None, lexical.English} {
+		b.Run(fmt.Sprint("lexical=", a != lexical.None), func(b *testing.B) {
+			from := view(b, talkDB(b, a, texts), "n")
+			defer from.Release()
+			bytes := 0
+			for i := range from.segments {
+				s := &from.segments[i]
+				for r := range s.n {
+					terms, _, _ := s.Words(r)
+					bytes += len(terms)
+				}
+			}
+			b.ReportMetric(float64(bytes)/float64(len(texts)), "terms-bytes/record")
+			b.ReportMetric(float64(from.Stats().LexicalBytes)/float64(len(texts)), "index-bytes/record")
+			for range b.N {
+				b.StopTimer()
+				to := New(Options{Pool: slab.NewPool(4 << 30)})
+				b.StartTimer()
+				restorer := to.Restore()
+				n, err := restorer.Namespace(from.Config(), from.LSN(), nil)
+				if err != nil {
+					b.Fatal(err)
+				}
+				from.Records(func(r *Record) bool {
+					err = n.Add(r)
+					return err == nil
+				})
+				if err := cmp.Or(err, n.Done(), restorer.Done(from.LSN())); err != nil {
+					b.Fatal(err)
+				}
+				b.StopTimer()
+				_ = to.Close()
+				b.StartTimer()
+			}
+		})
 	}
 }
