@@ -2,7 +2,9 @@ package memory
 
 import (
 	"context"
+	"runtime"
 	"slices"
+	"sync"
 
 	"engram/index"
 	"engram/memory/filter"
@@ -108,10 +110,25 @@ func (db *DB) analyse(namespace string, puts []Put, mask Mask, embeds bool) {
 	if a == lexical.None {
 		return
 	}
-	for i := range puts {
-		puts[i].analysed = analysed{a.Append(nil, puts[i].Text), a}
+	share := max(analyseAtOnce, (len(puts)+runtime.GOMAXPROCS(0)-1)/runtime.GOMAXPROCS(0))
+	var all sync.WaitGroup
+	for part := range slices.Chunk(puts, share) {
+		work := func() {
+			for i := range part {
+				part[i].analysed = analysed{a.Append(nil, part[i].Text), a}
+			}
+		}
+		if len(part) < len(puts) {
+			all.Go(work)
+		} else {
+			work()
+		}
 	}
+	all.Wait()
 }
+
+// analyseAtOnce is how many texts are worth a goroutine.
+const analyseAtOnce = 64
 
 // accepts checks what can only be told here: that the namespace is of the shape
 // that the request was checked against, and of its embedder.

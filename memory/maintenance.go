@@ -191,15 +191,15 @@ func (m *maintenance) index(v *View, i int) error {
 	return err
 }
 
-// wantsLexical says whether the rows without a lexical index are many. It is renewed when
-// half as many as it has were added: a read looks through at most a third of the rows.
+// wantsLexical says whether the rows without a lexical index are many. It is extended
+// when a quarter of what it has was added, so that a read looks through few rows by itself.
 func (s *segView) wantsLexical(least uint32, complete bool) bool {
 	indexed := uint32(0)
 	if s.lexical != nil {
 		indexed = uint32(s.lexical.Rows())
 	}
 	fresh := s.n - min(indexed, s.n)
-	return s.n >= least && s.n > s.lexicalRefused.Load() && (fresh >= max(least, indexed/2) || complete && fresh > 0)
+	return s.n >= least && s.n > s.lexicalRefused.Load() && (fresh >= max(least, indexed/4) || complete && fresh > 0)
 }
 
 // indexWords builds the lexical index of a segment's rows.

@@ -1,7 +1,5 @@
 package words
 
-import "strings"
-
 // FunctionWords carry grammar, not subject: articles, pronouns, auxiliaries,
 // prepositions, question words, and what is left of contractions.
 const FunctionWords = `
@@ -20,17 +18,3 @@ never here there now once still yet else m re ve ll d s don didn doesn isn
 aren wasn weren hasn haven hadn won wouldn couldn shouldn let etc one two oh
 ok okay hi hey hello yeah yep yup nope wow ah um uh hmm huh well please
 thanks thank lol haha`
-
-var function = func() map[string]struct{} {
-	m := make(map[string]struct{}, 256)
-	for _, w := range strings.Fields(FunctionWords) {
-		m[w] = struct{}{}
-	}
-	return m
-}()
-
-// IsFunction is true of an English function word, as Each gives it.
-func IsFunction(w []byte) bool {
-	_, is := function[string(w)]
-	return is
-}

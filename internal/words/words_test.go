@@ -49,14 +49,6 @@ func TestWords(t *testing.T) {
 	}
 }
 
-func TestFunctionWords(t *testing.T) {
-	for w, want := range map[string]bool{"the": true, "ca": true, "eagle": false, "": false} {
-		if IsFunction([]byte(w)) != want {
-			t.Errorf("%q: want %t", w, want)
-		}
-	}
-}
-
 // Words of ASCII are found as Unicode's rules find them.
 func FuzzASCII(f *testing.F) {
 	for _, s := range []string{"it's 1,202.5 o'clock", "a.b:c 1:2 3;4 _x_1 __ a_'b", "x..y 1.a a.1 '' .5", "don't. stop,", "a b\u00e9c d"} {

@@ -83,11 +83,12 @@ func (s *scratch) hash(a Analysis, text string) {
 	s.folded = words.AppendFolded(s.folded[:0], text)
 	words.Each(s.folded, func(w []byte) {
 		if a == English {
-			if words.IsFunction(w) {
-				return
-			}
-			if b, ok := base[string(w)]; ok {
-				w = b
+			if len(w) <= longestForm {
+				if form, ok := forms[string(w)]; ok {
+					if w = form; w == nil {
+						return
+					}
+				}
 			}
 			s.stem = words.AppendStem(s.stem[:0], w)
 			w = s.stem
@@ -111,8 +112,15 @@ func (a Analysis) Append(dst []byte, text string) []byte {
 	if asks(text) {
 		header |= maxLen + 1
 	}
-	dst = binary.LittleEndian.AppendUint16(dst, header)
 	slices.Sort(s.hashes)
+	distinct := 1
+	for i := 1; i < len(s.hashes); i++ {
+		if s.hashes[i] != s.hashes[i-1] {
+			distinct++
+		}
+	}
+	dst = slices.Grow(dst, 2+entryBytes*distinct)
+	dst = binary.LittleEndian.AppendUint16(dst, header)
 	for i := 0; i < len(s.hashes); {
 		j := i + 1
 		for j < len(s.hashes) && s.hashes[j] == s.hashes[i] {

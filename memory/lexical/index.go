@@ -190,7 +190,14 @@ func (b *building) count() {
 			b.postings++
 		})
 	}
-	slices.SortFunc(b.fresh.terms, func(x, y counted) int { return cmp.Compare(x.hash, y.hash) })
+	keys := make([]uint64, len(b.fresh.terms)) // which sort faster than what they stand for
+	for i, c := range b.fresh.terms {
+		keys[i] = uint64(c.hash)<<32 | uint64(c.n)
+	}
+	slices.Sort(keys)
+	for i, k := range keys {
+		b.fresh.terms[i] = counted{uint32(k >> 32), uint32(k)}
+	}
 }
 
 // lay puts everything in its place.

@@ -1,6 +1,10 @@
 package lexical
 
-import "strings"
+import (
+	"strings"
+
+	"engram/internal/words"
+)
 
 // irregular are English words whose forms have no common stem: the base form first.
 // Forms that are as common as words of their own ("ground", "wound") are left out.
@@ -29,14 +33,20 @@ thieves; think thought; throw threw thrown; tooth teeth; understand
 understood; wake woke woken; wear wore worn; weave wove woven; weep wept; wife
 wives; win won; wolf wolves; woman women; write wrote written`
 
-// base maps a form to its base form.
-var base = func() map[string][]byte {
-	m := make(map[string][]byte, 256)
+// forms maps an irregular form to its base form, a function word to nil.
+var forms, longestForm = func() (m map[string][]byte, longest int) {
+	m = make(map[string][]byte, 512)
 	for _, forms := range strings.Split(irregular, ";") {
 		f := strings.Fields(forms)
 		for _, form := range f[1:] {
 			m[form] = []byte(f[0])
 		}
 	}
-	return m
+	for _, w := range strings.Fields(words.FunctionWords) {
+		m[w] = nil
+	}
+	for w := range m {
+		longest = max(longest, len(w))
+	}
+	return m, longest
 }()
