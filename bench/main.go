@@ -50,6 +50,7 @@ var rows = append([]part{
 	{"attend", attend},
 	{"loopback", loopback},
 	{"shared", sharing},
+	{"words", words},
 	{"gc", gc},
 	{"durable", storing},
 	{"restart", restart},

@@ -53,6 +53,40 @@ const (
 	ValuesBF16 = pb.ValueEncoding_VALUE_ENCODING_BF16 // half of the memory, rounded to 8 bits
 )
 
+// Lexical says how texts are taken apart for lexical search: see engram.v1.Lexical.
+type Lexical = pb.Lexical
+
+// The ways to search texts.
+const (
+	NoWords = pb.Lexical_LEXICAL_NONE    // not at all
+	Words   = pb.Lexical_LEXICAL_WORDS   // by every word as it is
+	English = pb.Lexical_LEXICAL_ENGLISH // by stems, without function words
+)
+
+// A Fusion says how the parts of a ranking become one score: see engram.v1.Fusion.
+type Fusion = pb.Fusion
+
+// The fusions.
+const (
+	Weighted       = pb.Fusion_FUSION_WEIGHTED
+	ReciprocalRank = pb.Fusion_FUSION_RECIPROCAL_RANK
+)
+
+// A Ranking weighs the parts of a record's score: see engram.v1.Ranking. The zero Ranking
+// is similarity alone.
+type Ranking struct {
+	Similarity, Lexical, Association, Mention float64
+	Fusion                                    Fusion
+}
+
+func (r Ranking) proto() *pb.Ranking {
+	return &pb.Ranking{Similarity: r.Similarity, Lexical: r.Lexical, Association: r.Association, Mention: r.Mention, Fusion: r.Fusion}
+}
+
+func rankingOf(p *pb.Ranking) Ranking {
+	return Ranking{p.GetSimilarity(), p.GetLexical(), p.GetAssociation(), p.GetMention(), p.GetFusion()}
+}
+
 // A Namespace is one memory. Zero fields are unset: see the comments of
 // engram.v1.Namespace for each one's default.
 type Namespace struct {
@@ -67,6 +101,8 @@ type Namespace struct {
 	KeyEncoding    KeyEncoding
 	ValueEncoding  ValueEncoding
 	Recall         float64 // by an index; 0: exact
+	Lexical        Lexical
+	Ranking        *Ranking // of queries by text; nil: the default
 
 	// Set by the server.
 	CreateTime time.Time
@@ -75,9 +111,14 @@ type Namespace struct {
 }
 
 func namespace(p *pb.Namespace) Namespace {
+	var order *Ranking
+	if p.GetRanking() != nil {
+		r := rankingOf(p.GetRanking())
+		order = &r
+	}
 	return Namespace{
 		p.GetName(), p.GetMetric(), int(p.GetDimension()), int(p.GetValueDimension()), int(p.GetKvHeads()), p.GetEmbedder().GetName(),
-		int64(p.GetMaxBytes()), p.GetDurability(), p.GetKeyEncoding(), p.GetValueEncoding(), p.GetRecall(), p.GetCreateTime().AsTime(), int(p.GetRecordCount()), p.GetLsn(),
+		int64(p.GetMaxBytes()), p.GetDurability(), p.GetKeyEncoding(), p.GetValueEncoding(), p.GetRecall(), p.GetLexical(), order, p.GetCreateTime().AsTime(), int(p.GetRecordCount()), p.GetLsn(),
 	}
 }
 
@@ -86,7 +127,10 @@ func namespace(p *pb.Namespace) Namespace {
 func (c *Client) CreateNamespace(ctx context.Context, n Namespace) (Namespace, error) {
 	p := &pb.Namespace{
 		Name: n.Name, Metric: n.Metric, Dimension: uint32(n.Dimension), ValueDimension: uint32(n.ValueDimension), KvHeads: uint32(n.KVHeads), MaxBytes: uint64(n.MaxBytes),
-		Durability: n.Durability, KeyEncoding: n.KeyEncoding, ValueEncoding: n.ValueEncoding, Recall: n.Recall,
+		Durability: n.Durability, KeyEncoding: n.KeyEncoding, ValueEncoding: n.ValueEncoding, Recall: n.Recall, Lexical: n.Lexical,
+	}
+	if n.Ranking != nil {
+		p.Ranking = n.Ranking.proto()
 	}
 	if n.Embedder != "" {
 		p.Embedder = &pb.Embedder{Name: n.Embedder}
@@ -144,6 +188,11 @@ func (c *Client) SetKeyEncoding(ctx context.Context, name string, e KeyEncoding)
 // SetValueEncoding changes how a namespace's values are kept, likewise.
 func (c *Client) SetValueEncoding(ctx context.Context, name string, e ValueEncoding) (Namespace, error) {
 	return c.update(ctx, &pb.Namespace{Name: name, ValueEncoding: e}, "value_encoding")
+}
+
+// SetRanking changes the ranking of queries by text that bring none.
+func (c *Client) SetRanking(ctx context.Context, name string, r Ranking) (Namespace, error) {
+	return c.update(ctx, &pb.Namespace{Name: name, Ranking: r.proto()}, "ranking")
 }
 
 // SetRecall has a namespace's records found by an index, which finds the given share of the

@@ -12,8 +12,14 @@ type Query struct {
 	pb *pb.Query
 }
 
-// Text is a query in words, for namespaces with an embedder.
+// Text is a query in words, for namespaces with an embedder or with lexical search.
 func Text(s string) Query { return Query{&pb.Query{Text: s}} }
+
+// WithWords is a query by a vector or a record, of whose text the ranking looks for the
+// given words.
+func (q Query) WithWords(s string) Query {
+	return Query{&pb.Query{Vector: q.pb.Vector, Record: q.pb.Record, Position: q.pb.Position, Text: s}}
+}
 
 // Vector is a query vector.
 func Vector(v []float32) Query { return Query{&pb.Query{Vector: vector(v)}} }
@@ -29,6 +35,7 @@ type ReadOption func(*reading)
 
 type reading struct {
 	search   *pb.Search
+	ranking  *pb.Ranking
 	topK     *uint32
 	minScore *float32
 	attend   pb.AttendRequest // the fields that options of Attend set
@@ -73,6 +80,9 @@ func Probes(n int) ReadOption {
 // MinScore leaves out hits of less similarity.
 func MinScore(s float32) ReadOption { return func(r *reading) { r.minScore = &s } }
 
+// RankBy orders hits by a ranking, whatever the namespace's.
+func RankBy(by Ranking) ReadOption { return func(r *reading) { r.ranking = by.proto() } }
+
 // Where leaves out records that don't match.
 func Where(f Filter) ReadOption { return func(r *reading) { r.filter = f } }
 
@@ -94,10 +104,15 @@ type Hit struct {
 	Similarity float32 // by the namespace's metric
 	Score      float32 // what hits are ordered by
 	ScoreError float32 // how far Similarity may be from that of the key as it was given
+	Parts      Parts
 }
 
+// Parts are what the parts of a ranking gave a record beside Similarity, before they were
+// weighed: see engram.v1.ScoreParts. Zero where the ranking is similarity alone.
+type Parts struct{ Lexical, Association, Mention float32 }
+
 // Retrieve returns the records nearest to the query, best first. Options: TopK,
-// MinScore, Where, Exact, Recall, Probes, WithVectors, WithoutContent.
+// MinScore, Where, RankBy, Exact, Recall, Probes, WithVectors, WithoutContent.
 func (c *Client) Retrieve(ctx context.Context, namespace string, query Query, options ...ReadOption) ([]Hit, error) {
 	all, err := c.RetrieveAll(ctx, []string{namespace}, []Query{query}, options...)
 	if err != nil {
@@ -115,7 +130,7 @@ func (c *Client) RetrieveAll(ctx context.Context, namespaces []string, queries [
 	}
 	reply, err := c.memory.Retrieve(ctx, &pb.RetrieveRequest{
 		Namespaces: namespaces, Queries: queryProtos(queries), TopK: r.topK, Filter: r.filter.pb,
-		MinScore: r.minScore, Include: r.include, MaxReplyBytes: r.maxBytes, Search: r.search,
+		MinScore: r.minScore, Include: r.include, MaxReplyBytes: r.maxBytes, Search: r.search, Ranking: r.ranking,
 	})
 	if err != nil {
 		return nil, err
@@ -123,7 +138,11 @@ func (c *Client) RetrieveAll(ctx context.Context, namespaces []string, queries [
 	out := make([][]Hit, len(reply.GetResults()))
 	for i, result := range reply.GetResults() {
 		for _, h := range result.GetHits() {
-			out[i] = append(out[i], Hit{h.GetNamespace(), record(h.GetRecord()), h.GetSimilarity(), h.GetScore(), h.GetScoreError()})
+			p := h.GetParts()
+			out[i] = append(out[i], Hit{
+				h.GetNamespace(), record(h.GetRecord()), h.GetSimilarity(), h.GetScore(), h.GetScoreError(),
+				Parts{p.GetLexical(), p.GetAssociation(), p.GetMention()},
+			})
 		}
 	}
 	return out, nil

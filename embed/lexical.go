@@ -10,6 +10,8 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 	"golang.org/x/text/unicode/norm"
+
+	"engram/internal/words"
 )
 
 const (
@@ -172,7 +174,7 @@ func (s *scratch) embed(v []float32, text string, query bool) {
 	for i := range s.words {
 		w := &s.words[i]
 		weight, grade := w.weight()
-		s.stem = appendStem(s.stem[:0], w.text)
+		s.stem = words.AppendStem(s.stem[:0], w.text)
 		h := xxhash.Sum64(s.stem)
 		add(features, h^kindStem, weight)
 		if !query {
@@ -208,8 +210,8 @@ func (s *scratch) embed(v []float32, text string, query bool) {
 func (s *scratch) split(text string) {
 	clear(s.byHash)
 	s.words = s.words[:0]
-	s.folded = appendFolded(s.folded[:0], text)
-	eachWord(s.folded, s.count)
+	s.folded = words.AppendFolded(s.folded[:0], text)
+	words.Each(s.folded, s.count)
 	if len(s.words) > 0 {
 		return
 	}

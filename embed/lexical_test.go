@@ -16,6 +16,8 @@ import (
 	"unicode"
 
 	"pgregory.net/rapid"
+
+	"engram/internal/words"
 )
 
 var update = flag.Bool("update", false, "write testdata/lexical.golden anew")
@@ -296,53 +298,12 @@ func TestLexicalAllocations(t *testing.T) {
 	}
 }
 
-func TestStem(t *testing.T) {
-	for _, group := range []string{
-		"land lands landed landing", "stop stops stopped stopping", "call calls called calling",
-		"story stories", "try tries tried trying", "paint painted painting paints",
-		"make makes making", "glass", "thus", "class classes", "quick quickly",
-	} {
-		words := strings.Fields(group)
-		want := string(appendStem(nil, []byte(words[0])))
-		for _, w := range words[1:] {
-			if got := string(appendStem(nil, []byte(w))); got != want {
-				t.Errorf("stem of %q is %q, of %q %q", w, got, words[0], want)
-			}
-		}
-	}
-	for _, w := range []string{"", "a", "sing", "bed", "größen", "p22s", "us", "ss", "ing", "ies"} {
-		got := string(appendStem([]byte("kept"), []byte(w)))
-		if !strings.HasPrefix(got, "kept") {
-			t.Errorf("stem of %q overwrote what was there: %q", w, got)
-		}
-	}
-}
-
-func TestWords(t *testing.T) {
-	for _, c := range []struct{ text, want string }{
-		{"Armstrong's LM, we'll wait; didn't they?", "armstrong lm we wait did they"},
-		{"1,202 alarms at 3.5 km", "1202 alarms at 3.5 km"},
-		{"Straße ﬁne Ｆｕｌｌ", "strasse fine full"},
-		{"don’t O’Neill", "do o'neill"},
-		{"月に行く", "月 に 行 く"},
-		{"🚀 !? --", ""},
-		{"it's 'quoted'", "it quoted"},
-		{"a\xffb", "a b"},
-	} {
-		var got []string
-		eachWord(appendFolded(nil, c.text), func(w []byte) { got = append(got, string(w)) })
-		if s := strings.Join(got, " "); s != c.want {
-			t.Errorf("words of %q are %q, want %q", c.text, s, c.want)
-		}
-	}
-}
-
 func TestGrades(t *testing.T) {
 	if len(gradeWeights) != 4 || grades["the"] != 1 || grades["good"] != 2 || grades["friend"] != 3 || grades["eagle"] != 0 {
 		t.Error("a word has another grade than its list's")
 	}
 	seen := map[string]bool{}
-	for _, w := range strings.Fields(functionWords + everydayWords + commonWords) {
+	for _, w := range strings.Fields(words.FunctionWords + everydayWords + commonWords) {
 		if seen[w] {
 			t.Errorf("%q is listed twice", w)
 		}

@@ -1,5 +1,7 @@
 package memory
 
+import "engram/memory/lexical"
+
 // version is a record as a change leaves it, ready to be appended. Its payload
 // and vectors may alias slabs, and are good until the draft changes.
 type version struct {
@@ -15,6 +17,7 @@ type version struct {
 func (d *draft) merge(c *Change, lsn LSN, now int64) version {
 	hash := hashID(c.ID)
 	v := version{payload: payloadOf(&c.Record), key: c.Key, value: c.Value}
+	v.terms = d.termsOf(c)
 	v.row = row{
 		created: uint64(c.Created), version: uint64(lsn), createTime: c.CreateTime, updateTime: now,
 		time: c.Time, hash: hash, place: c.Place, importance: c.Importance,
@@ -35,7 +38,7 @@ func (d *draft) merge(c *Change, lsn LSN, now int64) version {
 			v.value = s.value(v.old.row)
 		}
 		if c.Mask&MaskText == 0 {
-			v.text = p.text
+			v.text, v.terms = p.text, p.terms
 		}
 		if c.Mask&MaskMetadata == 0 {
 			v.metadata = p.metadata
@@ -65,6 +68,14 @@ func (d *draft) merge(c *Change, lsn LSN, now int64) version {
 	return v
 }
 
+// termsOf gives the terms of a change's text, which are made once.
+func (d *draft) termsOf(c *Change) lexical.Terms {
+	if a := d.settings.Value().lexical; c.analysis != a {
+		c.terms, c.analysis = a.Append(nil, c.Text), a
+	}
+	return c.terms
+}
+
 // reserveFor makes room for a mutation's changes.
 func (d *draft) reserveFor(m *Mutation) error {
 	sizes := make([]int, len(m.Changes))
@@ -72,6 +83,7 @@ func (d *draft) reserveFor(m *Mutation) error {
 	for i := range m.Changes {
 		c := &m.Changes[i]
 		p, value := payloadOf(&c.Record), c.Value
+		p.terms = d.termsOf(c)
 		if c.Mask != MaskAll {
 			v := d.merge(c, m.LSN, m.Time)
 			p, value = v.payload, v.value
@@ -104,6 +116,9 @@ func (d *draft) apply(m *Mutation) {
 	}
 	if m.Recall != nil {
 		d.set(func(s *settings) { s.recall = *m.Recall })
+	}
+	if m.Ranking != nil {
+		d.set(func(s *settings) { s.ranking = *m.Ranking })
 	}
 	for _, id := range m.Deletes {
 		if ref, ok := d.Find(id); ok {

@@ -4,10 +4,11 @@ import (
 	"unique"
 
 	"engram/index"
+	"engram/memory/lexical"
 )
 
 // Config is what a namespace was made with. Only MaxBytes, Durability, KeyEncoding,
-// ValueEncoding and Recall can change.
+// ValueEncoding, Recall and Ranking can change.
 type Config struct {
 	Name                      string
 	Metric                    index.Metric
@@ -27,7 +28,11 @@ type Config struct {
 	ValueEncoding index.Encoding
 	// Recall is the share of the best records that Retrieve is to find by an index, where
 	// it isn't told otherwise; 0: all, and there is no index.
-	Recall     float64
+	Recall float64
+	// Lexical is how texts are taken apart into words, for lexical search.
+	Lexical lexical.Analysis
+	// Ranking is that of queries by text which bring none; zero: similarity alone.
+	Ranking    Ranking
 	CreateTime int64 // Unix nanoseconds
 	Created    LSN   // of the mutation that made it
 }
@@ -46,10 +51,12 @@ type settings struct {
 	encoding   index.Encoding
 	values     index.Encoding
 	recall     float64
+	lexical    lexical.Analysis
+	ranking    Ranking
 }
 
 func (c *Config) settings() unique.Handle[settings] {
-	return unique.Make(settings{c.Metric, c.Dimension, c.ValueDimension, max(1, c.KVHeads), c.Embedder, c.MaxBytes, c.Durability, c.KeyEncoding, c.ValueEncoding, c.Recall})
+	return unique.Make(settings{c.Metric, c.Dimension, c.ValueDimension, max(1, c.KVHeads), c.Embedder, c.MaxBytes, c.Durability, c.KeyEncoding, c.ValueEncoding, c.Recall, c.Lexical, c.Ranking})
 }
 
 func (s settings) shape() index.Shape {

@@ -40,7 +40,7 @@ func (db *DB) newDraft(c *Config) *draft {
 
 // draftOf begins a draft at a view, its namespace's current one or one still pending.
 func (db *DB) draftOf(base *View) *draft {
-	v := &View{count: base.count, lsn: base.lsn, ns: base.ns, settings: base.settings, requests: base.requests, ivf: base.ivf}
+	v := &View{count: base.count, words: base.words, lsn: base.lsn, ns: base.ns, settings: base.settings, requests: base.requests, ivf: base.ivf}
 	if v.ivf != nil {
 		v.ivf.Retain()
 	}
@@ -54,9 +54,7 @@ func (db *DB) draftOf(base *View) *draft {
 	for i := range v.segments {
 		s := &v.segments[i]
 		s.refs.Add(1)
-		if s.index != nil {
-			s.index.refs.Add(1)
-		}
+		s.keepIndexes()
 	}
 	return &draft{View: v, db: db, open: max(0, len(v.segments)-1)}
 }
@@ -76,6 +74,9 @@ func (s *segView) totalBytes() int64 {
 	n := s.bytes()
 	if s.index != nil {
 		n += s.index.Bytes()
+	}
+	if s.lexical != nil {
+		n += s.lexical.Bytes()
 	}
 	return n
 }
@@ -98,7 +99,7 @@ func (d *draft) add(s segView) {
 func (d *draft) replace(at, n int, s ...segView) {
 	d.changed = true
 	for i := at; i < at+n; i++ {
-		d.segments[i].index.release()
+		d.segments[i].releaseIndexes()
 		d.segments[i].release()
 	}
 	d.own(len(d.segments) - 1)
@@ -122,6 +123,8 @@ func (d *draft) own(segment int) {
 // kill marks a row dead, in a bitmap of the draft's own.
 func (d *draft) kill(ref Ref) {
 	s := &d.segments[ref.segment]
+	terms, _, _ := s.Words(ref.row)
+	d.words.Remove(terms.Of())
 	d.own(int(ref.segment))
 	words := int(s.capacity+63) / 64
 	if !d.ownDead[ref.segment] {
@@ -221,9 +224,9 @@ func (d *draft) reserveTail(sizes []int, values bool) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if s.deadRows == 0 && s.index != nil { // the rows kept their numbers
-		s.index.refs.Add(1)
-		grown.index = s.index
+	if s.deadRows == 0 { // the rows kept their numbers
+		s.keepIndexes()
+		grown.index, grown.lexical = s.index, s.lexical
 	}
 	if s.deadRows == 0 {
 		d.moveIVF(d.segments[at:at+1], grown.vectors, nil)
@@ -313,6 +316,7 @@ func (d *draft) push(r row, p payload, key, value []float32, lost float32) {
 		panic(fmt.Sprintf("memory: no room where some was reserved: %v", err))
 	}
 	d.count++
+	d.words.Add(p.terms.Of())
 }
 
 // discard lets go of everything; the draft is not published.

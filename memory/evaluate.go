@@ -2,10 +2,13 @@ package memory
 
 import (
 	"context"
+	"runtime"
 	"slices"
+	"sync"
 
 	"engram/index"
 	"engram/memory/filter"
+	"engram/memory/lexical"
 )
 
 // The functions of this file decide, in the committer's goroutine and against the
@@ -17,6 +20,7 @@ func (db *DB) Store(ctx context.Context, s *Store) (*StoreResult, error) {
 	if found := db.CheckStore(s); len(found) > 0 {
 		return nil, &Invalid{found}
 	}
+	db.analyse(s.Namespace, s.Records, MaskAll, s.Embedder != nil)
 	var out *StoreResult
 	err := db.commit(ctx, func(c *committer) (err error) {
 		out, err = c.store(s)
@@ -34,6 +38,7 @@ func (c *committer) store(s *Store) (*StoreResult, error) {
 			Name: s.Namespace, Metric: now.metric, Dimension: now.dim, ValueDimension: now.valueDim,
 			Embedder: now.embedder, Durability: c.db.durability, CreateTime: m.Time, Created: m.LSN,
 		}
+		m.Create.Lexical, m.Create.Ranking = DefaultsFor(now.embedder)
 		d = c.db.newDraft(m.Create)
 	}
 	out, err := c.storeIn(d, m, s)
@@ -90,6 +95,41 @@ func (c *committer) storeIn(d *draft, m *Mutation, s *Store) (*StoreResult, erro
 	return out, nil
 }
 
+// analyse makes the terms of texts in the caller's goroutine, for the committer is one for
+// all; it makes them again where the namespace turns out to have another analysis.
+func (db *DB) analyse(namespace string, puts []Put, mask Mask, embeds bool) {
+	if mask&MaskText == 0 {
+		return
+	}
+	a := lexical.None
+	if ns := db.lookup(namespace); ns != nil {
+		a = ns.view.Load().settings.Value().lexical
+	} else if embeds {
+		a, _ = DefaultsFor(EmbedderID{Name: "any"})
+	}
+	if a == lexical.None {
+		return
+	}
+	share := max(analyseAtOnce, (len(puts)+runtime.GOMAXPROCS(0)-1)/runtime.GOMAXPROCS(0))
+	var all sync.WaitGroup
+	for part := range slices.Chunk(puts, share) {
+		work := func() {
+			for i := range part {
+				part[i].analysed = analysed{a.Append(nil, part[i].Text), a}
+			}
+		}
+		if len(part) < len(puts) {
+			all.Go(work)
+		} else {
+			work()
+		}
+	}
+	all.Wait()
+}
+
+// analyseAtOnce is how many texts are worth a goroutine.
+const analyseAtOnce = 64
+
 // accepts checks what can only be told here: that the namespace is of the shape
 // that the request was checked against, and of its embedder.
 func (d *draft) accepts(puts []Put, mask Mask, by *EmbedderID) error {
@@ -137,7 +177,7 @@ func (d *draft) holds(p *Put, id string, old Ref, exists bool) error {
 
 // change decides what a put does.
 func (d *draft) change(p *Put, id string, mask Mask, m *Mutation, place uint32, old Ref, exists bool) Change {
-	ch := Change{Record: p.Record, Mask: mask}
+	ch := Change{Record: p.Record, Mask: mask, analysed: p.analysed}
 	ch.ID, ch.Version, ch.UpdateTime = id, m.LSN, m.Time
 	ch.Created, ch.CreateTime, ch.Place = m.LSN, m.Time, place
 	if exists {
@@ -175,6 +215,7 @@ func (db *DB) Update(ctx context.Context, u *Update) (*StoreResult, error) {
 	if found := db.CheckUpdate(u); len(found) > 0 {
 		return nil, &Invalid{found}
 	}
+	db.analyse(u.Namespace, u.Records, u.Mask, false)
 	var out *StoreResult
 	err := db.commit(ctx, func(c *committer) (err error) {
 		out, err = c.update(u)
@@ -333,7 +374,7 @@ func (db *DB) CreateNamespace(ctx context.Context, req *CreateNamespace) (Config
 }
 
 // UpdateNamespace changes a namespace's bound, its durability, the encodings of its keys and
-// values, or its recall.
+// values, its recall, or its ranking.
 // A bound below what the namespace takes refuses writes that need more memory until enough
 // is deleted.
 func (db *DB) UpdateNamespace(ctx context.Context, u *UpdateNamespace) error {
@@ -343,6 +384,11 @@ func (db *DB) UpdateNamespace(ctx context.Context, u *UpdateNamespace) error {
 	if u.Recall != nil {
 		if reason := CheckRecall(*u.Recall); reason != "" {
 			return invalid("namespace.recall", "%s", reason)
+		}
+	}
+	if u.Ranking != nil {
+		if reason := u.Ranking.Check(); reason != "" {
+			return invalid("namespace.ranking", "%s", reason)
 		}
 	}
 	if u.KeyEncoding != nil && *u.KeyEncoding > index.BF16 {
@@ -362,9 +408,12 @@ func (db *DB) UpdateNamespace(ctx context.Context, u *UpdateNamespace) error {
 		if err := d.canBecome(u); err != nil {
 			return err
 		}
+		if u.Ranking != nil && u.Ranking.Lexical > 0 && d.settings.Value().lexical == lexical.None {
+			return precondition("namespace %q has no lexical search, which a ranking with a weight of lexical needs", u.Name)
+		}
 		m.MaxBytes, m.Durability, m.Recall = u.MaxBytes, u.Durability, u.Recall
-		m.KeyEncoding, m.ValueEncoding = u.KeyEncoding, u.ValueEncoding
-		if m.MaxBytes == nil && m.Durability == nil && m.KeyEncoding == nil && m.ValueEncoding == nil && m.Recall == nil {
+		m.KeyEncoding, m.ValueEncoding, m.Ranking = u.KeyEncoding, u.ValueEncoding, u.Ranking
+		if m.MaxBytes == nil && m.Durability == nil && m.KeyEncoding == nil && m.ValueEncoding == nil && m.Recall == nil && m.Ranking == nil {
 			return nil
 		}
 		return c.commit(m, d)

@@ -7,6 +7,7 @@ import (
 
 	"engram/internal/slab"
 	"engram/memory/filter"
+	"engram/memory/lexical"
 )
 
 // maintenance is what goes on behind the writes. One goroutine compacts segments with
@@ -148,6 +149,8 @@ func (v *View) job(db *DB) func(*maintenance, *View) error {
 		case s.n >= z.indexRows && s.n > s.indexRefused.Load() &&
 			(fresh >= max(z.indexRows, indexed) || complete && fresh > 0):
 			return func(m *maintenance, v *View) error { return m.index(v, i) }
+		case s.wantsLexical(z.indexRows, complete) && v.settings.Value().lexical != lexical.None:
+			return func(m *maintenance, v *View) error { return m.indexWords(v, i) }
 		}
 	}
 	return nil
@@ -156,12 +159,7 @@ func (v *View) job(db *DB) func(*maintenance, *View) error {
 // index builds the secondary index of a segment's rows.
 func (m *maintenance) index(v *View, i int) error {
 	s := &v.segments[i]
-	var live []uint64
-	if s.deadRows > 0 {
-		live = make([]uint64, (s.n+63)/64)
-		s.liveInto(live)
-	}
-	built, err := filter.Build(m.db.pool, s, int(s.n), live)
+	built, err := filter.Build(m.db.pool, s, int(s.n), s.liveMask())
 	if err != nil {
 		s.indexRefused.Store(2 * s.n) // try again when there is twice as much
 		return err
@@ -191,6 +189,66 @@ func (m *maintenance) index(v *View, i int) error {
 		x.release()
 	}
 	return err
+}
+
+// wantsLexical says whether the rows without a lexical index are many. It is extended
+// when a quarter of what it has was added, so that a read looks through few rows by itself.
+func (s *segView) wantsLexical(least uint32, complete bool) bool {
+	indexed := uint32(0)
+	if s.lexical != nil {
+		indexed = uint32(s.lexical.Rows())
+	}
+	fresh := s.n - min(indexed, s.n)
+	return s.n >= least && s.n > s.lexicalRefused.Load() && (fresh >= max(least, indexed/4) || complete && fresh > 0)
+}
+
+// indexWords builds the lexical index of a segment's rows.
+func (m *maintenance) indexWords(v *View, i int) error {
+	s := &v.segments[i]
+	var old *lexical.Index
+	if s.lexical != nil {
+		old = s.lexical.Index
+	}
+	built, err := lexical.Build(m.db.pool, s, old, int(s.n), s.liveMask())
+	if err != nil {
+		s.lexicalRefused.Store(2 * s.n)
+		return err
+	}
+	x := &lexicalIndex{Index: built}
+	x.refs.Store(1)
+	taken := false
+	err = m.db.commit(m.ctx, func(c *committer) error {
+		d := c.draft(v.ns.name)
+		if d == nil || d.ns != v.ns {
+			return nil
+		}
+		at := d.place(s.segment)
+		if at < 0 {
+			return nil
+		}
+		if limit := d.settings.Value().maxBytes; limit > 0 && d.bytes()+x.Bytes() > limit {
+			s.lexicalRefused.Store(2 * s.n)
+			return nil
+		}
+		d.segments[at].lexical.release()
+		d.segments[at].lexical = x
+		d.changed, taken = true, true
+		return nil
+	})
+	if !taken {
+		x.release()
+	}
+	return err
+}
+
+// liveMask has the bits of the live rows; nil: all are.
+func (s *segView) liveMask() []uint64 {
+	if s.deadRows == 0 {
+		return nil
+	}
+	live := make([]uint64, (s.n+63)/64)
+	s.liveInto(live)
+	return live
 }
 
 // place finds a segment, −1 if the draft shows it no more.

@@ -1,6 +1,9 @@
 package memory
 
-import "engram/index"
+import (
+	"engram/index"
+	"engram/memory/lexical"
+)
 
 // A Mutation is one committed change of one namespace, with everything decided:
 // ids, times, the records that a filter chose, the outcome of conditions. Applying
@@ -20,6 +23,7 @@ type Mutation struct {
 	KeyEncoding   *index.Encoding // change it
 	ValueEncoding *index.Encoding // change it
 	Recall        *float64        // change it
+	Ranking       *Ranking        // change it
 	Deletes       []string        // ids, all of which exist
 	Changes       []Change        // in the order of the request
 
@@ -50,4 +54,11 @@ func (m *Mutation) bytes() int {
 type Change struct {
 	Record
 	Mask Mask
+	analysed
+}
+
+// analysed is a text's terms, where an analysis other than lexical.None has made them.
+type analysed struct {
+	terms    lexical.Terms
+	analysis lexical.Analysis
 }

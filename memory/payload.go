@@ -4,14 +4,17 @@ import (
 	"encoding/binary"
 	"math/bits"
 	"unsafe"
+
+	"engram/memory/lexical"
 )
 
-// The payload of a row is what has no fixed size: six lengths as uvarints, then
-// the bytes of id, text, session, speaker, metadata and position.
+// The payload of a row is what has no fixed size: seven lengths as uvarints, then
+// the bytes of id, text, session, speaker, metadata, position and terms.
 type payload struct {
 	id, text, session, speaker string
 	metadata                   []byte
 	positionBytes              string // 8 bytes, little-endian, or none
+	terms                      lexical.Terms
 }
 
 func payloadOf(r *Record) payload {
@@ -35,7 +38,7 @@ func uvarintLen(n int) int { return max(1, (bits.Len(uint(n))+6)/7) }
 // size is how many bytes appendTo takes.
 func (p *payload) size() int {
 	n := p.bytes()
-	for _, l := range [...]int{len(p.id), len(p.text), len(p.session), len(p.speaker), len(p.metadata), len(p.positionBytes)} {
+	for _, l := range [...]int{len(p.id), len(p.text), len(p.session), len(p.speaker), len(p.metadata), len(p.positionBytes), len(p.terms)} {
 		n += uvarintLen(l)
 	}
 	return n
@@ -43,12 +46,12 @@ func (p *payload) size() int {
 
 // bytes is the size of the contents.
 func (p *payload) bytes() int {
-	return len(p.id) + len(p.text) + len(p.session) + len(p.speaker) + len(p.metadata) + len(p.positionBytes)
+	return len(p.id) + len(p.text) + len(p.session) + len(p.speaker) + len(p.metadata) + len(p.positionBytes) + len(p.terms)
 }
 
 // appendTo writes the payload behind b, which has room for it.
 func (p *payload) appendTo(b []byte) []byte {
-	for _, l := range [...]int{len(p.id), len(p.text), len(p.session), len(p.speaker), len(p.metadata), len(p.positionBytes)} {
+	for _, l := range [...]int{len(p.id), len(p.text), len(p.session), len(p.speaker), len(p.metadata), len(p.positionBytes), len(p.terms)} {
 		b = binary.AppendUvarint(b, uint64(l))
 	}
 	b = append(b, p.id...)
@@ -56,13 +59,14 @@ func (p *payload) appendTo(b []byte) []byte {
 	b = append(b, p.session...)
 	b = append(b, p.speaker...)
 	b = append(b, p.metadata...)
-	return append(b, p.positionBytes...)
+	b = append(b, p.positionBytes...)
+	return append(b, p.terms...)
 }
 
 // readPayload reads what appendTo wrote, and says how long it is. Its strings
 // alias b.
 func readPayload(b []byte) (p payload, size int) {
-	var lengths [6]int
+	var lengths [7]int
 	at := 0
 	for i := range lengths {
 		if l := b[at]; l < 0x80 {
@@ -86,6 +90,8 @@ func readPayload(b []byte) (p payload, size int) {
 	p.metadata = b[at : at+lengths[4] : at+lengths[4]]
 	at += lengths[4]
 	p.positionBytes = next(lengths[5])
+	p.terms = lexical.Terms(b[at : at+lengths[6] : at+lengths[6]])
+	at += lengths[6]
 	return p, at
 }
 
@@ -97,7 +103,7 @@ func readID(b []byte) string {
 		n = int(l)
 	}
 	at := 0
-	for range 6 {
+	for range 7 {
 		for b[at] >= 0x80 {
 			at++
 		}

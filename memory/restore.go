@@ -6,6 +6,8 @@ import (
 	"math"
 	"math/bits"
 	"sync"
+
+	"engram/memory/lexical"
 )
 
 // A Restorer fills an empty DB with namespaces as they were, before it is served.
@@ -181,7 +183,7 @@ func (p *Part) Add(r *Record) error {
 		return err
 	}
 	p.seen++
-	p.batch.add(r)
+	p.batch.add(r, p.of.settings.lexical)
 	return nil
 }
 
@@ -222,6 +224,7 @@ func (n *NamespaceRestorer) Place(p *Part) error {
 	for at := 0; at < len(sizes); {
 		r := n.draft.claim(sizes[at:])
 		for _, w := range b.rows[at : at+r.rows] {
+			n.draft.words.Add(w.words)
 			r.segment.payload += int64(w.content)
 		}
 		p.runs = append(p.runs, r)
@@ -380,15 +383,17 @@ type batch struct {
 	rows     []batchRow
 	payloads []byte
 	floats   []float32
+	terms    lexical.Terms // of the record that is added
 }
 
 type batchRow struct {
 	row
 	size, content int // of the payload, without its lengths
+	words         lexical.Counts
 	lost          float32
 }
 
-func (b *batch) add(r *Record) {
+func (b *batch) add(r *Record, a lexical.Analysis) {
 	w := row{
 		created: uint64(r.Created), version: uint64(r.Version), createTime: r.CreateTime, updateTime: r.UpdateTime,
 		time: r.Time, hash: hashID(r.ID), place: r.Place, importance: r.Importance,
@@ -402,9 +407,11 @@ func (b *batch) add(r *Record) {
 		w.payload |= flagKeyText
 	}
 	p := payloadOf(r)
+	b.terms = a.Append(b.terms[:0], r.Text)
+	p.terms = b.terms
 	before := len(b.payloads)
 	b.payloads = p.appendTo(b.payloads)
-	b.rows = append(b.rows, batchRow{w, len(b.payloads) - before, p.bytes(), r.KeyLost})
+	b.rows = append(b.rows, batchRow{w, len(b.payloads) - before, p.bytes(), p.terms.Of(), r.KeyLost})
 }
 
 func (b *batch) bytes() int { return len(b.payloads) + 4*len(b.floats) + rowBytes*len(b.rows) }

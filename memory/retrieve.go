@@ -13,6 +13,7 @@ import (
 // A Query is what a read looks for.
 type Query struct {
 	Vector   []float32
+	Text     string   // whose words a Ranking looks for
 	Exclude  *Exclude // a record that is left out of this query's answer; nil: none
 	Position int64    // in the records' sequence; for attention with slopes
 }
@@ -27,16 +28,18 @@ type Exclude struct {
 type RetrieveOptions struct {
 	K        int
 	Filter   *filter.Filter // validated; nil: all records
-	MinScore float32        // −Inf: any
-	Near     Nearness
+	MinScore float32        // of similarity; −Inf: any
+	Near     Nearness       // where the ranking is plain; others look at every record
+	Ranking  Ranking
 }
 
 // A Hit is a record that was found.
 type Hit struct {
-	View  int // in the order given
-	Ref   Ref // in that view
-	Score float32
-	// Error bounds how far the score may be from that of the key that was given, which
+	View  int     // in the order given
+	Ref   Ref     // in that view
+	Score float32 // what hits are ordered by: with a plain ranking, the similarity
+	Parts Parts
+	// Error bounds how far the similarity may be from that of the key that was given, which
 	// index.Int8Only has rounded.
 	Error float32
 }
@@ -128,6 +131,24 @@ func largest(views []*View) *Namespace {
 	return slices.MaxFunc(views, func(a, b *View) int { return cmp.Compare(a.count, b.count) }).ns
 }
 
+// ranked answers by a ranking of more than similarity.
+func (db *DB) ranked(ctx context.Context, r *reading, views []*View, queries []Query, opt *RetrieveOptions) ([][]Hit, index.Stats, error) {
+	k := newRanker(r, views, opt.Ranking)
+	defer k.done()
+	var stats index.Stats
+	out := make([][]Hit, len(queries))
+	for q := range queries {
+		part, row := r.excluded(views, queries[q].Exclude)
+		hits, st, err := k.rank(ctx, &queries[q], opt, part, row, db.workers)
+		if err != nil {
+			return nil, stats, err
+		}
+		stats.Add(st)
+		out[q] = hits
+	}
+	return out, stats, nil
+}
+
 // Retrieve gives for each query the K records with the best scores over all the
 // views, best first and of equal scores the older first. The views are of one
 // metric and dimension, and the queries of that dimension (CheckVector).
@@ -135,8 +156,14 @@ func (db *DB) Retrieve(ctx context.Context, views []*View, queries []Query, opt 
 	if len(views) == 0 || opt.K <= 0 {
 		return make([][]Hit, len(queries)), index.Stats{}, ctx.Err()
 	}
+	if err := opt.Ranking.fits(views); err != nil {
+		return nil, index.Stats{}, err
+	}
 	r := read(views, opt.Filter)
 	defer r.done()
+	if !opt.Ranking.Plain() {
+		return db.ranked(ctx, r, views, queries, &opt)
+	}
 	search := index.SearchOptions{K: opt.K, MinScore: opt.MinScore, Workers: db.workers, Sharing: db.sharing, Group: largest(views)}
 	for i := range queries {
 		if queries[i].Exclude != nil {
@@ -159,7 +186,7 @@ func (db *DB) Retrieve(ctx context.Context, views []*View, queries []Query, opt 
 				continue
 			}
 			view, ref := r.ref(h.Part, h.Row)
-			out[q] = append(out[q], Hit{view, ref, h.Score, r.parts[h.Part].Segment.ScoreError(int(h.Row), h.Score, norm)})
+			out[q] = append(out[q], Hit{view, ref, h.Score, Parts{Similarity: h.Score}, r.parts[h.Part].Segment.ScoreError(int(h.Row), h.Score, norm)})
 		}
 	}
 	return out, stats, nil

@@ -7,6 +7,7 @@ import (
 	"engram/index"
 	"engram/internal/slab"
 	"engram/memory/filter"
+	"engram/memory/lexical"
 )
 
 // A segment is a run of rows: their vectors, their fixed columns with the table of
@@ -32,10 +33,12 @@ type segment struct {
 	// bounds let List pass over the segment: see list.go.
 	bounds atomic.Pointer[bounds]
 
+	inOrder atomic.Uint32 // so many first rows at least are in the order of the conversation
+
 	// Where the budget had no room: maintenance leaves the segment alone until it
 	// has more rows, more dead ones, or much less of the budget in use, than this.
-	indexRefused, compactRefused atomic.Uint32
-	encodeRefused                atomic.Int64 // bytes of the budget that were in use then
+	indexRefused, lexicalRefused, compactRefused atomic.Uint32
+	encodeRefused                                atomic.Int64 // bytes of the budget that were in use then
 }
 
 // segmentBytes bounds the vectors of a segment, so that growing one stays quick, and
@@ -157,14 +160,42 @@ func (x *filterIndex) release() {
 	}
 }
 
+// A lexicalIndex is a lexical.Index that views share.
+type lexicalIndex struct {
+	refs atomic.Int32
+	*lexical.Index
+}
+
+func (x *lexicalIndex) release() {
+	if x != nil && x.refs.Add(-1) == 0 {
+		x.Free()
+	}
+}
+
 // A segView is what one view shows of a segment.
 type segView struct {
 	*segment
-	n        uint32       // rows published
-	deadRows uint32       // of those
-	dead     []uint64     // bit r of word r/64: row r is dead; short or nil where the rest is live
-	chunks   [][]byte     // those that the rows need
-	index    *filterIndex // of a prefix of the rows; nil: none
+	n        uint32        // rows published
+	deadRows uint32        // of those
+	dead     []uint64      // bit r of word r/64: row r is dead; short or nil where the rest is live
+	chunks   [][]byte      // those that the rows need
+	index    *filterIndex  // of a prefix of the rows; nil: none
+	lexical  *lexicalIndex // likewise
+}
+
+// keepIndexes takes references to the segment's indexes for one more who shows it.
+func (s *segView) keepIndexes() {
+	if s.index != nil {
+		s.index.refs.Add(1)
+	}
+	if s.lexical != nil {
+		s.lexical.refs.Add(1)
+	}
+}
+
+func (s *segView) releaseIndexes() {
+	s.index.release()
+	s.lexical.release()
 }
 
 func (s *segView) live() int { return int(s.n - s.deadRows) }
@@ -282,6 +313,12 @@ func (s *segView) Fields(r uint32, f *filter.Fields) {
 		ID: p.id, Text: p.text, Session: p.session, Speaker: p.speaker, Metadata: p.metadata,
 		Time: w.time, CreateTime: w.createTime, UpdateTime: w.updateTime, Importance: w.importance,
 	}
+}
+
+// Words implements lexical.Source.
+func (s *segView) Words(r uint32) (terms lexical.Terms, session, speaker string) {
+	p, _ := readPayload(s.at(&s.rows[r]))
+	return p.terms, p.session, p.speaker
 }
 
 // age orders records of equal score: see index.Part.

@@ -18,6 +18,7 @@ type NamespaceStats struct {
 	RowBytes     int64 // fixed columns, the tables of ids included
 	IDTableBytes int64 // of RowBytes
 	IndexBytes   int64 // secondary indexes
+	LexicalBytes int64 // lexical indexes; terms that lie beside texts are of PayloadBytes
 	IVF          IVFStats
 	HeapBytes    int64 // on the Go heap, about
 }
@@ -57,6 +58,9 @@ func (v *View) Stats() NamespaceStats {
 		}
 		if s.index != nil {
 			st.IndexBytes += s.index.Bytes()
+		}
+		if s.lexical != nil {
+			st.LexicalBytes += s.lexical.Bytes()
 		}
 		st.HeapBytes += int64(unsafe.Sizeof(segment{})+unsafe.Sizeof(index.Segment{})) + int64(8*len(s.dead))
 	}

@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"engram/index"
+	"engram/memory/lexical"
 )
 
 // Bounds on the norm of a vector: beyond them scores in float32 overflow, or under
@@ -360,6 +361,15 @@ func (db *DB) checkConfig(cfg *Config) error {
 	}
 	if reason := CheckRecall(cfg.Recall); reason != "" {
 		c.add(of("namespace.recall"), "%s", reason)
+	}
+	if !cfg.Lexical.Valid() {
+		c.add(of("namespace.lexical"), "is %d, which is no analysis", cfg.Lexical)
+	}
+	if reason := cfg.Ranking.Check(); reason != "" {
+		c.add(of("namespace.ranking"), "%s", reason)
+	}
+	if cfg.Ranking.Lexical > 0 && cfg.Lexical == lexical.None {
+		c.add(of("namespace.ranking.lexical"), "is %v, in a namespace without lexical search", cfg.Ranking.Lexical)
 	}
 	return c.err()
 }

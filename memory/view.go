@@ -5,6 +5,7 @@ import (
 	"unique"
 
 	"engram/memory/filter"
+	"engram/memory/lexical"
 )
 
 // A View is an immutable picture of a namespace as of one LSN. Whoever acquires
@@ -12,6 +13,7 @@ import (
 type View struct {
 	refs     atomic.Int32
 	count    int
+	words    lexical.Counts // of the records
 	lsn      LSN
 	ns       *Namespace
 	settings unique.Handle[settings]
@@ -39,7 +41,7 @@ func (v *View) Release() {
 	switch n := v.refs.Add(-1); {
 	case n == 0:
 		for i := range v.segments {
-			v.segments[i].index.release()
+			v.segments[i].releaseIndexes()
 			v.segments[i].release()
 		}
 		if v.ivf != nil {
@@ -58,7 +60,8 @@ func (v *View) Config() Config {
 	s := v.settings.Value()
 	return Config{
 		Name: v.ns.name, Metric: s.metric, Dimension: s.dim, ValueDimension: s.valueDim, KVHeads: s.heads,
-		Embedder: s.embedder, MaxBytes: s.maxBytes, Durability: s.durability, KeyEncoding: s.encoding, ValueEncoding: s.values, Recall: s.recall, CreateTime: v.ns.createTime, Created: v.ns.created,
+		Embedder: s.embedder, MaxBytes: s.maxBytes, Durability: s.durability, KeyEncoding: s.encoding, ValueEncoding: s.values, Recall: s.recall,
+		Lexical: s.lexical, Ranking: s.ranking, CreateTime: v.ns.createTime, Created: v.ns.created,
 	}
 }
 

@@ -26,6 +26,8 @@ type Put struct {
 	// TextKey is for Update, where the mask has text and not key: the embedding of
 	// the new text, which becomes the key if the stored key was made from text.
 	TextKey []float32
+
+	analysed // ahead of the commit
 }
 
 // Store writes whole records, all or none. The caller leaves it alone until the
@@ -74,6 +76,7 @@ type UpdateNamespace struct {
 	// ValueEncoding is index.F32, index.F16 or index.BF16.
 	ValueEncoding *index.Encoding
 	Recall        *float64
+	Ranking       *Ranking
 }
 
 // DeleteNamespace deletes a namespace with all its records.

@@ -95,6 +95,7 @@ func statsProto(view *memory.View) *engramv1.NamespaceStats {
 		PayloadBytes: uint64(st.PayloadBytes),
 		RowBytes:     uint64(st.RowBytes + st.IDTableBytes),
 		IndexBytes:   uint64(st.IndexBytes),
+		LexicalBytes: uint64(st.LexicalBytes),
 	}
 	if x := st.IVF; x.Lists > 0 {
 		out.Ivf = &engramv1.IVFStats{

@@ -23,7 +23,7 @@ func (s *Server) attend(ctx context.Context, req *engramv1.AttendRequest, reserv
 	defer vs.release()
 	vs.sameShape(&v, true)
 	heads := queryHeads(&v, vs, req.QueryHeads)
-	queries, queryErr := s.queries(ctx, &v, vs, req.Queries, heads)
+	queries, queryErr := s.queries(ctx, &v, vs, req.Queries, heads, asVectors)
 	opt := memory.AttendOptions{
 		Filter:     s.filterOf(&v, req.Filter),
 		Window:     windowOf(&v, req.Window),

@@ -7,6 +7,7 @@ import (
 
 	"engram/index"
 	"engram/memory"
+	"engram/memory/lexical"
 	engramv1 "engram/proto/engram/v1"
 )
 
@@ -123,6 +124,8 @@ func (s *Server) namespaceConfig(v *violations, field string, p *engramv1.Namesp
 	c.KeyEncoding = keyEncoding(v, field, p.GetKeyEncoding())
 	c.ValueEncoding = valueEncoding(v, field, p.GetValueEncoding())
 	c.Recall = recall(v, field, p.GetRecall())
+	c.Lexical = analysis(v, field, p.GetLexical())
+	c.Ranking = ranking(v, field+".ranking", p.GetRanking())
 	return c
 }
 
@@ -169,6 +172,13 @@ func (n *namespaceService) Create(ctx context.Context, req *engramv1.NamespaceSe
 			return nil, precondition("namespaces/"+c.Name, "embedder %q is not this server's, which %s", name, has)
 		}
 		c.Embedder = own
+	}
+	words, order := memory.DefaultsFor(c.Embedder)
+	if p.GetLexical() == engramv1.Lexical_LEXICAL_UNSPECIFIED {
+		c.Lexical = words
+	}
+	if p.GetRanking() == nil && c.Lexical != lexical.None {
+		c.Ranking = order
 	}
 	if c.ValueDimension == 0 {
 		c.ValueDimension = c.Dimension
@@ -272,10 +282,13 @@ func (n *namespaceService) Update(ctx context.Context, req *engramv1.NamespaceSe
 		case "recall":
 			r := recall(&v, "namespace", req.Namespace.GetRecall())
 			c.Recall = &r
-		case "metric", "dimension", "value_dimension", "kv_heads", "embedder", "name":
+		case "ranking":
+			r := ranking(&v, "namespace.ranking", req.Namespace.GetRanking())
+			c.Ranking = &r
+		case "metric", "dimension", "value_dimension", "kv_heads", "embedder", "lexical", "name":
 			v.add(at("update_mask.paths", i), "is %q, which is fixed when a namespace is made", path)
 		default:
-			v.add(at("update_mask.paths", i), "is %q; a mask may name max_bytes, durability, key_encoding, value_encoding and recall", path)
+			v.add(at("update_mask.paths", i), "is %q; a mask may name max_bytes, durability, key_encoding, value_encoding, recall and ranking", path)
 		}
 	}
 	if err := v.err(); err != nil {
@@ -326,6 +339,7 @@ func optionsProto(c memory.Config) *engramv1.Namespace {
 		Name: c.Name, Metric: metricProto[c.Metric], Dimension: uint32(c.Dimension), ValueDimension: uint32(c.ValueDimension),
 		MaxBytes: uint64(c.MaxBytes), CreateTime: timestamp(c.CreateTime), Durability: durabilityProto[c.Durability],
 		KeyEncoding: encodingProto[c.KeyEncoding], ValueEncoding: valueEncodingProto[c.ValueEncoding], Recall: c.Recall, KvHeads: uint32(c.KVHeads),
+		Lexical: lexicalProto[c.Lexical], Ranking: rankingProto(c.Ranking),
 	}
 	if c.Embedder.Name != "" {
 		out.Embedder = embedderProto(c.Embedder)

@@ -7,10 +7,26 @@ import (
 	engramv1 "engram/proto/engram/v1"
 )
 
+// needs is what queries are for.
+type needs int
+
+const (
+	asVectors needs = iota // each needs one, and text stands for one
+	forBoth                // likewise, and text may stand beside one
+	forWords               // text needs none
+)
+
+func (n needs) choice() string {
+	if n == asVectors {
+		return "vector, text and record"
+	}
+	return "vector, record and text by itself"
+}
+
 // queries resolves what a read looks for into vectors of so many heads, each of the
 // dimension of a head of the views; 0: of the views' dimension. Everything
 // wrong with the queries' form is noted; v is for the caller to look at before the error.
-func (s *Server) queries(ctx context.Context, v *violations, vs views, in []*engramv1.Query, heads int) ([]memory.Query, error) {
+func (s *Server) queries(ctx context.Context, v *violations, vs views, in []*engramv1.Query, heads int, need needs) ([]memory.Query, error) {
 	if n := len(in); n == 0 || n > s.limits.Queries {
 		v.add("queries", "has %d queries; give 1 to %d", n, s.limits.Queries)
 		return nil, nil
@@ -28,12 +44,17 @@ func (s *Server) queries(ctx context.Context, v *violations, vs views, in []*eng
 				s.checkQuery(v, vs, field+".vector", out[i].Vector, heads)
 			}
 		}
-		if q.GetText() != "" {
+		if text := q.GetText() != ""; text && (need == asVectors || set == 0 && q.GetRecord() == nil) {
 			set++
+			if need != forWords {
+				texts, textAt = append(texts, q.Text), append(textAt, i)
+			}
+		}
+		if q.GetText() != "" {
+			out[i].Text = q.Text
 			if len(q.Text) > s.records.TextBytes {
 				v.add(field+".text", "is %d bytes; at most %d are allowed", len(q.Text), s.records.TextBytes)
 			}
-			texts, textAt = append(texts, q.Text), append(textAt, i)
 		}
 		if q.GetRecord() != nil {
 			set++
@@ -48,7 +69,7 @@ func (s *Server) queries(ctx context.Context, v *violations, vs views, in []*eng
 			v.add(field, "is no vector; only one has more heads (%d) than the keys", heads)
 		}
 		if set != 1 {
-			v.add(field, "has %d of vector, text and record; set exactly one", set)
+			v.add(field, "has %d of %s; set exactly one", set, need.choice())
 		}
 	}
 	if len(v.found) > 0 || vs == nil {

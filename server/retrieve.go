@@ -18,11 +18,21 @@ func (m *memoryService) Retrieve(ctx context.Context, req *engramv1.RetrieveRequ
 	vs, err := s.openViews(&v, req.Namespaces)
 	defer vs.release()
 	vs.sameShape(&v, false)
-	queries, queryErr := s.queries(ctx, &v, vs, req.Queries, 0)
+	rank := rankingFor(&v, vs, req)
+	need := asVectors
+	switch {
+	case rank.Plain():
+	case rank.Similarity == 0 && req.MinScore == nil:
+		need = forWords
+	default:
+		need = forBoth
+	}
+	queries, queryErr := s.queries(ctx, &v, vs, req.Queries, 0, need)
 	opt := memory.RetrieveOptions{
 		K:        s.topK(&v, "top_k", req.TopK, defaultTopK, 1, len(req.Queries)),
 		Filter:   s.filterOf(&v, req.Filter),
 		MinScore: float32(math.Inf(-1)),
+		Ranking:  rank,
 	}
 	if req.MinScore != nil {
 		opt.MinScore = *req.MinScore
@@ -37,6 +47,13 @@ func (m *memoryService) Retrieve(ctx context.Context, req *engramv1.RetrieveRequ
 		return nil, err
 	}
 
+	if !rank.Plain() {
+		scratch := int64(vs.rankBytes())
+		if err := s.inflight.acquire(ctx, scratch); err != nil {
+			return nil, err
+		}
+		defer s.inflight.release(scratch)
+	}
 	hits, stats, err := s.db.Retrieve(ctx, vs, queries, opt)
 	if err != nil {
 		return nil, err
@@ -69,6 +86,7 @@ func (m *memoryService) Retrieve(ctx context.Context, req *engramv1.RetrieveRequ
 	}
 	room := make([]struct {
 		hit    engramv1.Hit
+		parts  engramv1.ScoreParts
 		record recordMessage
 	}, count)
 	results := make([]engramv1.QueryResult, len(hits))
@@ -78,7 +96,11 @@ func (m *memoryService) Retrieve(ctx context.Context, req *engramv1.RetrieveRequ
 			m := &room[0]
 			room = room[1:]
 			r := vs[h.View].At(h.Ref, inc.Include)
-			m.hit.Namespace, m.hit.Similarity, m.hit.Score, m.hit.ScoreError = req.Namespaces[h.View], h.Score, h.Score, h.Error
+			m.hit.Namespace, m.hit.Similarity, m.hit.Score, m.hit.ScoreError = req.Namespaces[h.View], h.Parts.Similarity, h.Score, h.Error
+			if !rank.Plain() {
+				m.parts.Similarity, m.parts.Lexical, m.parts.Association, m.parts.Mention = h.Parts.Similarity, h.Parts.Lexical, h.Parts.Association, h.Parts.Mention
+				m.hit.Parts = &m.parts
+			}
 			m.hit.Record = m.record.set(&r, inc)
 			results[i].Hits[j] = &m.hit
 		}

@@ -95,6 +95,14 @@ func (vs views) madeBy(embedder string) error {
 	return nil
 }
 
+// rankBytes is what ranking all records of the views takes while it lasts.
+func (vs views) rankBytes() (n int) {
+	for _, v := range vs {
+		n += memory.RankBytes * v.Rows()
+	}
+	return n
+}
+
 func (vs views) lsns() []*engramv1.NamespaceLSN {
 	out := make([]*engramv1.NamespaceLSN, len(vs))
 	for i, v := range vs {

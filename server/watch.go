@@ -84,6 +84,9 @@ func (w *watch) mutation(m *memory.Mutation) error {
 		e.ValueEncoding = valueEncodingProto[*m.ValueEncoding]
 	}
 	e.Recall = m.Recall
+	if m.Ranking != nil {
+		e.Ranking = rankingProto(*m.Ranking)
+	}
 	w.bytes += proto.Size(e)
 	for i := range m.Changes {
 		c := w.change(&m.Changes[i], m)

@@ -9,6 +9,7 @@ import (
 
 	"engram/index"
 	"engram/memory"
+	"engram/memory/lexical"
 )
 
 // A cursor reads a frame's raw data. The first mistake stays in err, and every
@@ -148,6 +149,13 @@ func (c *cursor) config(name string) memory.Config {
 			c.fail(fmt.Errorf("at least 2 heads, not %d", cfg.KVHeads))
 		}
 	}
+	if c.version > 1 && metric&configRanking != 0 {
+		metric &^= configRanking
+		if cfg.Lexical = lexical.Analysis(c.u8()); !cfg.Lexical.Valid() {
+			c.fail(fmt.Errorf("an analysis of at most %d, not %d", lexical.English, cfg.Lexical))
+		}
+		cfg.Ranking = c.ranking()
+	}
 	cfg.Metric = index.Metric(metric)
 	cfg.Dimension = int(c.uvarint("a dimension", maxDimension))
 	cfg.ValueDimension = int(c.uvarint("a value_dimension", maxDimension))
@@ -164,6 +172,17 @@ func (c *cursor) config(name string) memory.Config {
 	cfg.CreateTime = int64(c.u64())
 	cfg.Created = memory.LSN(c.u64())
 	return cfg
+}
+
+func (c *cursor) ranking() memory.Ranking {
+	r := memory.Ranking{Fusion: memory.Fusion(c.u8())}
+	for _, w := range []*float64{&r.Similarity, &r.Lexical, &r.Association, &r.Mention} {
+		*w = math.Float64frombits(c.u64())
+	}
+	if reason := r.Check(); reason != "" {
+		c.fail(fmt.Errorf("a ranking that %s", reason))
+	}
+	return r
 }
 
 func (c *cursor) durability() memory.Durability {

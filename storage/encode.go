@@ -7,6 +7,7 @@ import (
 	"unsafe"
 
 	"engram/memory"
+	"engram/memory/lexical"
 )
 
 // A frame's raw data is a run of chunks. A chunk is a part of one namespace: the
@@ -29,8 +30,12 @@ const (
 	recordPosition    = 1 << 3
 )
 
-// configHeads says, beside the metric, that the number of heads follows.
-const configHeads = 1 << 7
+// What follows the metric, beside which it is said: the number of heads; how texts are
+// searched, and the ranking.
+const (
+	configHeads   = 1 << 7
+	configRanking = 1 << 6
+)
 
 // chunkHeader opens a chunk; the record count that is its last field is filled in
 // by closeChunk.
@@ -73,11 +78,16 @@ func appendChunk(b []byte, c *chunkHeader) (out []byte, flagsAt, countAt int) {
 }
 
 func appendConfig(b []byte, c *memory.Config) []byte {
+	at := len(b)
+	b = append(b, byte(c.Metric))
 	if c.KVHeads > 1 {
-		b = append(b, byte(c.Metric)|configHeads)
+		b[at] |= configHeads
 		b = binary.AppendUvarint(b, uint64(c.KVHeads))
-	} else {
-		b = append(b, byte(c.Metric))
+	}
+	if c.Lexical != lexical.None || c.Ranking != (memory.Ranking{}) {
+		b[at] |= configRanking
+		b = append(b, byte(c.Lexical))
+		b = appendRanking(b, &c.Ranking)
 	}
 	b = binary.AppendUvarint(b, uint64(c.Dimension))
 	b = binary.AppendUvarint(b, uint64(c.ValueDimension))
@@ -89,6 +99,14 @@ func appendConfig(b []byte, c *memory.Config) []byte {
 	b = le.AppendUint64(b, math.Float64bits(c.Recall))
 	b = le.AppendUint64(b, uint64(c.CreateTime))
 	return le.AppendUint64(b, uint64(c.Created))
+}
+
+func appendRanking(b []byte, r *memory.Ranking) []byte {
+	b = append(b, byte(r.Fusion))
+	for _, w := range [...]float64{r.Similarity, r.Lexical, r.Association, r.Mention} {
+		b = le.AppendUint64(b, math.Float64bits(w))
+	}
+	return b
 }
 
 func appendRecord(b []byte, r *memory.Record) []byte {

@@ -119,3 +119,34 @@ func TestGoldenJournal(t *testing.T) {
 		}
 	}
 }
+
+// What a server wrote that knew no rankings is read, and namespaces of it have none.
+func TestUnrankedJournal(t *testing.T) {
+	dir := filepath.Join("testdata", "journal-v1-unranked")
+	files := make(map[string]string)
+	names, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range names {
+		b, err := os.ReadFile(filepath.Join(dir, n.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[n.Name()] = string(b)
+	}
+	want, err := os.ReadFile(dir + ".txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(withFiles(t, files))
+	if _, err := w.start(); err != nil {
+		t.Fatal(err)
+	}
+	if d := differ(dump(w.db), string(want)); d != "" {
+		t.Error(d)
+	}
+	if err := w.stop(); err != nil {
+		t.Fatal(err)
+	}
+}

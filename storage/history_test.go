@@ -16,6 +16,7 @@ import (
 
 	"engram/index"
 	"engram/memory"
+	"engram/memory/lexical"
 )
 
 // Whatever happens to a memory and its directory, in any order, with starts, power cuts and
@@ -146,7 +147,7 @@ func (h *historyRun) expect(t *rapid.T, err error, want string) bool {
 func (h *historyRun) create(t *rapid.T) {
 	c := memory.Config{
 		Name: historyName(t), Metric: rapid.SampledFrom([]index.Metric{index.Dot, index.L2}).Draw(t, "metric"), Dimension: 2, ValueDimension: 2,
-		KVHeads: rapid.IntRange(1, 2).Draw(t, "heads"), Durability: memory.Durability(rapid.IntRange(0, 2).Draw(t, "durability")),
+		KVHeads: rapid.IntRange(1, 2).Draw(t, "heads"), Lexical: lexical.Analysis(rapid.IntRange(0, 2).Draw(t, "lexical")), Ranking: drawRanking(t), Durability: memory.Durability(rapid.IntRange(0, 2).Draw(t, "durability")),
 	}
 	want := historyFine
 	if h.now()[c.Name] != nil {
@@ -160,6 +161,17 @@ func (h *historyRun) create(t *rapid.T) {
 	}
 }
 
+// drawRanking gives one that any namespace may have.
+func drawRanking(t *rapid.T) memory.Ranking {
+	if rapid.Bool().Draw(t, "plain") {
+		return memory.Ranking{}
+	}
+	return memory.Ranking{
+		Similarity: rapid.Float64Range(0, 2).Draw(t, "similarity"), Association: rapid.Float64Range(0, 2).Draw(t, "association"),
+		Mention: 0.5, Fusion: memory.Fusion(rapid.IntRange(0, 1).Draw(t, "fusion")),
+	}
+}
+
 func (h *historyRun) settings(t *rapid.T) {
 	name := historyName(t)
 	u := &memory.UpdateNamespace{Name: name}
@@ -169,6 +181,14 @@ func (h *historyRun) settings(t *rapid.T) {
 	}
 	bytes := rapid.SampledFrom([]int64{0, 1 << 20}).Draw(t, "max bytes")
 	u.MaxBytes = &bytes
+	if rapid.Bool().Draw(t, "ranking too") {
+		r := drawRanking(t)
+		u.Ranking = &r
+	}
+	if rapid.Bool().Draw(t, "values too") {
+		e := rapid.SampledFrom([]index.Encoding{index.F32, index.BF16}).Draw(t, "values")
+		u.ValueEncoding = &e
+	}
 	n := h.now()[name]
 	if n == nil {
 		h.expect(t, h.db.UpdateNamespace(context.Background(), u), historyMissing)
@@ -180,7 +200,15 @@ func (h *historyRun) settings(t *rapid.T) {
 	if u.Durability != nil {
 		after = *u.Durability
 	}
-	h.did(lsn, h.now().with(name, lsn, func(n *historyNamespace) { n.config.MaxBytes, n.config.Durability = bytes, after }), n.config.Durability, after)
+	h.did(lsn, h.now().with(name, lsn, func(n *historyNamespace) {
+		n.config.MaxBytes, n.config.Durability = bytes, after
+		if u.Ranking != nil {
+			n.config.Ranking = *u.Ranking
+		}
+		if u.ValueEncoding != nil {
+			n.config.ValueEncoding = *u.ValueEncoding
+		}
+	}), n.config.Durability, after)
 }
 
 func (h *historyRun) drop(t *rapid.T) {

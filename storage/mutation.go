@@ -21,7 +21,9 @@ const (
 	mutationRecall
 )
 
-// sameKeys stands for the encoding of keys where only that of values changes.
+// sameKeys stands for the encoding of keys where only that of values changes. By itself it
+// would say nothing, and says that the ranking changes: another byte of encodings follows,
+// sameKeys for none, and the ranking.
 const sameKeys = 15
 
 // appendMutation writes all of a mutation but its LSN, which is the frame's.
@@ -53,8 +55,11 @@ func appendMutation(b []byte, m *memory.Mutation) []byte {
 		b[at] |= mutationRequest
 		b = appendRequest(b, m.Request)
 	}
-	if m.KeyEncoding != nil || m.ValueEncoding != nil {
+	if m.KeyEncoding != nil || m.ValueEncoding != nil || m.Ranking != nil {
 		b[at] |= mutationEncodings
+		if m.Ranking != nil {
+			b = append(b, sameKeys)
+		}
 		key, value := byte(sameKeys), byte(0)
 		if m.KeyEncoding != nil {
 			key = byte(*m.KeyEncoding)
@@ -63,6 +68,9 @@ func appendMutation(b []byte, m *memory.Mutation) []byte {
 			value = byte(*m.ValueEncoding) + 1
 		}
 		b = append(b, key|value<<4)
+		if m.Ranking != nil {
+			b = appendRanking(b, m.Ranking)
+		}
 	}
 	if m.Recall != nil {
 		b[at] |= mutationRecall
@@ -134,6 +142,10 @@ func mutationOf(f *journalFrame) (*memory.Mutation, error) {
 	}
 	if flags&mutationEncodings != 0 {
 		b := c.u8()
+		ranked := b == sameKeys
+		if ranked {
+			b = c.u8()
+		}
 		if key := b & 15; key != sameKeys {
 			e := c.keyEncoding(key)
 			m.KeyEncoding = &e
@@ -141,6 +153,10 @@ func mutationOf(f *journalFrame) (*memory.Mutation, error) {
 		if value := b >> 4; value != 0 {
 			e := c.valueEncoding(value - 1)
 			m.ValueEncoding = &e
+		}
+		if ranked {
+			r := c.ranking()
+			m.Ranking = &r
 		}
 	}
 	if flags&mutationRecall != 0 {

@@ -19,6 +19,7 @@ type namespacesCmd struct {
 	Limit      namespacesLimitCmd      `cmd:"" help:"Set the most memory that a namespace may take."`
 	Durability namespacesDurabilityCmd `cmd:"" help:"Set when a namespace's writes are acknowledged."`
 	Encoding   namespacesEncodingCmd   `cmd:"" help:"Set how a namespace's keys, or values, are kept."`
+	Ranking    namespacesRankingCmd    `cmd:"" help:"Change what queries by text are ranked by."`
 	Recall     namespacesRecallCmd     `cmd:"" help:"Have a namespace searched by an index, or exactly."`
 	Delete     namespacesDeleteCmd     `cmd:"" help:"Delete a namespace with all its records."`
 }
@@ -60,7 +61,7 @@ func (t *terminal) namespaces(list []client.Namespace) error {
 		if t.json {
 			if err := t.object(map[string]any{
 				"name": n.Name, "metric": metric, "dimension": n.Dimension, "value_dimension": n.ValueDimension, "embedder": n.Embedder,
-				"records": n.Records, "max_bytes": n.MaxBytes, "durability": durabilityText(n.Durability), "key_encoding": encodingText(n.KeyEncoding), "value_encoding": valueEncodingText(n.ValueEncoding), "recall": n.Recall, "kv_heads": n.KVHeads, "create_time": n.CreateTime.UTC(), "lsn": n.LSN,
+				"records": n.Records, "max_bytes": n.MaxBytes, "durability": durabilityText(n.Durability), "key_encoding": encodingText(n.KeyEncoding), "value_encoding": valueEncodingText(n.ValueEncoding), "recall": n.Recall, "lexical": lexicalText(n.Lexical), "ranking": rankingText(n.Ranking), "kv_heads": n.KVHeads, "create_time": n.CreateTime.UTC(), "lsn": n.LSN,
 			}); err != nil {
 				return err
 			}
@@ -86,7 +87,11 @@ type namespacesCreateCmd struct {
 	KeyEncoding    string   `enum:"f32,int8,int8-only,f16,bf16" default:"f32" help:"How keys are kept: f32 (as they are given), int8 (beside them codes of a byte a component: the same answers, faster), int8-only (the codes alone: a quarter of the memory, keys are rounded), f16 and bf16 (half of the memory, keys are rounded to 11 and 8 bits)."`
 	ValueEncoding  string   `enum:"f32,f16,bf16" default:"f32" help:"How values are kept: f32 (as they are given), f16 or bf16 (half of the memory, rounded to 11 or 8 bits)."`
 	Recall         float64  `help:"The share of the best records to find, by an index from 50,000 records on; 0: all, exactly." placeholder:"R"`
+	Lexical        string   `enum:"none,words,english,default" default:"default" help:"How texts are searched by their words: none, words (every word as it is) or english (by stems, without function words); default: english where there is an embedder."`
+	Ranking        string   `help:"What queries by text are ranked by: ${ranking_help}; default: all parts where there is an embedder, else similarity." placeholder:"R"`
 }
+
+var clientLexicals = map[string]client.Lexical{"none": client.NoWords, "words": client.Words, "english": client.English}
 
 func recallText(r float64) string {
 	if r == 0 {
@@ -116,11 +121,20 @@ func durabilityText(d client.Durability) string {
 var metrics = map[string]client.Metric{"cosine": client.Cosine, "dot": client.Dot, "l2": client.L2}
 
 func (c *namespacesCreateCmd) Run(ctx context.Context, cli *cli, t *terminal) error {
+	var order *client.Ranking
+	if c.Ranking != "" {
+		r, err := parseRanking(c.Ranking)
+		if err != nil {
+			return err
+		}
+		order = &r
+	}
 	return cli.changed(ctx, t, func(ctx context.Context, e *client.Client) (client.Namespace, error) {
 		return e.CreateNamespace(ctx, client.Namespace{
 			Name: c.Name, Metric: metrics[c.Metric], Dimension: c.Dimension, ValueDimension: c.ValueDimension, KVHeads: c.Heads,
 			Embedder: c.Embedder, MaxBytes: int64(c.MaxBytes), Durability: clientDurabilities[c.Durability],
 			KeyEncoding: clientEncodings[c.KeyEncoding], ValueEncoding: clientValueEncodings[c.ValueEncoding], Recall: c.Recall,
+			Lexical: clientLexicals[c.Lexical], Ranking: order,
 		})
 	})
 }
@@ -296,6 +310,7 @@ func (t *terminal) namespaceStats(n *pb.NamespaceStats) {
 	t.line("payload", bytesText(n.GetPayloadBytes()))
 	t.line("rows", bytesText(n.GetRowBytes()))
 	t.line("indexes", bytesText(n.GetIndexBytes()))
+	t.line("words", bytesText(n.GetLexicalBytes()))
 	x := n.GetIvf()
 	switch recall := n.GetNamespace().GetRecall(); {
 	case x != nil:

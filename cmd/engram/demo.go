@@ -108,6 +108,11 @@ func demoServer(ctx context.Context) (addr string, served <-chan error, err erro
 	if err != nil {
 		return "", nil, err
 	}
+	return ownServer(ctx, lexical)
+}
+
+// ownServer is demoServer with an embedder of the caller's.
+func ownServer(ctx context.Context, embedder memory.Embedder) (addr string, served <-chan error, err error) {
 	var listeners [2]net.Listener
 	for i := range listeners {
 		if listeners[i], err = listen("127.0.0.1:0", "--addr"); err != nil {
@@ -116,8 +121,8 @@ func demoServer(ctx context.Context) (addr string, served <-chan error, err erro
 	}
 	log := slog.New(slog.DiscardHandler)
 	pool := slab.NewPool(1 << 30)
-	db := memory.New(memory.Options{Pool: pool, Clock: memory.SystemClock(), Embedder: lexical, Limits: memory.DefaultLimits(), Log: log})
-	s, err := server.New(server.Config{DB: db, Pool: pool, Embedder: lexical, Version: version, Log: log})
+	db := memory.New(memory.Options{Pool: pool, Clock: memory.SystemClock(), Embedder: embedder, Limits: memory.DefaultLimits(), Log: log})
+	s, err := server.New(server.Config{DB: db, Pool: pool, Embedder: embedder, Version: version, Log: log})
 	if err != nil {
 		return "", nil, err
 	}

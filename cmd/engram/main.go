@@ -50,6 +50,7 @@ type cli struct {
 	Snapshot   snapshotCmd               `cmd:"" help:"Write a snapshot now." group:"Administration"`
 	Check      checkCmd                  `cmd:"" help:"Read a data directory and say what is in it, and what is wrong." group:"Administration"`
 	Repair     repairCmd                 `cmd:"" help:"Make a damaged data directory end with a mutation, keeping a copy." group:"Administration"`
+	Eval       evalCmd                   `cmd:"" help:"Measure how well a memory remembers." group:"Administration"`
 	Bench      benchCmd                  `cmd:"" help:"Measure a server from here." group:"Administration"`
 	Version    versionCmd                `cmd:"" help:"Print the version."`
 	Completion kongcompletion.Completion `cmd:"" help:"Print the code that completes engram's words in your shell."`
@@ -72,6 +73,7 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 		kong.UsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
 		kong.DefaultEnvars("ENGRAM"),
+		kong.Vars{"ranking_help": rankingHelp},
 		kong.Configuration(kong.JSON),
 		kong.Writers(out, errOut),
 		kong.Exit(func(code int) { exit = code }),

@@ -102,6 +102,7 @@ type retrieveCmd struct {
 	Where
 	TopK     int      `short:"k" help:"How many hits." default:"10"`
 	MinScore *float32 `help:"Leave out hits below this similarity." placeholder:"S"`
+	Ranking  string   `help:"What hits are ranked by: ${ranking_help}; default: for words the namespace's ranking." placeholder:"R"`
 	Exact    bool     `help:"The best of all records, whatever the namespace's recall."`
 	Recall   float64  `help:"Find this share of the best records on average, if the namespace has an index." placeholder:"R"`
 	Vectors  bool     `help:"Show vectors too (with --json)."`
@@ -131,6 +132,13 @@ func (c *retrieveCmd) Run(ctx context.Context, cli *cli, t *terminal) error {
 	if c.Recall != 0 {
 		options = append(options, client.Recall(c.Recall))
 	}
+	if c.Ranking != "" {
+		r, err := parseRanking(c.Ranking)
+		if err != nil {
+			return err
+		}
+		options = append(options, client.RankBy(r))
+	}
 	if c.Exact {
 		options = append(options, client.Exact())
 	}
@@ -146,6 +154,7 @@ func (c *retrieveCmd) Run(ctx context.Context, cli *cli, t *terminal) error {
 			for _, h := range hits {
 				o := recordObject(&h.Record)
 				o["namespace"], o["score"], o["similarity"] = h.Namespace, h.Score, h.Similarity
+				o["lexical"], o["association"], o["mention"] = h.Parts.Lexical, h.Parts.Association, h.Parts.Mention
 				if err := t.object(o); err != nil {
 					return err
 				}

@@ -467,7 +467,10 @@ type NamespaceStats struct {
 	// Bytes of secondary indexes.
 	IndexBytes uint64 `protobuf:"varint,7,opt,name=index_bytes,json=indexBytes,proto3" json:"index_bytes,omitempty"`
 	// The index of a namespace with a recall. Unset if it has none.
-	Ivf           *IVFStats `protobuf:"bytes,8,opt,name=ivf,proto3" json:"ivf,omitempty"`
+	Ivf *IVFStats `protobuf:"bytes,8,opt,name=ivf,proto3" json:"ivf,omitempty"`
+	// Bytes of lexical indexes. The words of each text, by which it is found until an index
+	// has it, lie beside it and are of payload_bytes.
+	LexicalBytes  uint64 `protobuf:"varint,9,opt,name=lexical_bytes,json=lexicalBytes,proto3" json:"lexical_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -556,6 +559,13 @@ func (x *NamespaceStats) GetIvf() *IVFStats {
 		return x.Ivf
 	}
 	return nil
+}
+
+func (x *NamespaceStats) GetLexicalBytes() uint64 {
+	if x != nil {
+		return x.LexicalBytes
+	}
+	return 0
 }
 
 // An inverted file: records in lists, each around a centroid.
@@ -1591,7 +1601,7 @@ const file_engram_v1_admin_service_proto_rawDesc = "" +
 	"\x06riding\x18\x03 \x01(\x04R\x06riding\"@\n" +
 	"\fJournalStats\x12\x1a\n" +
 	"\bsegments\x18\x01 \x01(\x04R\bsegments\x12\x14\n" +
-	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\"\xaa\x02\n" +
+	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\"\xcf\x02\n" +
 	"\x0eNamespaceStats\x122\n" +
 	"\tnamespace\x18\x01 \x01(\v2\x14.engram.v1.NamespaceR\tnamespace\x12\x1b\n" +
 	"\tdead_rows\x18\x02 \x01(\x04R\bdeadRows\x12\x1a\n" +
@@ -1601,7 +1611,8 @@ const file_engram_v1_admin_service_proto_rawDesc = "" +
 	"\trow_bytes\x18\x06 \x01(\x04R\browBytes\x12\x1f\n" +
 	"\vindex_bytes\x18\a \x01(\x04R\n" +
 	"indexBytes\x12%\n" +
-	"\x03ivf\x18\b \x01(\v2\x13.engram.v1.IVFStatsR\x03ivf\"\xd4\x01\n" +
+	"\x03ivf\x18\b \x01(\v2\x13.engram.v1.IVFStatsR\x03ivf\x12#\n" +
+	"\rlexical_bytes\x18\t \x01(\x04R\flexicalBytes\"\xd4\x01\n" +
 	"\bIVFStats\x12\x14\n" +
 	"\x05lists\x18\x01 \x01(\x04R\x05lists\x12\x12\n" +
 	"\x04rows\x18\x02 \x01(\x04R\x04rows\x12%\n" +

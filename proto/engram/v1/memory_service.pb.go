@@ -556,14 +556,17 @@ func (x *StoreStreamResponse) GetLsn() uint64 {
 	return 0
 }
 
-// What is looked for: a vector, a text, or a record that is stored. Exactly one
-// of them must be set.
+// What is looked for: a vector, a text, or a record that is stored. At least one
+// of them must be set, and not both of vector and record.
 type Query struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A query vector of the namespaces' dimension.
 	Vector *Vector `protobuf:"bytes,1,opt,name=vector,proto3" json:"vector,omitempty"`
-	// Text, which the server's embedder turns into a vector: at most 64 KiB. If the
-	// namespaces have no embedder that is FailedPrecondition.
+	// Text: at most 64 KiB. By itself it is what the server's embedder turns into a vector,
+	// where the ranking has similarity or there is a min_score; if the namespaces have no
+	// embedder that is then FailedPrecondition. Retrieve also looks for its words, as the
+	// ranking says, and beside a vector or a record for nothing else; a ranking by
+	// similarity alone, and Attend, take no text beside these.
 	Text string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
 	// A stored record, whose key is the query. It is left out of its own hits, and
 	// of its own attention. NotFound if it doesn't exist.
@@ -714,7 +717,12 @@ type RetrieveRequest struct {
 	Embedder string `protobuf:"bytes,8,opt,name=embedder,proto3" json:"embedder,omitempty"`
 	// How near to the exact answer this one must be. Default: exact, unless a namespace has
 	// a recall of its own.
-	Search        *Search `protobuf:"bytes,9,opt,name=search,proto3" json:"search,omitempty"`
+	Search *Search `protobuf:"bytes,9,opt,name=search,proto3" json:"search,omitempty"`
+	// What hits are ordered by. Default: where a query has text, the ranking that all the
+	// namespaces have; similarity alone if they differ in it, or in lexical search, and where
+	// no query has text. A weight of lexical is
+	// FailedPrecondition for a namespace without lexical search.
+	Ranking       *Ranking `protobuf:"bytes,10,opt,name=ranking,proto3" json:"ranking,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -812,6 +820,13 @@ func (x *RetrieveRequest) GetSearch() *Search {
 	return nil
 }
 
+func (x *RetrieveRequest) GetRanking() *Ranking {
+	if x != nil {
+		return x.Ranking
+	}
+	return nil
+}
+
 // How near to the exact answer a Retrieve must be. At most one field is set. Scores are
 // exact in any case; what may happen is that some of the best records are missing. Records
 // stored since the index took them in are always all scored, and a filter makes none
@@ -895,12 +910,14 @@ type Hit struct {
 	// rounding; −½·(Euclidean distance)² for METRIC_L2. The same bits on every
 	// processor, for any batch and any number of workers.
 	Similarity float32 `protobuf:"fixed32,3,opt,name=similarity,proto3" json:"similarity,omitempty"`
-	// What the hits are ordered by. It is the similarity.
+	// What the hits are ordered by: what the ranking makes of the parts.
 	Score float32 `protobuf:"fixed32,4,opt,name=score,proto3" json:"score,omitempty"`
 	// How far the similarity may be, at most, from that of the key as it was given, which
 	// KEY_ENCODING_INT8_ONLY, KEY_ENCODING_F16 or KEY_ENCODING_BF16 rounded. 0 for the other
 	// encodings, and for a key of KEY_ENCODING_INT8_ONLY that was given as it is stored.
-	ScoreError    float32 `protobuf:"fixed32,5,opt,name=score_error,json=scoreError,proto3" json:"score_error,omitempty"`
+	ScoreError float32 `protobuf:"fixed32,5,opt,name=score_error,json=scoreError,proto3" json:"score_error,omitempty"`
+	// The parts of the score beside similarity. Absent where the ranking is similarity alone.
+	Parts         *ScoreParts `protobuf:"bytes,6,opt,name=parts,proto3" json:"parts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -970,6 +987,98 @@ func (x *Hit) GetScoreError() float32 {
 	return 0
 }
 
+func (x *Hit) GetParts() *ScoreParts {
+	if x != nil {
+		return x.Parts
+	}
+	return nil
+}
+
+// What the parts of a ranking gave a record, before they were weighed. What is said of
+// the memory's statistics is of all records of the namespaces searched, matching or not.
+type ScoreParts struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Hit.similarity. 0 where the query is text and the ranking has no similarity, so that
+	// no vector was made.
+	Similarity float32 `protobuf:"fixed32,1,opt,name=similarity,proto3" json:"similarity,omitempty"`
+	// How well the text has the query's words: BM25 (Robertson & Zaragoza 2009; k1 1.2,
+	// b 0.75), divided by what a text would have that has all of them over and over; of
+	// words that no text has none is expected. From 0 to below 1.
+	Lexical float32 `protobuf:"fixed32,2,opt,name=lexical,proto3" json:"lexical,omitempty"`
+	// What what was said around it has of similarity (where above 0) and lexical, weighed as
+	// the ranking does: half of the record before it in the order of the conversation, and
+	// 0.4 more if that ends with a question mark; 0.3 of the one after; 0.2 of each of those
+	// two away; and all that its session has of lexical, taken as one text. A record that
+	// ends with a question mark loses 0.3 of its own. Only records that match the filter are
+	// there.
+	Association float32 `protobuf:"fixed32,3,opt,name=association,proto3" json:"association,omitempty"`
+	// Whether the query names the record's speaker, by any word of the name, and the year,
+	// month or day of its time, by UTC: for each the inverse document frequency among the
+	// records that match the filter, in units of lexical. Dates are found in English
+	// ("May 2023", "7 May", "May 7th"), by LEXICAL_ENGLISH.
+	Mention       float32 `protobuf:"fixed32,4,opt,name=mention,proto3" json:"mention,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScoreParts) Reset() {
+	*x = ScoreParts{}
+	mi := &file_engram_v1_memory_service_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScoreParts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScoreParts) ProtoMessage() {}
+
+func (x *ScoreParts) ProtoReflect() protoreflect.Message {
+	mi := &file_engram_v1_memory_service_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScoreParts.ProtoReflect.Descriptor instead.
+func (*ScoreParts) Descriptor() ([]byte, []int) {
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ScoreParts) GetSimilarity() float32 {
+	if x != nil {
+		return x.Similarity
+	}
+	return 0
+}
+
+func (x *ScoreParts) GetLexical() float32 {
+	if x != nil {
+		return x.Lexical
+	}
+	return 0
+}
+
+func (x *ScoreParts) GetAssociation() float32 {
+	if x != nil {
+		return x.Association
+	}
+	return 0
+}
+
+func (x *ScoreParts) GetMention() float32 {
+	if x != nil {
+		return x.Mention
+	}
+	return 0
+}
+
 // The answer to one query.
 type QueryResult struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -982,7 +1091,7 @@ type QueryResult struct {
 
 func (x *QueryResult) Reset() {
 	*x = QueryResult{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[10]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -994,7 +1103,7 @@ func (x *QueryResult) String() string {
 func (*QueryResult) ProtoMessage() {}
 
 func (x *QueryResult) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[10]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1007,7 +1116,7 @@ func (x *QueryResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryResult.ProtoReflect.Descriptor instead.
 func (*QueryResult) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{10}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *QueryResult) GetHits() []*Hit {
@@ -1038,7 +1147,7 @@ type SearchStats struct {
 
 func (x *SearchStats) Reset() {
 	*x = SearchStats{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[11]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1050,7 +1159,7 @@ func (x *SearchStats) String() string {
 func (*SearchStats) ProtoMessage() {}
 
 func (x *SearchStats) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[11]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1063,7 +1172,7 @@ func (x *SearchStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SearchStats.ProtoReflect.Descriptor instead.
 func (*SearchStats) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{11}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SearchStats) GetRowsScanned() uint64 {
@@ -1116,7 +1225,7 @@ type RetrieveResponse struct {
 
 func (x *RetrieveResponse) Reset() {
 	*x = RetrieveResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[12]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1128,7 +1237,7 @@ func (x *RetrieveResponse) String() string {
 func (*RetrieveResponse) ProtoMessage() {}
 
 func (x *RetrieveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[12]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1141,7 +1250,7 @@ func (x *RetrieveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetrieveResponse.ProtoReflect.Descriptor instead.
 func (*RetrieveResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{12}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RetrieveResponse) GetResults() []*QueryResult {
@@ -1220,7 +1329,7 @@ type AttendRequest struct {
 
 func (x *AttendRequest) Reset() {
 	*x = AttendRequest{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[13]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1232,7 +1341,7 @@ func (x *AttendRequest) String() string {
 func (*AttendRequest) ProtoMessage() {}
 
 func (x *AttendRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[13]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1245,7 +1354,7 @@ func (x *AttendRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttendRequest.ProtoReflect.Descriptor instead.
 func (*AttendRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{13}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *AttendRequest) GetNamespaces() []string {
@@ -1376,7 +1485,7 @@ type Window struct {
 
 func (x *Window) Reset() {
 	*x = Window{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[14]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1388,7 +1497,7 @@ func (x *Window) String() string {
 func (*Window) ProtoMessage() {}
 
 func (x *Window) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[14]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1401,7 +1510,7 @@ func (x *Window) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Window.ProtoReflect.Descriptor instead.
 func (*Window) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{14}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Window) GetLast() uint64 {
@@ -1457,7 +1566,7 @@ type Bias struct {
 
 func (x *Bias) Reset() {
 	*x = Bias{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[15]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1469,7 +1578,7 @@ func (x *Bias) String() string {
 func (*Bias) ProtoMessage() {}
 
 func (x *Bias) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[15]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1482,7 +1591,7 @@ func (x *Bias) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bias.ProtoReflect.Descriptor instead.
 func (*Bias) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{15}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Bias) GetImportance() float64 {
@@ -1516,7 +1625,7 @@ type Weight struct {
 
 func (x *Weight) Reset() {
 	*x = Weight{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[16]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1528,7 +1637,7 @@ func (x *Weight) String() string {
 func (*Weight) ProtoMessage() {}
 
 func (x *Weight) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[16]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1541,7 +1650,7 @@ func (x *Weight) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Weight.ProtoReflect.Descriptor instead.
 func (*Weight) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{16}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Weight) GetNamespace() string {
@@ -1593,7 +1702,7 @@ type HeadResult struct {
 
 func (x *HeadResult) Reset() {
 	*x = HeadResult{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[17]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1605,7 +1714,7 @@ func (x *HeadResult) String() string {
 func (*HeadResult) ProtoMessage() {}
 
 func (x *HeadResult) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[17]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1618,7 +1727,7 @@ func (x *HeadResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeadResult.ProtoReflect.Descriptor instead.
 func (*HeadResult) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{17}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *HeadResult) GetLogSumExp() float64 {
@@ -1666,7 +1775,7 @@ type Attention struct {
 
 func (x *Attention) Reset() {
 	*x = Attention{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[18]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1678,7 +1787,7 @@ func (x *Attention) String() string {
 func (*Attention) ProtoMessage() {}
 
 func (x *Attention) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[18]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1691,7 +1800,7 @@ func (x *Attention) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attention.ProtoReflect.Descriptor instead.
 func (*Attention) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{18}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Attention) GetOutput() *Vector {
@@ -1744,7 +1853,7 @@ type AttendStreamRequest struct {
 
 func (x *AttendStreamRequest) Reset() {
 	*x = AttendStreamRequest{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[19]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1756,7 +1865,7 @@ func (x *AttendStreamRequest) String() string {
 func (*AttendStreamRequest) ProtoMessage() {}
 
 func (x *AttendStreamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[19]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1769,7 +1878,7 @@ func (x *AttendStreamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttendStreamRequest.ProtoReflect.Descriptor instead.
 func (*AttendStreamRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{19}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *AttendStreamRequest) GetStep() uint64 {
@@ -1848,7 +1957,7 @@ type AttendStreamResponse struct {
 
 func (x *AttendStreamResponse) Reset() {
 	*x = AttendStreamResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[20]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1860,7 +1969,7 @@ func (x *AttendStreamResponse) String() string {
 func (*AttendStreamResponse) ProtoMessage() {}
 
 func (x *AttendStreamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[20]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1873,7 +1982,7 @@ func (x *AttendStreamResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttendStreamResponse.ProtoReflect.Descriptor instead.
 func (*AttendStreamResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{20}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *AttendStreamResponse) GetStep() uint64 {
@@ -1926,7 +2035,7 @@ type AttendResponse struct {
 
 func (x *AttendResponse) Reset() {
 	*x = AttendResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[21]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1938,7 +2047,7 @@ func (x *AttendResponse) String() string {
 func (*AttendResponse) ProtoMessage() {}
 
 func (x *AttendResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[21]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1951,7 +2060,7 @@ func (x *AttendResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttendResponse.ProtoReflect.Descriptor instead.
 func (*AttendResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{21}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *AttendResponse) GetResults() []*Attention {
@@ -1992,7 +2101,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[22]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2004,7 +2113,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[22]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2017,7 +2126,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{22}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GetRequest) GetNamespace() string {
@@ -2063,7 +2172,7 @@ type GetResponse struct {
 
 func (x *GetResponse) Reset() {
 	*x = GetResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[23]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2075,7 +2184,7 @@ func (x *GetResponse) String() string {
 func (*GetResponse) ProtoMessage() {}
 
 func (x *GetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[23]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2088,7 +2197,7 @@ func (x *GetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResponse.ProtoReflect.Descriptor instead.
 func (*GetResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{23}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GetResponse) GetRecords() []*Record {
@@ -2135,7 +2244,7 @@ type UpdateRequest struct {
 
 func (x *UpdateRequest) Reset() {
 	*x = UpdateRequest{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[24]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2147,7 +2256,7 @@ func (x *UpdateRequest) String() string {
 func (*UpdateRequest) ProtoMessage() {}
 
 func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[24]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2160,7 +2269,7 @@ func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateRequest.ProtoReflect.Descriptor instead.
 func (*UpdateRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{24}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *UpdateRequest) GetNamespace() string {
@@ -2211,7 +2320,7 @@ type UpdateResponse struct {
 
 func (x *UpdateResponse) Reset() {
 	*x = UpdateResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[25]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2223,7 +2332,7 @@ func (x *UpdateResponse) String() string {
 func (*UpdateResponse) ProtoMessage() {}
 
 func (x *UpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[25]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2236,7 +2345,7 @@ func (x *UpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateResponse.ProtoReflect.Descriptor instead.
 func (*UpdateResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{25}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *UpdateResponse) GetResults() []*RecordResult {
@@ -2270,7 +2379,7 @@ type DeleteRequest struct {
 
 func (x *DeleteRequest) Reset() {
 	*x = DeleteRequest{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[26]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2282,7 +2391,7 @@ func (x *DeleteRequest) String() string {
 func (*DeleteRequest) ProtoMessage() {}
 
 func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[26]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2295,7 +2404,7 @@ func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{26}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *DeleteRequest) GetNamespace() string {
@@ -2340,7 +2449,7 @@ type DeleteResponse struct {
 
 func (x *DeleteResponse) Reset() {
 	*x = DeleteResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[27]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2352,7 +2461,7 @@ func (x *DeleteResponse) String() string {
 func (*DeleteResponse) ProtoMessage() {}
 
 func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[27]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2365,7 +2474,7 @@ func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteResponse.ProtoReflect.Descriptor instead.
 func (*DeleteResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{27}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *DeleteResponse) GetDeleted() uint64 {
@@ -2409,7 +2518,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[28]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2421,7 +2530,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[28]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2434,7 +2543,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{28}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListRequest) GetNamespace() string {
@@ -2501,7 +2610,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[29]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2513,7 +2622,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[29]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2526,7 +2635,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{29}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListResponse) GetRecords() []*Record {
@@ -2563,7 +2672,7 @@ type CountRequest struct {
 
 func (x *CountRequest) Reset() {
 	*x = CountRequest{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[30]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2575,7 +2684,7 @@ func (x *CountRequest) String() string {
 func (*CountRequest) ProtoMessage() {}
 
 func (x *CountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[30]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2588,7 +2697,7 @@ func (x *CountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountRequest.ProtoReflect.Descriptor instead.
 func (*CountRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{30}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *CountRequest) GetNamespace() string {
@@ -2618,7 +2727,7 @@ type CountResponse struct {
 
 func (x *CountResponse) Reset() {
 	*x = CountResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[31]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2630,7 +2739,7 @@ func (x *CountResponse) String() string {
 func (*CountResponse) ProtoMessage() {}
 
 func (x *CountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[31]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2643,7 +2752,7 @@ func (x *CountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountResponse.ProtoReflect.Descriptor instead.
 func (*CountResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{31}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *CountResponse) GetCount() uint64 {
@@ -2678,7 +2787,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[32]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2690,7 +2799,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[32]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2703,7 +2812,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{32}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *WatchRequest) GetNamespace() string {
@@ -2739,7 +2848,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[33]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2751,7 +2860,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[33]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2764,7 +2873,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{33}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *WatchResponse) GetMutations() []*MutationEvent {
@@ -2794,6 +2903,8 @@ type MutationEvent struct {
 	Durability Durability `protobuf:"varint,7,opt,name=durability,proto3,enum=engram.v1.Durability" json:"durability,omitempty"`
 	// The namespace's new recall; unset if it didn't change.
 	Recall *float64 `protobuf:"fixed64,12,opt,name=recall,proto3,oneof" json:"recall,omitempty"`
+	// The namespace's new ranking; unset if it didn't change.
+	Ranking *Ranking `protobuf:"bytes,14,opt,name=ranking,proto3" json:"ranking,omitempty"`
 	// The namespace's new encoding of keys; unspecified if it didn't change.
 	KeyEncoding KeyEncoding `protobuf:"varint,11,opt,name=key_encoding,json=keyEncoding,proto3,enum=engram.v1.KeyEncoding" json:"key_encoding,omitempty"`
 	// The namespace's new encoding of values; unspecified if it didn't change.
@@ -2811,7 +2922,7 @@ type MutationEvent struct {
 
 func (x *MutationEvent) Reset() {
 	*x = MutationEvent{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[34]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2823,7 +2934,7 @@ func (x *MutationEvent) String() string {
 func (*MutationEvent) ProtoMessage() {}
 
 func (x *MutationEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[34]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2836,7 +2947,7 @@ func (x *MutationEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MutationEvent.ProtoReflect.Descriptor instead.
 func (*MutationEvent) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{34}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *MutationEvent) GetLsn() uint64 {
@@ -2895,6 +3006,13 @@ func (x *MutationEvent) GetRecall() float64 {
 	return 0
 }
 
+func (x *MutationEvent) GetRanking() *Ranking {
+	if x != nil {
+		return x.Ranking
+	}
+	return nil
+}
+
 func (x *MutationEvent) GetKeyEncoding() KeyEncoding {
 	if x != nil {
 		return x.KeyEncoding
@@ -2944,7 +3062,7 @@ type RecordChange struct {
 
 func (x *RecordChange) Reset() {
 	*x = RecordChange{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[35]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2956,7 +3074,7 @@ func (x *RecordChange) String() string {
 func (*RecordChange) ProtoMessage() {}
 
 func (x *RecordChange) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[35]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2969,7 +3087,7 @@ func (x *RecordChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordChange.ProtoReflect.Descriptor instead.
 func (*RecordChange) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{35}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *RecordChange) GetRecord() *Record {
@@ -3025,7 +3143,7 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\n" +
 	"RecordName\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x0e\n" +
-	"\x02id\x18\x02 \x01(\tR\x02id\"\x92\x03\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\"\xc0\x03\n" +
 	"\x0fRetrieveRequest\x12\x1e\n" +
 	"\n" +
 	"namespaces\x18\x01 \x03(\tR\n" +
@@ -3037,7 +3155,9 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\ainclude\x18\x06 \x01(\v2\x12.engram.v1.IncludeR\ainclude\x12+\n" +
 	"\x0fmax_reply_bytes\x18\a \x01(\rH\x02R\rmaxReplyBytes\x88\x01\x01\x12\x1a\n" +
 	"\bembedder\x18\b \x01(\tR\bembedder\x12)\n" +
-	"\x06search\x18\t \x01(\v2\x11.engram.v1.SearchR\x06searchB\b\n" +
+	"\x06search\x18\t \x01(\v2\x11.engram.v1.SearchR\x06search\x12,\n" +
+	"\aranking\x18\n" +
+	" \x01(\v2\x12.engram.v1.RankingR\arankingB\b\n" +
 	"\x06_top_kB\f\n" +
 	"\n" +
 	"_min_scoreB\x12\n" +
@@ -3048,7 +3168,7 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\x06recall\x18\x03 \x01(\x01H\x02R\x06recall\x88\x01\x01B\b\n" +
 	"\x06_exactB\t\n" +
 	"\a_probesB\t\n" +
-	"\a_recall\"\xa5\x01\n" +
+	"\a_recall\"\xd2\x01\n" +
 	"\x03Hit\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12)\n" +
 	"\x06record\x18\x02 \x01(\v2\x11.engram.v1.RecordR\x06record\x12\x1e\n" +
@@ -3057,7 +3177,16 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"similarity\x12\x14\n" +
 	"\x05score\x18\x04 \x01(\x02R\x05score\x12\x1f\n" +
 	"\vscore_error\x18\x05 \x01(\x02R\n" +
-	"scoreError\"1\n" +
+	"scoreError\x12+\n" +
+	"\x05parts\x18\x06 \x01(\v2\x15.engram.v1.ScorePartsR\x05parts\"\x82\x01\n" +
+	"\n" +
+	"ScoreParts\x12\x1e\n" +
+	"\n" +
+	"similarity\x18\x01 \x01(\x02R\n" +
+	"similarity\x12\x18\n" +
+	"\alexical\x18\x02 \x01(\x02R\alexical\x12 \n" +
+	"\vassociation\x18\x03 \x01(\x02R\vassociation\x12\x18\n" +
+	"\amention\x18\x04 \x01(\x02R\amention\"1\n" +
 	"\vQueryResult\x12\"\n" +
 	"\x04hits\x18\x01 \x03(\v2\x0e.engram.v1.HitR\x04hits\"\xa6\x01\n" +
 	"\vSearchStats\x12!\n" +
@@ -3210,7 +3339,7 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\n" +
 	"_after_lsn\"G\n" +
 	"\rWatchResponse\x126\n" +
-	"\tmutations\x18\x01 \x03(\v2\x18.engram.v1.MutationEventR\tmutations\"\xd0\x04\n" +
+	"\tmutations\x18\x01 \x03(\v2\x18.engram.v1.MutationEventR\tmutations\"\xfe\x04\n" +
 	"\rMutationEvent\x12\x10\n" +
 	"\x03lsn\x18\x01 \x01(\x04R\x03lsn\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12+\n" +
@@ -3221,7 +3350,8 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\n" +
 	"durability\x18\a \x01(\x0e2\x15.engram.v1.DurabilityR\n" +
 	"durability\x12\x1b\n" +
-	"\x06recall\x18\f \x01(\x01H\x01R\x06recall\x88\x01\x01\x129\n" +
+	"\x06recall\x18\f \x01(\x01H\x01R\x06recall\x88\x01\x01\x12,\n" +
+	"\aranking\x18\x0e \x01(\v2\x12.engram.v1.RankingR\aranking\x129\n" +
 	"\fkey_encoding\x18\v \x01(\x0e2\x16.engram.v1.KeyEncodingR\vkeyEncoding\x12?\n" +
 	"\x0evalue_encoding\x18\r \x01(\x0e2\x18.engram.v1.ValueEncodingR\rvalueEncoding\x12\x1f\n" +
 	"\vdeleted_ids\x18\b \x03(\tR\n" +
@@ -3278,7 +3408,7 @@ func file_engram_v1_memory_service_proto_rawDescGZIP() []byte {
 }
 
 var file_engram_v1_memory_service_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_engram_v1_memory_service_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_engram_v1_memory_service_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_engram_v1_memory_service_proto_goTypes = []any{
 	(StoreMode)(0),                // 0: engram.v1.StoreMode
 	(Combine)(0),                  // 1: engram.v1.Combine
@@ -3293,135 +3423,140 @@ var file_engram_v1_memory_service_proto_goTypes = []any{
 	(*RetrieveRequest)(nil),       // 10: engram.v1.RetrieveRequest
 	(*Search)(nil),                // 11: engram.v1.Search
 	(*Hit)(nil),                   // 12: engram.v1.Hit
-	(*QueryResult)(nil),           // 13: engram.v1.QueryResult
-	(*SearchStats)(nil),           // 14: engram.v1.SearchStats
-	(*RetrieveResponse)(nil),      // 15: engram.v1.RetrieveResponse
-	(*AttendRequest)(nil),         // 16: engram.v1.AttendRequest
-	(*Window)(nil),                // 17: engram.v1.Window
-	(*Bias)(nil),                  // 18: engram.v1.Bias
-	(*Weight)(nil),                // 19: engram.v1.Weight
-	(*HeadResult)(nil),            // 20: engram.v1.HeadResult
-	(*Attention)(nil),             // 21: engram.v1.Attention
-	(*AttendStreamRequest)(nil),   // 22: engram.v1.AttendStreamRequest
-	(*AttendStreamResponse)(nil),  // 23: engram.v1.AttendStreamResponse
-	(*AttendResponse)(nil),        // 24: engram.v1.AttendResponse
-	(*GetRequest)(nil),            // 25: engram.v1.GetRequest
-	(*GetResponse)(nil),           // 26: engram.v1.GetResponse
-	(*UpdateRequest)(nil),         // 27: engram.v1.UpdateRequest
-	(*UpdateResponse)(nil),        // 28: engram.v1.UpdateResponse
-	(*DeleteRequest)(nil),         // 29: engram.v1.DeleteRequest
-	(*DeleteResponse)(nil),        // 30: engram.v1.DeleteResponse
-	(*ListRequest)(nil),           // 31: engram.v1.ListRequest
-	(*ListResponse)(nil),          // 32: engram.v1.ListResponse
-	(*CountRequest)(nil),          // 33: engram.v1.CountRequest
-	(*CountResponse)(nil),         // 34: engram.v1.CountResponse
-	(*WatchRequest)(nil),          // 35: engram.v1.WatchRequest
-	(*WatchResponse)(nil),         // 36: engram.v1.WatchResponse
-	(*MutationEvent)(nil),         // 37: engram.v1.MutationEvent
-	(*RecordChange)(nil),          // 38: engram.v1.RecordChange
-	(*Record)(nil),                // 39: engram.v1.Record
-	(*Vector)(nil),                // 40: engram.v1.Vector
-	(*Filter)(nil),                // 41: engram.v1.Filter
-	(*Include)(nil),               // 42: engram.v1.Include
-	(*NamespaceLSN)(nil),          // 43: engram.v1.NamespaceLSN
-	(*timestamppb.Timestamp)(nil), // 44: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil), // 45: google.protobuf.FieldMask
-	(*Namespace)(nil),             // 46: engram.v1.Namespace
-	(Durability)(0),               // 47: engram.v1.Durability
-	(KeyEncoding)(0),              // 48: engram.v1.KeyEncoding
-	(ValueEncoding)(0),            // 49: engram.v1.ValueEncoding
+	(*ScoreParts)(nil),            // 13: engram.v1.ScoreParts
+	(*QueryResult)(nil),           // 14: engram.v1.QueryResult
+	(*SearchStats)(nil),           // 15: engram.v1.SearchStats
+	(*RetrieveResponse)(nil),      // 16: engram.v1.RetrieveResponse
+	(*AttendRequest)(nil),         // 17: engram.v1.AttendRequest
+	(*Window)(nil),                // 18: engram.v1.Window
+	(*Bias)(nil),                  // 19: engram.v1.Bias
+	(*Weight)(nil),                // 20: engram.v1.Weight
+	(*HeadResult)(nil),            // 21: engram.v1.HeadResult
+	(*Attention)(nil),             // 22: engram.v1.Attention
+	(*AttendStreamRequest)(nil),   // 23: engram.v1.AttendStreamRequest
+	(*AttendStreamResponse)(nil),  // 24: engram.v1.AttendStreamResponse
+	(*AttendResponse)(nil),        // 25: engram.v1.AttendResponse
+	(*GetRequest)(nil),            // 26: engram.v1.GetRequest
+	(*GetResponse)(nil),           // 27: engram.v1.GetResponse
+	(*UpdateRequest)(nil),         // 28: engram.v1.UpdateRequest
+	(*UpdateResponse)(nil),        // 29: engram.v1.UpdateResponse
+	(*DeleteRequest)(nil),         // 30: engram.v1.DeleteRequest
+	(*DeleteResponse)(nil),        // 31: engram.v1.DeleteResponse
+	(*ListRequest)(nil),           // 32: engram.v1.ListRequest
+	(*ListResponse)(nil),          // 33: engram.v1.ListResponse
+	(*CountRequest)(nil),          // 34: engram.v1.CountRequest
+	(*CountResponse)(nil),         // 35: engram.v1.CountResponse
+	(*WatchRequest)(nil),          // 36: engram.v1.WatchRequest
+	(*WatchResponse)(nil),         // 37: engram.v1.WatchResponse
+	(*MutationEvent)(nil),         // 38: engram.v1.MutationEvent
+	(*RecordChange)(nil),          // 39: engram.v1.RecordChange
+	(*Record)(nil),                // 40: engram.v1.Record
+	(*Vector)(nil),                // 41: engram.v1.Vector
+	(*Filter)(nil),                // 42: engram.v1.Filter
+	(*Include)(nil),               // 43: engram.v1.Include
+	(*Ranking)(nil),               // 44: engram.v1.Ranking
+	(*NamespaceLSN)(nil),          // 45: engram.v1.NamespaceLSN
+	(*timestamppb.Timestamp)(nil), // 46: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil), // 47: google.protobuf.FieldMask
+	(*Namespace)(nil),             // 48: engram.v1.Namespace
+	(Durability)(0),               // 49: engram.v1.Durability
+	(KeyEncoding)(0),              // 50: engram.v1.KeyEncoding
+	(ValueEncoding)(0),            // 51: engram.v1.ValueEncoding
 }
 var file_engram_v1_memory_service_proto_depIdxs = []int32{
-	39, // 0: engram.v1.StoreRequest.records:type_name -> engram.v1.Record
+	40, // 0: engram.v1.StoreRequest.records:type_name -> engram.v1.Record
 	0,  // 1: engram.v1.StoreRequest.mode:type_name -> engram.v1.StoreMode
 	4,  // 2: engram.v1.StoreResponse.results:type_name -> engram.v1.RecordResult
-	39, // 3: engram.v1.StoreStreamRequest.records:type_name -> engram.v1.Record
+	40, // 3: engram.v1.StoreStreamRequest.records:type_name -> engram.v1.Record
 	0,  // 4: engram.v1.StoreStreamRequest.mode:type_name -> engram.v1.StoreMode
 	4,  // 5: engram.v1.StoreStreamResponse.results:type_name -> engram.v1.RecordResult
-	40, // 6: engram.v1.Query.vector:type_name -> engram.v1.Vector
+	41, // 6: engram.v1.Query.vector:type_name -> engram.v1.Vector
 	9,  // 7: engram.v1.Query.record:type_name -> engram.v1.RecordName
 	8,  // 8: engram.v1.RetrieveRequest.queries:type_name -> engram.v1.Query
-	41, // 9: engram.v1.RetrieveRequest.filter:type_name -> engram.v1.Filter
-	42, // 10: engram.v1.RetrieveRequest.include:type_name -> engram.v1.Include
+	42, // 9: engram.v1.RetrieveRequest.filter:type_name -> engram.v1.Filter
+	43, // 10: engram.v1.RetrieveRequest.include:type_name -> engram.v1.Include
 	11, // 11: engram.v1.RetrieveRequest.search:type_name -> engram.v1.Search
-	39, // 12: engram.v1.Hit.record:type_name -> engram.v1.Record
-	12, // 13: engram.v1.QueryResult.hits:type_name -> engram.v1.Hit
-	13, // 14: engram.v1.RetrieveResponse.results:type_name -> engram.v1.QueryResult
-	43, // 15: engram.v1.RetrieveResponse.namespaces:type_name -> engram.v1.NamespaceLSN
-	14, // 16: engram.v1.RetrieveResponse.search:type_name -> engram.v1.SearchStats
-	8,  // 17: engram.v1.AttendRequest.queries:type_name -> engram.v1.Query
-	41, // 18: engram.v1.AttendRequest.filter:type_name -> engram.v1.Filter
-	42, // 19: engram.v1.AttendRequest.include:type_name -> engram.v1.Include
-	17, // 20: engram.v1.AttendRequest.window:type_name -> engram.v1.Window
-	11, // 21: engram.v1.AttendRequest.search:type_name -> engram.v1.Search
-	18, // 22: engram.v1.AttendRequest.bias:type_name -> engram.v1.Bias
-	1,  // 23: engram.v1.AttendRequest.combine:type_name -> engram.v1.Combine
-	44, // 24: engram.v1.Window.before_time:type_name -> google.protobuf.Timestamp
-	39, // 25: engram.v1.Weight.record:type_name -> engram.v1.Record
-	19, // 26: engram.v1.HeadResult.top_weights:type_name -> engram.v1.Weight
-	40, // 27: engram.v1.Attention.output:type_name -> engram.v1.Vector
-	40, // 28: engram.v1.Attention.context:type_name -> engram.v1.Vector
-	20, // 29: engram.v1.Attention.heads:type_name -> engram.v1.HeadResult
-	39, // 30: engram.v1.AttendStreamRequest.records:type_name -> engram.v1.Record
-	0,  // 31: engram.v1.AttendStreamRequest.mode:type_name -> engram.v1.StoreMode
-	16, // 32: engram.v1.AttendStreamRequest.attend:type_name -> engram.v1.AttendRequest
-	8,  // 33: engram.v1.AttendStreamRequest.queries:type_name -> engram.v1.Query
-	4,  // 34: engram.v1.AttendStreamResponse.results:type_name -> engram.v1.RecordResult
-	24, // 35: engram.v1.AttendStreamResponse.attended:type_name -> engram.v1.AttendResponse
-	21, // 36: engram.v1.AttendResponse.results:type_name -> engram.v1.Attention
-	43, // 37: engram.v1.AttendResponse.namespaces:type_name -> engram.v1.NamespaceLSN
-	14, // 38: engram.v1.AttendResponse.search:type_name -> engram.v1.SearchStats
-	42, // 39: engram.v1.GetRequest.include:type_name -> engram.v1.Include
-	39, // 40: engram.v1.GetResponse.records:type_name -> engram.v1.Record
-	43, // 41: engram.v1.GetResponse.namespace:type_name -> engram.v1.NamespaceLSN
-	39, // 42: engram.v1.UpdateRequest.records:type_name -> engram.v1.Record
-	45, // 43: engram.v1.UpdateRequest.update_mask:type_name -> google.protobuf.FieldMask
-	4,  // 44: engram.v1.UpdateResponse.results:type_name -> engram.v1.RecordResult
-	41, // 45: engram.v1.DeleteRequest.filter:type_name -> engram.v1.Filter
-	41, // 46: engram.v1.ListRequest.filter:type_name -> engram.v1.Filter
-	2,  // 47: engram.v1.ListRequest.order:type_name -> engram.v1.ListOrder
-	42, // 48: engram.v1.ListRequest.include:type_name -> engram.v1.Include
-	39, // 49: engram.v1.ListResponse.records:type_name -> engram.v1.Record
-	43, // 50: engram.v1.ListResponse.namespace:type_name -> engram.v1.NamespaceLSN
-	41, // 51: engram.v1.CountRequest.filter:type_name -> engram.v1.Filter
-	43, // 52: engram.v1.CountResponse.namespace:type_name -> engram.v1.NamespaceLSN
-	42, // 53: engram.v1.WatchRequest.include:type_name -> engram.v1.Include
-	37, // 54: engram.v1.WatchResponse.mutations:type_name -> engram.v1.MutationEvent
-	44, // 55: engram.v1.MutationEvent.time:type_name -> google.protobuf.Timestamp
-	46, // 56: engram.v1.MutationEvent.namespace_created:type_name -> engram.v1.Namespace
-	47, // 57: engram.v1.MutationEvent.durability:type_name -> engram.v1.Durability
-	48, // 58: engram.v1.MutationEvent.key_encoding:type_name -> engram.v1.KeyEncoding
-	49, // 59: engram.v1.MutationEvent.value_encoding:type_name -> engram.v1.ValueEncoding
-	38, // 60: engram.v1.MutationEvent.changes:type_name -> engram.v1.RecordChange
-	39, // 61: engram.v1.RecordChange.record:type_name -> engram.v1.Record
-	45, // 62: engram.v1.RecordChange.changed_fields:type_name -> google.protobuf.FieldMask
-	3,  // 63: engram.v1.MemoryService.Store:input_type -> engram.v1.StoreRequest
-	6,  // 64: engram.v1.MemoryService.StoreStream:input_type -> engram.v1.StoreStreamRequest
-	10, // 65: engram.v1.MemoryService.Retrieve:input_type -> engram.v1.RetrieveRequest
-	16, // 66: engram.v1.MemoryService.Attend:input_type -> engram.v1.AttendRequest
-	22, // 67: engram.v1.MemoryService.AttendStream:input_type -> engram.v1.AttendStreamRequest
-	25, // 68: engram.v1.MemoryService.Get:input_type -> engram.v1.GetRequest
-	27, // 69: engram.v1.MemoryService.Update:input_type -> engram.v1.UpdateRequest
-	29, // 70: engram.v1.MemoryService.Delete:input_type -> engram.v1.DeleteRequest
-	31, // 71: engram.v1.MemoryService.List:input_type -> engram.v1.ListRequest
-	33, // 72: engram.v1.MemoryService.Count:input_type -> engram.v1.CountRequest
-	35, // 73: engram.v1.MemoryService.Watch:input_type -> engram.v1.WatchRequest
-	5,  // 74: engram.v1.MemoryService.Store:output_type -> engram.v1.StoreResponse
-	7,  // 75: engram.v1.MemoryService.StoreStream:output_type -> engram.v1.StoreStreamResponse
-	15, // 76: engram.v1.MemoryService.Retrieve:output_type -> engram.v1.RetrieveResponse
-	24, // 77: engram.v1.MemoryService.Attend:output_type -> engram.v1.AttendResponse
-	23, // 78: engram.v1.MemoryService.AttendStream:output_type -> engram.v1.AttendStreamResponse
-	26, // 79: engram.v1.MemoryService.Get:output_type -> engram.v1.GetResponse
-	28, // 80: engram.v1.MemoryService.Update:output_type -> engram.v1.UpdateResponse
-	30, // 81: engram.v1.MemoryService.Delete:output_type -> engram.v1.DeleteResponse
-	32, // 82: engram.v1.MemoryService.List:output_type -> engram.v1.ListResponse
-	34, // 83: engram.v1.MemoryService.Count:output_type -> engram.v1.CountResponse
-	36, // 84: engram.v1.MemoryService.Watch:output_type -> engram.v1.WatchResponse
-	74, // [74:85] is the sub-list for method output_type
-	63, // [63:74] is the sub-list for method input_type
-	63, // [63:63] is the sub-list for extension type_name
-	63, // [63:63] is the sub-list for extension extendee
-	0,  // [0:63] is the sub-list for field type_name
+	44, // 12: engram.v1.RetrieveRequest.ranking:type_name -> engram.v1.Ranking
+	40, // 13: engram.v1.Hit.record:type_name -> engram.v1.Record
+	13, // 14: engram.v1.Hit.parts:type_name -> engram.v1.ScoreParts
+	12, // 15: engram.v1.QueryResult.hits:type_name -> engram.v1.Hit
+	14, // 16: engram.v1.RetrieveResponse.results:type_name -> engram.v1.QueryResult
+	45, // 17: engram.v1.RetrieveResponse.namespaces:type_name -> engram.v1.NamespaceLSN
+	15, // 18: engram.v1.RetrieveResponse.search:type_name -> engram.v1.SearchStats
+	8,  // 19: engram.v1.AttendRequest.queries:type_name -> engram.v1.Query
+	42, // 20: engram.v1.AttendRequest.filter:type_name -> engram.v1.Filter
+	43, // 21: engram.v1.AttendRequest.include:type_name -> engram.v1.Include
+	18, // 22: engram.v1.AttendRequest.window:type_name -> engram.v1.Window
+	11, // 23: engram.v1.AttendRequest.search:type_name -> engram.v1.Search
+	19, // 24: engram.v1.AttendRequest.bias:type_name -> engram.v1.Bias
+	1,  // 25: engram.v1.AttendRequest.combine:type_name -> engram.v1.Combine
+	46, // 26: engram.v1.Window.before_time:type_name -> google.protobuf.Timestamp
+	40, // 27: engram.v1.Weight.record:type_name -> engram.v1.Record
+	20, // 28: engram.v1.HeadResult.top_weights:type_name -> engram.v1.Weight
+	41, // 29: engram.v1.Attention.output:type_name -> engram.v1.Vector
+	41, // 30: engram.v1.Attention.context:type_name -> engram.v1.Vector
+	21, // 31: engram.v1.Attention.heads:type_name -> engram.v1.HeadResult
+	40, // 32: engram.v1.AttendStreamRequest.records:type_name -> engram.v1.Record
+	0,  // 33: engram.v1.AttendStreamRequest.mode:type_name -> engram.v1.StoreMode
+	17, // 34: engram.v1.AttendStreamRequest.attend:type_name -> engram.v1.AttendRequest
+	8,  // 35: engram.v1.AttendStreamRequest.queries:type_name -> engram.v1.Query
+	4,  // 36: engram.v1.AttendStreamResponse.results:type_name -> engram.v1.RecordResult
+	25, // 37: engram.v1.AttendStreamResponse.attended:type_name -> engram.v1.AttendResponse
+	22, // 38: engram.v1.AttendResponse.results:type_name -> engram.v1.Attention
+	45, // 39: engram.v1.AttendResponse.namespaces:type_name -> engram.v1.NamespaceLSN
+	15, // 40: engram.v1.AttendResponse.search:type_name -> engram.v1.SearchStats
+	43, // 41: engram.v1.GetRequest.include:type_name -> engram.v1.Include
+	40, // 42: engram.v1.GetResponse.records:type_name -> engram.v1.Record
+	45, // 43: engram.v1.GetResponse.namespace:type_name -> engram.v1.NamespaceLSN
+	40, // 44: engram.v1.UpdateRequest.records:type_name -> engram.v1.Record
+	47, // 45: engram.v1.UpdateRequest.update_mask:type_name -> google.protobuf.FieldMask
+	4,  // 46: engram.v1.UpdateResponse.results:type_name -> engram.v1.RecordResult
+	42, // 47: engram.v1.DeleteRequest.filter:type_name -> engram.v1.Filter
+	42, // 48: engram.v1.ListRequest.filter:type_name -> engram.v1.Filter
+	2,  // 49: engram.v1.ListRequest.order:type_name -> engram.v1.ListOrder
+	43, // 50: engram.v1.ListRequest.include:type_name -> engram.v1.Include
+	40, // 51: engram.v1.ListResponse.records:type_name -> engram.v1.Record
+	45, // 52: engram.v1.ListResponse.namespace:type_name -> engram.v1.NamespaceLSN
+	42, // 53: engram.v1.CountRequest.filter:type_name -> engram.v1.Filter
+	45, // 54: engram.v1.CountResponse.namespace:type_name -> engram.v1.NamespaceLSN
+	43, // 55: engram.v1.WatchRequest.include:type_name -> engram.v1.Include
+	38, // 56: engram.v1.WatchResponse.mutations:type_name -> engram.v1.MutationEvent
+	46, // 57: engram.v1.MutationEvent.time:type_name -> google.protobuf.Timestamp
+	48, // 58: engram.v1.MutationEvent.namespace_created:type_name -> engram.v1.Namespace
+	49, // 59: engram.v1.MutationEvent.durability:type_name -> engram.v1.Durability
+	44, // 60: engram.v1.MutationEvent.ranking:type_name -> engram.v1.Ranking
+	50, // 61: engram.v1.MutationEvent.key_encoding:type_name -> engram.v1.KeyEncoding
+	51, // 62: engram.v1.MutationEvent.value_encoding:type_name -> engram.v1.ValueEncoding
+	39, // 63: engram.v1.MutationEvent.changes:type_name -> engram.v1.RecordChange
+	40, // 64: engram.v1.RecordChange.record:type_name -> engram.v1.Record
+	47, // 65: engram.v1.RecordChange.changed_fields:type_name -> google.protobuf.FieldMask
+	3,  // 66: engram.v1.MemoryService.Store:input_type -> engram.v1.StoreRequest
+	6,  // 67: engram.v1.MemoryService.StoreStream:input_type -> engram.v1.StoreStreamRequest
+	10, // 68: engram.v1.MemoryService.Retrieve:input_type -> engram.v1.RetrieveRequest
+	17, // 69: engram.v1.MemoryService.Attend:input_type -> engram.v1.AttendRequest
+	23, // 70: engram.v1.MemoryService.AttendStream:input_type -> engram.v1.AttendStreamRequest
+	26, // 71: engram.v1.MemoryService.Get:input_type -> engram.v1.GetRequest
+	28, // 72: engram.v1.MemoryService.Update:input_type -> engram.v1.UpdateRequest
+	30, // 73: engram.v1.MemoryService.Delete:input_type -> engram.v1.DeleteRequest
+	32, // 74: engram.v1.MemoryService.List:input_type -> engram.v1.ListRequest
+	34, // 75: engram.v1.MemoryService.Count:input_type -> engram.v1.CountRequest
+	36, // 76: engram.v1.MemoryService.Watch:input_type -> engram.v1.WatchRequest
+	5,  // 77: engram.v1.MemoryService.Store:output_type -> engram.v1.StoreResponse
+	7,  // 78: engram.v1.MemoryService.StoreStream:output_type -> engram.v1.StoreStreamResponse
+	16, // 79: engram.v1.MemoryService.Retrieve:output_type -> engram.v1.RetrieveResponse
+	25, // 80: engram.v1.MemoryService.Attend:output_type -> engram.v1.AttendResponse
+	24, // 81: engram.v1.MemoryService.AttendStream:output_type -> engram.v1.AttendStreamResponse
+	27, // 82: engram.v1.MemoryService.Get:output_type -> engram.v1.GetResponse
+	29, // 83: engram.v1.MemoryService.Update:output_type -> engram.v1.UpdateResponse
+	31, // 84: engram.v1.MemoryService.Delete:output_type -> engram.v1.DeleteResponse
+	33, // 85: engram.v1.MemoryService.List:output_type -> engram.v1.ListResponse
+	35, // 86: engram.v1.MemoryService.Count:output_type -> engram.v1.CountResponse
+	37, // 87: engram.v1.MemoryService.Watch:output_type -> engram.v1.WatchResponse
+	77, // [77:88] is the sub-list for method output_type
+	66, // [66:77] is the sub-list for method input_type
+	66, // [66:66] is the sub-list for extension type_name
+	66, // [66:66] is the sub-list for extension extendee
+	0,  // [0:66] is the sub-list for field type_name
 }
 
 func init() { file_engram_v1_memory_service_proto_init() }
@@ -3435,20 +3570,20 @@ func file_engram_v1_memory_service_proto_init() {
 	file_engram_v1_memory_service_proto_msgTypes[5].OneofWrappers = []any{}
 	file_engram_v1_memory_service_proto_msgTypes[7].OneofWrappers = []any{}
 	file_engram_v1_memory_service_proto_msgTypes[8].OneofWrappers = []any{}
-	file_engram_v1_memory_service_proto_msgTypes[13].OneofWrappers = []any{}
 	file_engram_v1_memory_service_proto_msgTypes[14].OneofWrappers = []any{}
-	file_engram_v1_memory_service_proto_msgTypes[19].OneofWrappers = []any{}
-	file_engram_v1_memory_service_proto_msgTypes[22].OneofWrappers = []any{}
-	file_engram_v1_memory_service_proto_msgTypes[28].OneofWrappers = []any{}
-	file_engram_v1_memory_service_proto_msgTypes[32].OneofWrappers = []any{}
-	file_engram_v1_memory_service_proto_msgTypes[34].OneofWrappers = []any{}
+	file_engram_v1_memory_service_proto_msgTypes[15].OneofWrappers = []any{}
+	file_engram_v1_memory_service_proto_msgTypes[20].OneofWrappers = []any{}
+	file_engram_v1_memory_service_proto_msgTypes[23].OneofWrappers = []any{}
+	file_engram_v1_memory_service_proto_msgTypes[29].OneofWrappers = []any{}
+	file_engram_v1_memory_service_proto_msgTypes[33].OneofWrappers = []any{}
+	file_engram_v1_memory_service_proto_msgTypes[35].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_engram_v1_memory_service_proto_rawDesc), len(file_engram_v1_memory_service_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   36,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -63,8 +63,8 @@ type MemoryServiceClient interface {
 	// message is a Store, answered in order by one message. A refused batch ends
 	// the stream with its error; the batches acknowledged before it stay.
 	StoreStream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[StoreStreamRequest, StoreStreamResponse], error)
-	// The hard read: for each query the top_k records nearest to it, exactly,
-	// ranked over all the namespaces named.
+	// The hard read: for each query the top_k records nearest to it, exactly, by
+	// similarity or by more than that (Ranking), ranked over all the namespaces named.
 	Retrieve(ctx context.Context, in *RetrieveRequest, opts ...grpc.CallOption) (*RetrieveResponse, error)
 	// The soft read: for each query softmax(q·Kᵀ·scale + bias)·V over the records of all
 	// the namespaces named (scaled dot-product attention, Vaswani et al. 2017,
@@ -264,8 +264,8 @@ type MemoryServiceServer interface {
 	// message is a Store, answered in order by one message. A refused batch ends
 	// the stream with its error; the batches acknowledged before it stay.
 	StoreStream(grpc.BidiStreamingServer[StoreStreamRequest, StoreStreamResponse]) error
-	// The hard read: for each query the top_k records nearest to it, exactly,
-	// ranked over all the namespaces named.
+	// The hard read: for each query the top_k records nearest to it, exactly, by
+	// similarity or by more than that (Ranking), ranked over all the namespaces named.
 	Retrieve(context.Context, *RetrieveRequest) (*RetrieveResponse, error)
 	// The soft read: for each query softmax(q·Kᵀ·scale + bias)·V over the records of all
 	// the namespaces named (scaled dot-product attention, Vaswani et al. 2017,

@@ -289,6 +289,205 @@ func (ValueEncoding) EnumDescriptor() ([]byte, []int) {
 	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{3}
 }
 
+// How a namespace's texts are taken apart for lexical search. Words are those of Unicode
+// (Standard Annex 29), folded: neither case nor width nor typographic apostrophes count.
+type Lexical int32
+
+const (
+	// On creation LEXICAL_ENGLISH for a namespace with an embedder, else LEXICAL_NONE.
+	// Replies never carry it.
+	Lexical_LEXICAL_UNSPECIFIED Lexical = 0
+	// Texts aren't searched, and cost nothing for it.
+	Lexical_LEXICAL_NONE Lexical = 1
+	// Every word as it is, whatever the language.
+	Lexical_LEXICAL_WORDS Lexical = 2
+	// English: function words ("the", "of", "did") don't count, and the forms of a word are
+	// one word ("paints", "painted"; "went", "go"). Words of other languages count as they are.
+	Lexical_LEXICAL_ENGLISH Lexical = 3
+)
+
+// Enum value maps for Lexical.
+var (
+	Lexical_name = map[int32]string{
+		0: "LEXICAL_UNSPECIFIED",
+		1: "LEXICAL_NONE",
+		2: "LEXICAL_WORDS",
+		3: "LEXICAL_ENGLISH",
+	}
+	Lexical_value = map[string]int32{
+		"LEXICAL_UNSPECIFIED": 0,
+		"LEXICAL_NONE":        1,
+		"LEXICAL_WORDS":       2,
+		"LEXICAL_ENGLISH":     3,
+	}
+)
+
+func (x Lexical) Enum() *Lexical {
+	p := new(Lexical)
+	*p = x
+	return p
+}
+
+func (x Lexical) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Lexical) Descriptor() protoreflect.EnumDescriptor {
+	return file_engram_v1_namespace_service_proto_enumTypes[4].Descriptor()
+}
+
+func (Lexical) Type() protoreflect.EnumType {
+	return &file_engram_v1_namespace_service_proto_enumTypes[4]
+}
+
+func (x Lexical) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Lexical.Descriptor instead.
+func (Lexical) EnumDescriptor() ([]byte, []int) {
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{4}
+}
+
+// How the parts of a ranking become one score.
+type Fusion int32
+
+const (
+	// The same as FUSION_WEIGHTED.
+	Fusion_FUSION_UNSPECIFIED Fusion = 0
+	// The sum of each weight times its part.
+	Fusion_FUSION_WEIGHTED Fusion = 1
+	// The sum of each weight divided by 60 plus the record's place by that part alone, among
+	// the 1,000 best by it (reciprocal rank fusion, Cormack et al. 2009).
+	Fusion_FUSION_RECIPROCAL_RANK Fusion = 2
+)
+
+// Enum value maps for Fusion.
+var (
+	Fusion_name = map[int32]string{
+		0: "FUSION_UNSPECIFIED",
+		1: "FUSION_WEIGHTED",
+		2: "FUSION_RECIPROCAL_RANK",
+	}
+	Fusion_value = map[string]int32{
+		"FUSION_UNSPECIFIED":     0,
+		"FUSION_WEIGHTED":        1,
+		"FUSION_RECIPROCAL_RANK": 2,
+	}
+)
+
+func (x Fusion) Enum() *Fusion {
+	p := new(Fusion)
+	*p = x
+	return p
+}
+
+func (x Fusion) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Fusion) Descriptor() protoreflect.EnumDescriptor {
+	return file_engram_v1_namespace_service_proto_enumTypes[5].Descriptor()
+}
+
+func (Fusion) Type() protoreflect.EnumType {
+	return &file_engram_v1_namespace_service_proto_enumTypes[5]
+}
+
+func (x Fusion) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Fusion.Descriptor instead.
+func (Fusion) EnumDescriptor() ([]byte, []int) {
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{5}
+}
+
+// What hits are ordered by: the parts of a score and what each weighs, from 0 to 1,000,000.
+// With no weight but similarity's, or none at all, the score is the similarity. Any other
+// ranking looks at every record that matches the filter: the answer is exact, and a search
+// that asks for less than that (probes, recall) changes nothing.
+type Ranking struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The weight of ScoreParts.similarity.
+	Similarity float64 `protobuf:"fixed64,1,opt,name=similarity,proto3" json:"similarity,omitempty"`
+	// The weight of ScoreParts.lexical.
+	Lexical float64 `protobuf:"fixed64,2,opt,name=lexical,proto3" json:"lexical,omitempty"`
+	// The weight of ScoreParts.association.
+	Association float64 `protobuf:"fixed64,3,opt,name=association,proto3" json:"association,omitempty"`
+	// The weight of ScoreParts.mention.
+	Mention float64 `protobuf:"fixed64,4,opt,name=mention,proto3" json:"mention,omitempty"`
+	// Default FUSION_WEIGHTED.
+	Fusion        Fusion `protobuf:"varint,5,opt,name=fusion,proto3,enum=engram.v1.Fusion" json:"fusion,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Ranking) Reset() {
+	*x = Ranking{}
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Ranking) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Ranking) ProtoMessage() {}
+
+func (x *Ranking) ProtoReflect() protoreflect.Message {
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Ranking.ProtoReflect.Descriptor instead.
+func (*Ranking) Descriptor() ([]byte, []int) {
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *Ranking) GetSimilarity() float64 {
+	if x != nil {
+		return x.Similarity
+	}
+	return 0
+}
+
+func (x *Ranking) GetLexical() float64 {
+	if x != nil {
+		return x.Lexical
+	}
+	return 0
+}
+
+func (x *Ranking) GetAssociation() float64 {
+	if x != nil {
+		return x.Association
+	}
+	return 0
+}
+
+func (x *Ranking) GetMention() float64 {
+	if x != nil {
+		return x.Mention
+	}
+	return 0
+}
+
+func (x *Ranking) GetFusion() Fusion {
+	if x != nil {
+		return x.Fusion
+	}
+	return Fusion_FUSION_UNSPECIFIED
+}
+
 // What turns text into key vectors.
 type Embedder struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -304,7 +503,7 @@ type Embedder struct {
 
 func (x *Embedder) Reset() {
 	*x = Embedder{}
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[0]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -316,7 +515,7 @@ func (x *Embedder) String() string {
 func (*Embedder) ProtoMessage() {}
 
 func (x *Embedder) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[0]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -329,7 +528,7 @@ func (x *Embedder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Embedder.ProtoReflect.Descriptor instead.
 func (*Embedder) Descriptor() ([]byte, []int) {
-	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{0}
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *Embedder) GetName() string {
@@ -405,14 +604,23 @@ type Namespace struct {
 	// normalises each by itself; a head that its encoding rounded to zero has a
 	// cosine of 0. Retrieve looks at whole keys. It must divide dimension and
 	// value_dimension. Fixed at creation. Default 1.
-	KvHeads       uint32 `protobuf:"varint,14,opt,name=kv_heads,json=kvHeads,proto3" json:"kv_heads,omitempty"`
+	KvHeads uint32 `protobuf:"varint,14,opt,name=kv_heads,json=kvHeads,proto3" json:"kv_heads,omitempty"`
+	// How its texts are searched by their words. Fixed at creation. Default: see Lexical. A
+	// number that is none of these is InvalidArgument.
+	Lexical Lexical `protobuf:"varint,15,opt,name=lexical,proto3,enum=engram.v1.Lexical" json:"lexical,omitempty"`
+	// The ranking of a Retrieve by text that brings none. Can be changed. Default on
+	// creation: for a namespace with an embedder and lexical search {similarity: 0.2,
+	// lexical: 1, association: 1, mention: 1}, else similarity alone, which is also what
+	// namespaces have that were made before there were rankings. A weight of lexical in a
+	// namespace without lexical search is InvalidArgument, on a change FailedPrecondition.
+	Ranking       *Ranking `protobuf:"bytes,16,opt,name=ranking,proto3" json:"ranking,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Namespace) Reset() {
 	*x = Namespace{}
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[1]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -424,7 +632,7 @@ func (x *Namespace) String() string {
 func (*Namespace) ProtoMessage() {}
 
 func (x *Namespace) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[1]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -437,7 +645,7 @@ func (x *Namespace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Namespace.ProtoReflect.Descriptor instead.
 func (*Namespace) Descriptor() ([]byte, []int) {
-	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{1}
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Namespace) GetName() string {
@@ -538,6 +746,20 @@ func (x *Namespace) GetKvHeads() uint32 {
 	return 0
 }
 
+func (x *Namespace) GetLexical() Lexical {
+	if x != nil {
+		return x.Lexical
+	}
+	return Lexical_LEXICAL_UNSPECIFIED
+}
+
+func (x *Namespace) GetRanking() *Ranking {
+	if x != nil {
+		return x.Ranking
+	}
+	return nil
+}
+
 // A namespace to make.
 type NamespaceServiceCreateRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -549,7 +771,7 @@ type NamespaceServiceCreateRequest struct {
 
 func (x *NamespaceServiceCreateRequest) Reset() {
 	*x = NamespaceServiceCreateRequest{}
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[2]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -561,7 +783,7 @@ func (x *NamespaceServiceCreateRequest) String() string {
 func (*NamespaceServiceCreateRequest) ProtoMessage() {}
 
 func (x *NamespaceServiceCreateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[2]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -574,7 +796,7 @@ func (x *NamespaceServiceCreateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespaceServiceCreateRequest.ProtoReflect.Descriptor instead.
 func (*NamespaceServiceCreateRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{2}
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *NamespaceServiceCreateRequest) GetNamespace() *Namespace {
@@ -595,7 +817,7 @@ type NamespaceServiceCreateResponse struct {
 
 func (x *NamespaceServiceCreateResponse) Reset() {
 	*x = NamespaceServiceCreateResponse{}
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[3]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -607,7 +829,7 @@ func (x *NamespaceServiceCreateResponse) String() string {
 func (*NamespaceServiceCreateResponse) ProtoMessage() {}
 
 func (x *NamespaceServiceCreateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[3]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -620,7 +842,7 @@ func (x *NamespaceServiceCreateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespaceServiceCreateResponse.ProtoReflect.Descriptor instead.
 func (*NamespaceServiceCreateResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{3}
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *NamespaceServiceCreateResponse) GetNamespace() *Namespace {
@@ -641,7 +863,7 @@ type NamespaceServiceGetRequest struct {
 
 func (x *NamespaceServiceGetRequest) Reset() {
 	*x = NamespaceServiceGetRequest{}
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[4]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -653,7 +875,7 @@ func (x *NamespaceServiceGetRequest) String() string {
 func (*NamespaceServiceGetRequest) ProtoMessage() {}
 
 func (x *NamespaceServiceGetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[4]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -666,7 +888,7 @@ func (x *NamespaceServiceGetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespaceServiceGetRequest.ProtoReflect.Descriptor instead.
 func (*NamespaceServiceGetRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{4}
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *NamespaceServiceGetRequest) GetName() string {
@@ -687,7 +909,7 @@ type NamespaceServiceGetResponse struct {
 
 func (x *NamespaceServiceGetResponse) Reset() {
 	*x = NamespaceServiceGetResponse{}
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[5]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -699,7 +921,7 @@ func (x *NamespaceServiceGetResponse) String() string {
 func (*NamespaceServiceGetResponse) ProtoMessage() {}
 
 func (x *NamespaceServiceGetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[5]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -712,7 +934,7 @@ func (x *NamespaceServiceGetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespaceServiceGetResponse.ProtoReflect.Descriptor instead.
 func (*NamespaceServiceGetResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{5}
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *NamespaceServiceGetResponse) GetNamespace() *Namespace {
@@ -738,7 +960,7 @@ type NamespaceServiceListRequest struct {
 
 func (x *NamespaceServiceListRequest) Reset() {
 	*x = NamespaceServiceListRequest{}
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[6]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -750,7 +972,7 @@ func (x *NamespaceServiceListRequest) String() string {
 func (*NamespaceServiceListRequest) ProtoMessage() {}
 
 func (x *NamespaceServiceListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[6]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -763,7 +985,7 @@ func (x *NamespaceServiceListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespaceServiceListRequest.ProtoReflect.Descriptor instead.
 func (*NamespaceServiceListRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{6}
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *NamespaceServiceListRequest) GetPageSize() uint32 {
@@ -800,7 +1022,7 @@ type NamespaceServiceListResponse struct {
 
 func (x *NamespaceServiceListResponse) Reset() {
 	*x = NamespaceServiceListResponse{}
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[7]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -812,7 +1034,7 @@ func (x *NamespaceServiceListResponse) String() string {
 func (*NamespaceServiceListResponse) ProtoMessage() {}
 
 func (x *NamespaceServiceListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[7]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -825,7 +1047,7 @@ func (x *NamespaceServiceListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespaceServiceListResponse.ProtoReflect.Descriptor instead.
 func (*NamespaceServiceListResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{7}
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *NamespaceServiceListResponse) GetNamespaces() []*Namespace {
@@ -847,7 +1069,8 @@ type NamespaceServiceUpdateRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its name, and the new content of the fields named by update_mask.
 	Namespace *Namespace `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	// The fields that change: max_bytes, durability, key_encoding, value_encoding, recall.
+	// The fields that change: max_bytes, durability, key_encoding, value_encoding, recall,
+	// ranking.
 	// Required. A field in it that is unset takes its default. Fields that are fixed at creation are
 	// InvalidArgument.
 	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
@@ -857,7 +1080,7 @@ type NamespaceServiceUpdateRequest struct {
 
 func (x *NamespaceServiceUpdateRequest) Reset() {
 	*x = NamespaceServiceUpdateRequest{}
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[8]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -869,7 +1092,7 @@ func (x *NamespaceServiceUpdateRequest) String() string {
 func (*NamespaceServiceUpdateRequest) ProtoMessage() {}
 
 func (x *NamespaceServiceUpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[8]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -882,7 +1105,7 @@ func (x *NamespaceServiceUpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespaceServiceUpdateRequest.ProtoReflect.Descriptor instead.
 func (*NamespaceServiceUpdateRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{8}
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *NamespaceServiceUpdateRequest) GetNamespace() *Namespace {
@@ -910,7 +1133,7 @@ type NamespaceServiceUpdateResponse struct {
 
 func (x *NamespaceServiceUpdateResponse) Reset() {
 	*x = NamespaceServiceUpdateResponse{}
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[9]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -922,7 +1145,7 @@ func (x *NamespaceServiceUpdateResponse) String() string {
 func (*NamespaceServiceUpdateResponse) ProtoMessage() {}
 
 func (x *NamespaceServiceUpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[9]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -935,7 +1158,7 @@ func (x *NamespaceServiceUpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespaceServiceUpdateResponse.ProtoReflect.Descriptor instead.
 func (*NamespaceServiceUpdateResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{9}
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *NamespaceServiceUpdateResponse) GetNamespace() *Namespace {
@@ -956,7 +1179,7 @@ type NamespaceServiceDeleteRequest struct {
 
 func (x *NamespaceServiceDeleteRequest) Reset() {
 	*x = NamespaceServiceDeleteRequest{}
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[10]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -968,7 +1191,7 @@ func (x *NamespaceServiceDeleteRequest) String() string {
 func (*NamespaceServiceDeleteRequest) ProtoMessage() {}
 
 func (x *NamespaceServiceDeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[10]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -981,7 +1204,7 @@ func (x *NamespaceServiceDeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespaceServiceDeleteRequest.ProtoReflect.Descriptor instead.
 func (*NamespaceServiceDeleteRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{10}
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *NamespaceServiceDeleteRequest) GetName() string {
@@ -1004,7 +1227,7 @@ type NamespaceServiceDeleteResponse struct {
 
 func (x *NamespaceServiceDeleteResponse) Reset() {
 	*x = NamespaceServiceDeleteResponse{}
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[11]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1016,7 +1239,7 @@ func (x *NamespaceServiceDeleteResponse) String() string {
 func (*NamespaceServiceDeleteResponse) ProtoMessage() {}
 
 func (x *NamespaceServiceDeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[11]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1029,7 +1252,7 @@ func (x *NamespaceServiceDeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespaceServiceDeleteResponse.ProtoReflect.Descriptor instead.
 func (*NamespaceServiceDeleteResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{11}
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *NamespaceServiceDeleteResponse) GetDeletedRecords() uint64 {
@@ -1050,11 +1273,19 @@ var File_engram_v1_namespace_service_proto protoreflect.FileDescriptor
 
 const file_engram_v1_namespace_service_proto_rawDesc = "" +
 	"\n" +
-	"!engram/v1/namespace_service.proto\x12\tengram.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"V\n" +
+	"!engram/v1/namespace_service.proto\x12\tengram.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xaa\x01\n" +
+	"\aRanking\x12\x1e\n" +
+	"\n" +
+	"similarity\x18\x01 \x01(\x01R\n" +
+	"similarity\x12\x18\n" +
+	"\alexical\x18\x02 \x01(\x01R\alexical\x12 \n" +
+	"\vassociation\x18\x03 \x01(\x01R\vassociation\x12\x18\n" +
+	"\amention\x18\x04 \x01(\x01R\amention\x12)\n" +
+	"\x06fusion\x18\x05 \x01(\x0e2\x11.engram.v1.FusionR\x06fusion\"V\n" +
 	"\bEmbedder\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x1c\n" +
-	"\tdimension\x18\x03 \x01(\rR\tdimension\"\xb7\x04\n" +
+	"\tdimension\x18\x03 \x01(\rR\tdimension\"\x93\x05\n" +
 	"\tNamespace\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12)\n" +
 	"\x06metric\x18\x02 \x01(\x0e2\x11.engram.v1.MetricR\x06metric\x12\x1c\n" +
@@ -1073,7 +1304,9 @@ const file_engram_v1_namespace_service_proto_rawDesc = "" +
 	"\fkey_encoding\x18\v \x01(\x0e2\x16.engram.v1.KeyEncodingR\vkeyEncoding\x12?\n" +
 	"\x0evalue_encoding\x18\r \x01(\x0e2\x18.engram.v1.ValueEncodingR\rvalueEncoding\x12\x16\n" +
 	"\x06recall\x18\f \x01(\x01R\x06recall\x12\x19\n" +
-	"\bkv_heads\x18\x0e \x01(\rR\akvHeads\"S\n" +
+	"\bkv_heads\x18\x0e \x01(\rR\akvHeads\x12,\n" +
+	"\alexical\x18\x0f \x01(\x0e2\x12.engram.v1.LexicalR\alexical\x12,\n" +
+	"\aranking\x18\x10 \x01(\v2\x12.engram.v1.RankingR\aranking\"S\n" +
 	"\x1dNamespaceServiceCreateRequest\x122\n" +
 	"\tnamespace\x18\x01 \x01(\v2\x14.engram.v1.NamespaceR\tnamespace\"T\n" +
 	"\x1eNamespaceServiceCreateResponse\x122\n" +
@@ -1128,7 +1361,16 @@ const file_engram_v1_namespace_service_proto_rawDesc = "" +
 	"\x1aVALUE_ENCODING_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12VALUE_ENCODING_F32\x10\x01\x12\x16\n" +
 	"\x12VALUE_ENCODING_F16\x10\x02\x12\x17\n" +
-	"\x13VALUE_ENCODING_BF16\x10\x032\xde\x03\n" +
+	"\x13VALUE_ENCODING_BF16\x10\x03*\\\n" +
+	"\aLexical\x12\x17\n" +
+	"\x13LEXICAL_UNSPECIFIED\x10\x00\x12\x10\n" +
+	"\fLEXICAL_NONE\x10\x01\x12\x11\n" +
+	"\rLEXICAL_WORDS\x10\x02\x12\x13\n" +
+	"\x0fLEXICAL_ENGLISH\x10\x03*Q\n" +
+	"\x06Fusion\x12\x16\n" +
+	"\x12FUSION_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fFUSION_WEIGHTED\x10\x01\x12\x1a\n" +
+	"\x16FUSION_RECIPROCAL_RANK\x10\x022\xde\x03\n" +
 	"\x10NamespaceService\x12]\n" +
 	"\x06Create\x12(.engram.v1.NamespaceServiceCreateRequest\x1a).engram.v1.NamespaceServiceCreateResponse\x12T\n" +
 	"\x03Get\x12%.engram.v1.NamespaceServiceGetRequest\x1a&.engram.v1.NamespaceServiceGetResponse\x12W\n" +
@@ -1148,57 +1390,63 @@ func file_engram_v1_namespace_service_proto_rawDescGZIP() []byte {
 	return file_engram_v1_namespace_service_proto_rawDescData
 }
 
-var file_engram_v1_namespace_service_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_engram_v1_namespace_service_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_engram_v1_namespace_service_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_engram_v1_namespace_service_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_engram_v1_namespace_service_proto_goTypes = []any{
 	(Metric)(0),                            // 0: engram.v1.Metric
 	(Durability)(0),                        // 1: engram.v1.Durability
 	(KeyEncoding)(0),                       // 2: engram.v1.KeyEncoding
 	(ValueEncoding)(0),                     // 3: engram.v1.ValueEncoding
-	(*Embedder)(nil),                       // 4: engram.v1.Embedder
-	(*Namespace)(nil),                      // 5: engram.v1.Namespace
-	(*NamespaceServiceCreateRequest)(nil),  // 6: engram.v1.NamespaceServiceCreateRequest
-	(*NamespaceServiceCreateResponse)(nil), // 7: engram.v1.NamespaceServiceCreateResponse
-	(*NamespaceServiceGetRequest)(nil),     // 8: engram.v1.NamespaceServiceGetRequest
-	(*NamespaceServiceGetResponse)(nil),    // 9: engram.v1.NamespaceServiceGetResponse
-	(*NamespaceServiceListRequest)(nil),    // 10: engram.v1.NamespaceServiceListRequest
-	(*NamespaceServiceListResponse)(nil),   // 11: engram.v1.NamespaceServiceListResponse
-	(*NamespaceServiceUpdateRequest)(nil),  // 12: engram.v1.NamespaceServiceUpdateRequest
-	(*NamespaceServiceUpdateResponse)(nil), // 13: engram.v1.NamespaceServiceUpdateResponse
-	(*NamespaceServiceDeleteRequest)(nil),  // 14: engram.v1.NamespaceServiceDeleteRequest
-	(*NamespaceServiceDeleteResponse)(nil), // 15: engram.v1.NamespaceServiceDeleteResponse
-	(*timestamppb.Timestamp)(nil),          // 16: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),          // 17: google.protobuf.FieldMask
+	(Lexical)(0),                           // 4: engram.v1.Lexical
+	(Fusion)(0),                            // 5: engram.v1.Fusion
+	(*Ranking)(nil),                        // 6: engram.v1.Ranking
+	(*Embedder)(nil),                       // 7: engram.v1.Embedder
+	(*Namespace)(nil),                      // 8: engram.v1.Namespace
+	(*NamespaceServiceCreateRequest)(nil),  // 9: engram.v1.NamespaceServiceCreateRequest
+	(*NamespaceServiceCreateResponse)(nil), // 10: engram.v1.NamespaceServiceCreateResponse
+	(*NamespaceServiceGetRequest)(nil),     // 11: engram.v1.NamespaceServiceGetRequest
+	(*NamespaceServiceGetResponse)(nil),    // 12: engram.v1.NamespaceServiceGetResponse
+	(*NamespaceServiceListRequest)(nil),    // 13: engram.v1.NamespaceServiceListRequest
+	(*NamespaceServiceListResponse)(nil),   // 14: engram.v1.NamespaceServiceListResponse
+	(*NamespaceServiceUpdateRequest)(nil),  // 15: engram.v1.NamespaceServiceUpdateRequest
+	(*NamespaceServiceUpdateResponse)(nil), // 16: engram.v1.NamespaceServiceUpdateResponse
+	(*NamespaceServiceDeleteRequest)(nil),  // 17: engram.v1.NamespaceServiceDeleteRequest
+	(*NamespaceServiceDeleteResponse)(nil), // 18: engram.v1.NamespaceServiceDeleteResponse
+	(*timestamppb.Timestamp)(nil),          // 19: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),          // 20: google.protobuf.FieldMask
 }
 var file_engram_v1_namespace_service_proto_depIdxs = []int32{
-	0,  // 0: engram.v1.Namespace.metric:type_name -> engram.v1.Metric
-	4,  // 1: engram.v1.Namespace.embedder:type_name -> engram.v1.Embedder
-	16, // 2: engram.v1.Namespace.create_time:type_name -> google.protobuf.Timestamp
-	1,  // 3: engram.v1.Namespace.durability:type_name -> engram.v1.Durability
-	2,  // 4: engram.v1.Namespace.key_encoding:type_name -> engram.v1.KeyEncoding
-	3,  // 5: engram.v1.Namespace.value_encoding:type_name -> engram.v1.ValueEncoding
-	5,  // 6: engram.v1.NamespaceServiceCreateRequest.namespace:type_name -> engram.v1.Namespace
-	5,  // 7: engram.v1.NamespaceServiceCreateResponse.namespace:type_name -> engram.v1.Namespace
-	5,  // 8: engram.v1.NamespaceServiceGetResponse.namespace:type_name -> engram.v1.Namespace
-	5,  // 9: engram.v1.NamespaceServiceListResponse.namespaces:type_name -> engram.v1.Namespace
-	5,  // 10: engram.v1.NamespaceServiceUpdateRequest.namespace:type_name -> engram.v1.Namespace
-	17, // 11: engram.v1.NamespaceServiceUpdateRequest.update_mask:type_name -> google.protobuf.FieldMask
-	5,  // 12: engram.v1.NamespaceServiceUpdateResponse.namespace:type_name -> engram.v1.Namespace
-	6,  // 13: engram.v1.NamespaceService.Create:input_type -> engram.v1.NamespaceServiceCreateRequest
-	8,  // 14: engram.v1.NamespaceService.Get:input_type -> engram.v1.NamespaceServiceGetRequest
-	10, // 15: engram.v1.NamespaceService.List:input_type -> engram.v1.NamespaceServiceListRequest
-	12, // 16: engram.v1.NamespaceService.Update:input_type -> engram.v1.NamespaceServiceUpdateRequest
-	14, // 17: engram.v1.NamespaceService.Delete:input_type -> engram.v1.NamespaceServiceDeleteRequest
-	7,  // 18: engram.v1.NamespaceService.Create:output_type -> engram.v1.NamespaceServiceCreateResponse
-	9,  // 19: engram.v1.NamespaceService.Get:output_type -> engram.v1.NamespaceServiceGetResponse
-	11, // 20: engram.v1.NamespaceService.List:output_type -> engram.v1.NamespaceServiceListResponse
-	13, // 21: engram.v1.NamespaceService.Update:output_type -> engram.v1.NamespaceServiceUpdateResponse
-	15, // 22: engram.v1.NamespaceService.Delete:output_type -> engram.v1.NamespaceServiceDeleteResponse
-	18, // [18:23] is the sub-list for method output_type
-	13, // [13:18] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	5,  // 0: engram.v1.Ranking.fusion:type_name -> engram.v1.Fusion
+	0,  // 1: engram.v1.Namespace.metric:type_name -> engram.v1.Metric
+	7,  // 2: engram.v1.Namespace.embedder:type_name -> engram.v1.Embedder
+	19, // 3: engram.v1.Namespace.create_time:type_name -> google.protobuf.Timestamp
+	1,  // 4: engram.v1.Namespace.durability:type_name -> engram.v1.Durability
+	2,  // 5: engram.v1.Namespace.key_encoding:type_name -> engram.v1.KeyEncoding
+	3,  // 6: engram.v1.Namespace.value_encoding:type_name -> engram.v1.ValueEncoding
+	4,  // 7: engram.v1.Namespace.lexical:type_name -> engram.v1.Lexical
+	6,  // 8: engram.v1.Namespace.ranking:type_name -> engram.v1.Ranking
+	8,  // 9: engram.v1.NamespaceServiceCreateRequest.namespace:type_name -> engram.v1.Namespace
+	8,  // 10: engram.v1.NamespaceServiceCreateResponse.namespace:type_name -> engram.v1.Namespace
+	8,  // 11: engram.v1.NamespaceServiceGetResponse.namespace:type_name -> engram.v1.Namespace
+	8,  // 12: engram.v1.NamespaceServiceListResponse.namespaces:type_name -> engram.v1.Namespace
+	8,  // 13: engram.v1.NamespaceServiceUpdateRequest.namespace:type_name -> engram.v1.Namespace
+	20, // 14: engram.v1.NamespaceServiceUpdateRequest.update_mask:type_name -> google.protobuf.FieldMask
+	8,  // 15: engram.v1.NamespaceServiceUpdateResponse.namespace:type_name -> engram.v1.Namespace
+	9,  // 16: engram.v1.NamespaceService.Create:input_type -> engram.v1.NamespaceServiceCreateRequest
+	11, // 17: engram.v1.NamespaceService.Get:input_type -> engram.v1.NamespaceServiceGetRequest
+	13, // 18: engram.v1.NamespaceService.List:input_type -> engram.v1.NamespaceServiceListRequest
+	15, // 19: engram.v1.NamespaceService.Update:input_type -> engram.v1.NamespaceServiceUpdateRequest
+	17, // 20: engram.v1.NamespaceService.Delete:input_type -> engram.v1.NamespaceServiceDeleteRequest
+	10, // 21: engram.v1.NamespaceService.Create:output_type -> engram.v1.NamespaceServiceCreateResponse
+	12, // 22: engram.v1.NamespaceService.Get:output_type -> engram.v1.NamespaceServiceGetResponse
+	14, // 23: engram.v1.NamespaceService.List:output_type -> engram.v1.NamespaceServiceListResponse
+	16, // 24: engram.v1.NamespaceService.Update:output_type -> engram.v1.NamespaceServiceUpdateResponse
+	18, // 25: engram.v1.NamespaceService.Delete:output_type -> engram.v1.NamespaceServiceDeleteResponse
+	21, // [21:26] is the sub-list for method output_type
+	16, // [16:21] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_engram_v1_namespace_service_proto_init() }
@@ -1206,14 +1454,14 @@ func file_engram_v1_namespace_service_proto_init() {
 	if File_engram_v1_namespace_service_proto != nil {
 		return
 	}
-	file_engram_v1_namespace_service_proto_msgTypes[6].OneofWrappers = []any{}
+	file_engram_v1_namespace_service_proto_msgTypes[7].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_engram_v1_namespace_service_proto_rawDesc), len(file_engram_v1_namespace_service_proto_rawDesc)),
-			NumEnums:      4,
-			NumMessages:   12,
+			NumEnums:      6,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

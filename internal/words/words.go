@@ -1,4 +1,7 @@
-package embed
+// Package words takes text apart into the words that an embedder and a lexical index
+// compare: by the boundaries of Unicode Standard Annex 29, folded, and with light
+// English stems.
+package words
 
 import (
 	"bytes"
@@ -10,9 +13,9 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// appendFolded appends text to dst as it is compared: valid UTF-8, NFKC, full
+// AppendFolded appends text to dst as it is compared: valid UTF-8, NFKC, full
 // case folding, and one apostrophe for the typographic ones.
-func appendFolded(dst []byte, text string) []byte {
+func AppendFolded(dst []byte, text string) []byte {
 	start := len(dst)
 	for i := 0; i < len(text); i++ {
 		c := text[i]
@@ -44,21 +47,32 @@ func appendFoldedUnicode(dst []byte, text string) []byte {
 	return dst
 }
 
-// eachWord calls f with each word of a folded text, by the boundaries of
+// Each calls f with each word of a folded text, by the boundaries of
 // Unicode Standard Annex 29. English contractions and possessives lose their
 // tail ("Armstrong's", "we'll"), numbers their separators of thousands.
-func eachWord(folded []byte, f func(word []byte)) {
-	tokens := words.FromBytes(folded)
-	for tokens.Next() {
-		w := tokens.Value()
-		if !hasLetterOrNumber(w) {
-			continue
+func Each(folded []byte, f func(word []byte)) {
+	n := ascii(folded)
+	if n < len(folded) {
+		// A character beyond ASCII may belong to the word before it.
+		for n > 0 && folded[n-1] > ' ' {
+			n--
 		}
-		if w[0] <= '9' && bytes.IndexByte(w, ',') >= 0 {
-			w = bytes.ReplaceAll(w, []byte{','}, nil)
-		}
-		f(cutContraction(w))
 	}
+	eachASCII(folded[:n], f)
+	tokens := words.FromBytes(folded[n:])
+	for tokens.Next() {
+		if w := tokens.Value(); hasLetterOrNumber(w) {
+			f(plain(w))
+		}
+	}
+}
+
+// plain gives a word as it is compared.
+func plain(w []byte) []byte {
+	if w[0] <= '9' && bytes.IndexByte(w, ',') >= 0 {
+		w = bytes.ReplaceAll(w, []byte{','}, nil)
+	}
+	return cutContraction(w)
 }
 
 func hasLetterOrNumber(w []byte) bool {
@@ -88,10 +102,10 @@ func cutContraction(w []byte) []byte {
 	return w
 }
 
-// appendStem appends the word without the commonest English endings. It is
+// AppendStem appends the word without the commonest English endings. It is
 // rougher than Porter's, as character n-grams catch what it misses; words with
 // anything but a–z in them stay as they are.
-func appendStem(dst, w []byte) []byte {
+func AppendStem(dst, w []byte) []byte {
 	start := len(dst)
 	dst = append(dst, w...)
 	for _, c := range w {

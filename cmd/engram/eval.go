@@ -1,0 +1,236 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"engram/client"
+)
+
+type evalCmd struct {
+	Locomo evalLocomoCmd `cmd:"" help:"How much of the evidence for questions about long dialogues is found, on a file of LoCoMo's format."`
+}
+
+type evalLocomoCmd struct {
+	File    string   `arg:"" help:"The file: JSON, as LoCoMo publishes it." type:"existingfile"`
+	Ranking []string `help:"What hits are ranked by: ${ranking_help}. May be repeated, for a table of several; default: that of a namespace made by Store." placeholder:"R" sep:"none"`
+	Only    []string `help:"Only the dialogues of these names." placeholder:"NAME"`
+
+	embedderFlags
+}
+
+func (*evalLocomoCmd) Help() string {
+	return `Starts a server of its own on a free port of this machine and stores the turns of each
+dialogue in a namespace of its own. Then it asks each question by Retrieve and tells what
+share of its evidence was among the first 1, 5, 10 and 25 hits, and the mean reciprocal
+rank (MRR) of the first evidence; both are means over questions.
+
+Examples:
+  engram eval locomo locomo10.json
+  engram eval locomo locomo10.json --ranking similarity --ranking lexical --json`
+}
+
+// evalDepths are the numbers of hits among which evidence is looked for.
+var evalDepths = [...]int{1, 5, 10, 25}
+
+// A tally is what a ranking found, summed over questions.
+type tally struct {
+	questions int
+	recall    [len(evalDepths)]float64
+	mrr       float64
+}
+
+// add counts a question with evidence that was found at these places, from 1; what wasn't
+// found has none.
+func (y *tally) add(places []int, evidence int) {
+	y.questions++
+	first := 0
+	for _, p := range places {
+		if first == 0 || p < first {
+			first = p
+		}
+		for i, depth := range evalDepths {
+			if p <= depth {
+				y.recall[i] += 1 / float64(evidence)
+			}
+		}
+	}
+	if first > 0 {
+		y.mrr += 1 / float64(first)
+	}
+}
+
+func (c *evalLocomoCmd) Run(ctx context.Context, _ *cli, t *terminal) (err error) {
+	f, err := os.Open(c.File)
+	if err != nil {
+		return err
+	}
+	dialogues, err := locomo(f)
+	_ = f.Close()
+	if err != nil {
+		return fmt.Errorf("%s: %w", c.File, err)
+	}
+	if dialogues, err = named(dialogues, c.Only); err != nil {
+		return err
+	}
+	rankings := []*client.Ranking{nil}
+	if len(c.Ranking) > 0 {
+		rankings = rankings[:0]
+		for _, s := range c.Ranking {
+			r, err := parseRanking(s)
+			if err != nil {
+				return err
+			}
+			rankings = append(rankings, &r)
+		}
+	}
+	embedder, err := c.embedder(ctx)
+	if err != nil {
+		return err
+	}
+	if embedder == nil {
+		return usagef("turns have no vectors of their own: give an --embedder")
+	}
+	ctx, stop := context.WithCancel(ctx)
+	addr, served, err := ownServer(ctx, embedder)
+	if err != nil {
+		stop()
+		return err
+	}
+	defer func() {
+		stop()
+		err = errors.Join(err, <-served)
+	}()
+	e, err := client.Dial(addr)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = e.Close() }()
+	for _, d := range dialogues {
+		if err := remember(ctx, e, &d); err != nil {
+			return err
+		}
+	}
+	if !t.json {
+		turns, questions, dropped, skipped := 0, 0, 0, 0
+		for _, d := range dialogues {
+			turns, questions = turns+len(d.turns), questions+len(d.questions)
+			dropped, skipped = dropped+d.dropped, skipped+d.skipped
+		}
+		t.printf("%s, %s, %s; dropped: %s that name no turn, %s without evidence\n\n",
+			plural(len(dialogues), "dialogue"), plural(turns, "turn"), plural(questions, "question"),
+			plural(dropped, "piece of evidence"), plural(skipped, "question"))
+	}
+	for _, r := range rankings {
+		if err := c.measure(ctx, e, t, dialogues, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// named gives the dialogues of the names, all if there are none.
+func named(dialogues []dialogue, names []string) ([]dialogue, error) {
+	if len(names) == 0 {
+		return dialogues, nil
+	}
+	var out []dialogue
+	for _, name := range names {
+		found := false
+		for _, d := range dialogues {
+			if d.name == name {
+				out, found = append(out, d), true
+			}
+		}
+		if !found {
+			return nil, usagef("--only: there is no dialogue %q", name)
+		}
+	}
+	return out, nil
+}
+
+// remember stores a dialogue's turns, in order.
+func remember(ctx context.Context, e *client.Client, d *dialogue) error {
+	_, err := e.Load(ctx, d.name, func(yield func(client.Record, error) bool) {
+		for _, r := range d.turns {
+			if !yield(r, nil) {
+				return
+			}
+		}
+	}, nil)
+	return err
+}
+
+// measure asks all questions by one ranking and prints what it found.
+func (c *evalLocomoCmd) measure(ctx context.Context, e *client.Client, t *terminal, dialogues []dialogue, r *client.Ranking) error {
+	options := []client.ReadOption{client.TopK(1000), client.WithoutContent()}
+	name := "default"
+	if r != nil {
+		options, name = append(options, client.RankBy(*r)), rankingText(r)
+	} else if n, err := e.Namespace(ctx, dialogues[0].name); err == nil {
+		name += " (" + rankingText(n.Ranking) + ")"
+	}
+	tallies := make([]tally, len(categories)) // [0]: of all
+	for _, d := range dialogues {
+		for _, q := range d.questions {
+			hits, err := e.Retrieve(ctx, d.name, client.Text(q.text), options...)
+			if err != nil {
+				return err
+			}
+			wanted := make(map[string]bool, len(q.evidence))
+			for _, id := range q.evidence {
+				wanted[id] = true
+			}
+			var places []int
+			for i, h := range hits {
+				if wanted[h.Record.ID] {
+					places = append(places, i+1)
+				}
+			}
+			tallies[0].add(places, len(q.evidence))
+			tallies[q.category].add(places, len(q.evidence))
+		}
+	}
+	return t.tallies(name, tallies)
+}
+
+// tallies prints what a ranking found, of all questions last.
+func (t *terminal) tallies(ranking string, tallies []tally) error {
+	columns := []column{{title: "category"}, {title: "questions", right: true, sgr: dim}}
+	for _, depth := range evalDepths {
+		columns = append(columns, column{title: fmt.Sprint("recall@", depth), right: true})
+	}
+	columns = append(columns, column{title: "MRR", right: true})
+	var rows [][]string
+	for i := 1; i <= len(tallies); i++ {
+		y, name := &tallies[i%len(tallies)], "all"
+		if i < len(tallies) {
+			name = fmt.Sprintf("%d %s", i, categories[i])
+		}
+		if y.questions == 0 {
+			continue
+		}
+		n := float64(y.questions)
+		row := []string{name, fmt.Sprint(y.questions)}
+		o := map[string]any{"ranking": ranking, "category": name, "questions": y.questions, "mrr": y.mrr / n}
+		for k, depth := range evalDepths {
+			row = append(row, fmt.Sprintf("%.3f", y.recall[k]/n))
+			o[fmt.Sprint("recall@", depth)] = y.recall[k] / n
+		}
+		if t.json {
+			if err := t.object(o); err != nil {
+				return err
+			}
+			continue
+		}
+		rows = append(rows, append(row, fmt.Sprintf("%.3f", y.mrr/n)))
+	}
+	if !t.json {
+		t.printf("%s\n", t.paint(bold, ranking))
+		t.table(columns, rows)
+		t.printf("\n")
+	}
+	return nil
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"encoding/json"
+	"math"
+	"os"
+	"strings"
+	"testing"
+
+	"engram/client"
+)
+
+func TestLocomo(t *testing.T) {
+	f, err := os.Open("testdata/locomo.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	all, err := locomo(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := all[0]
+	if d.name != "talk-1" || len(d.turns) != 5 || len(d.questions) != 3 || d.dropped != 3 || d.skipped != 1 {
+		t.Fatalf("%s: %d turns, %d questions, %d dropped, %d skipped", d.name, len(d.turns), len(d.questions), d.dropped, d.skipped)
+	}
+	r := d.turns[2]
+	if r.ID != "D1:3" || r.Text != "I painted. [a photo of a sunrise over a lake]" || r.Speaker != "Ann" || r.Session != "session_1" || r.Time.Format("2006-01-02 15:04") != "2023-05-08 13:56" {
+		t.Errorf("%+v", r)
+	}
+	if q := d.questions[2]; len(q.evidence) != 1 || q.category != 4 {
+		t.Errorf("%+v", q)
+	}
+	for _, bad := range []string{"", "{}", `[{"conversation":{"session_1":[{"dia_id":"D1:1"}]}}]`, `[{"qa":[{"category":9}]}]`, `[{"conversation":{"session_1":[],"session_1_date_time":"May"}}]`} {
+		if _, err := locomo(strings.NewReader(bad)); err == nil {
+			t.Errorf("%q is taken for a file of dialogues", bad)
+		}
+	}
+}
+
+func TestTally(t *testing.T) {
+	var y tally
+	y.add([]int{4, 2, 30}, 4)
+	y.add(nil, 1)
+	if y.questions != 2 || y.recall != [4]float64{0, 0.5, 0.5, 0.5} || y.mrr != 0.5 {
+		t.Errorf("%+v", y)
+	}
+}
+
+func TestEvalLocomo(t *testing.T) {
+	code, out, errOut := engram("", "eval", "locomo", "testdata/locomo.json")
+	if code != exitOK || !strings.Contains(out, "1 dialogue, 5 turns, 3 questions") || !strings.Contains(out, "temporal") {
+		t.Fatalf("%d: %s%s", code, out, errOut)
+	}
+	code, out, errOut = engram("", "eval", "locomo", "testdata/locomo.json", "--json", "--ranking", "lexical", "--ranking", "similarity=0.2,lexical,association,mention")
+	if code != exitOK {
+		t.Fatalf("%d: %s", code, errOut)
+	}
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	if len(lines) != 6 {
+		t.Fatalf("%d lines: %s", len(lines), out)
+	}
+	var last struct {
+		Ranking, Category string
+		Questions         int
+		MRR               float64
+		Recall            float64 `json:"recall@1"`
+	}
+	if err := json.Unmarshal([]byte(lines[5]), &last); err != nil {
+		t.Fatal(err)
+	}
+	if last.Ranking != "similarity=0.2,lexical,association,mention" || last.Category != "all" || last.Questions != 3 || last.Recall != 1 || math.Abs(last.MRR-1) > 1e-9 {
+		t.Errorf("%+v", last)
+	}
+	for _, args := range [][]string{{"--only", "talk-2"}, {"--ranking", "luck"}, {"--embedder", "none"}, {"--ranking", "lexical=x"}} {
+		if code, _, errOut := engram("", append([]string{"eval", "locomo", "testdata/locomo.json"}, args...)...); code != exitUsage && code != exitRefused || errOut == "" {
+			t.Errorf("%q: %d, %s", args, code, errOut)
+		}
+	}
+}
+
+func TestRankingText(t *testing.T) {
+	for _, s := range []string{"similarity", "lexical=0.5,rrf", "similarity=0.2,lexical,association=2,mention"} {
+		r, err := parseRanking(s)
+		if err != nil || rankingText(&r) != s {
+			t.Errorf("%q is read as %+v and written %q, %v", s, r, rankingText(&r), err)
+		}
+	}
+	if got := rankingText(&client.Ranking{}); got != "" {
+		t.Errorf("no weights are written %q", got)
+	}
+}

@@ -1,0 +1,83 @@
+package memory
+
+import (
+	"fmt"
+
+	"engram/memory/lexical"
+)
+
+// Fusion says how the parts of a ranking become one score.
+type Fusion uint8
+
+// The fusions.
+const (
+	Weighted       Fusion = iota // the sum of weight × part
+	ReciprocalRank               // the sum of weight / (60 + place by that part)
+)
+
+// A Ranking weighs the parts of a record's score:
+//
+//   - Similarity of its key to the query's vector, as the metric gives it.
+//   - Lexical: how well its text has the query's words, BM25 divided by what a text would
+//     have that has them all (lexical.Scorer), from 0 to 1.
+//   - Association: what it gets of the scores of what was said around it.
+//   - Mention: whether the query names who said it, or when.
+//
+// The zero Ranking is similarity alone.
+type Ranking struct {
+	Similarity, Lexical, Association, Mention float64
+	Fusion                                    Fusion
+}
+
+// maxWeight bounds weights, so that sums stay finite.
+const maxWeight = 1e6
+
+// Check says what is wrong with a ranking, or gives "".
+func (r Ranking) Check() string {
+	for _, w := range []struct {
+		name string
+		of   float64
+	}{{"similarity", r.Similarity}, {"lexical", r.Lexical}, {"association", r.Association}, {"mention", r.Mention}} {
+		if !(w.of >= 0 && w.of <= maxWeight) {
+			return fmt.Sprintf("has a weight of %s of %v; weights are from 0 to %g", w.name, w.of, float64(maxWeight))
+		}
+	}
+	if r.Fusion > ReciprocalRank {
+		return fmt.Sprintf("has fusion %d, which is none", r.Fusion)
+	}
+	return ""
+}
+
+// Plain is true of rankings by similarity alone, whatever its weight.
+func (r Ranking) Plain() bool {
+	return !r.Words()
+}
+
+// Words is true of rankings for which a query's text is looked at.
+func (r Ranking) Words() bool { return r.Lexical > 0 || r.Association > 0 || r.Mention > 0 }
+
+// fits refuses a ranking by words where they aren't indexed, or not alike.
+func (r Ranking) fits(views []*View) error {
+	if !r.Words() {
+		return nil
+	}
+	first := views[0].settings.Value().lexical
+	for _, v := range views {
+		switch a := v.settings.Value().lexical; {
+		case a == lexical.None && r.Lexical > 0:
+			return precondition("namespace %q has no lexical search: give a ranking whose weight of lexical is 0", v.ns.name)
+		case a != first:
+			return precondition("namespaces %q and %q take texts apart differently: ask them one by one, or by similarity alone", views[0].ns.name, v.ns.name)
+		}
+	}
+	return nil
+}
+
+// DefaultsFor gives what a namespace has that is made without saying: where an embedder
+// makes keys of texts, texts are English, and ranked by all that is known of them.
+func DefaultsFor(e EmbedderID) (lexical.Analysis, Ranking) {
+	if e.Name == "" {
+		return lexical.None, Ranking{}
+	}
+	return lexical.English, Ranking{Similarity: 0.2, Lexical: 1, Association: 1, Mention: 1}
+}
