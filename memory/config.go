@@ -8,7 +8,7 @@ import (
 )
 
 // Config is what a namespace was made with. Only MaxBytes, Durability, KeyEncoding,
-// ValueEncoding, Recall and Ranking can change.
+// ValueEncoding, Recall, Ranking and Retention can change.
 type Config struct {
 	Name                      string
 	Metric                    index.Metric
@@ -32,7 +32,9 @@ type Config struct {
 	// Lexical is how texts are taken apart into words, for lexical search.
 	Lexical lexical.Analysis
 	// Ranking is that of queries by text which bring none; zero: similarity alone.
-	Ranking    Ranking
+	Ranking Ranking
+	// Retention is how its records fade; zero stands for the default.
+	Retention  Retention
 	CreateTime int64 // Unix nanoseconds
 	Created    LSN   // of the mutation that made it
 }
@@ -53,10 +55,11 @@ type settings struct {
 	recall     float64
 	lexical    lexical.Analysis
 	ranking    Ranking
+	retention  Retention // never zero
 }
 
 func (c *Config) settings() unique.Handle[settings] {
-	return unique.Make(settings{c.Metric, c.Dimension, c.ValueDimension, max(1, c.KVHeads), c.Embedder, c.MaxBytes, c.Durability, c.KeyEncoding, c.ValueEncoding, c.Recall, c.Lexical, c.Ranking})
+	return unique.Make(settings{c.Metric, c.Dimension, c.ValueDimension, max(1, c.KVHeads), c.Embedder, c.MaxBytes, c.Durability, c.KeyEncoding, c.ValueEncoding, c.Recall, c.Lexical, c.Ranking, c.Retention.orDefault()})
 }
 
 func (s settings) shape() index.Shape {

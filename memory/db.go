@@ -60,6 +60,8 @@ type DB struct {
 
 	published signal // when lsn rises
 
+	rehearsing rehearsing
+
 	unsynced   atomic.Bool // a namespace of durability Interval was written to
 	journal    atomic.Pointer[Log]
 	readOnly   atomic.Pointer[ReadOnly]
@@ -141,9 +143,10 @@ func newDB(opt Options, sizes sizes) *DB {
 	return db
 }
 
-// Close waits for the writes under way, refuses further ones and frees what no
-// view holds. Views that are still held stay good.
+// Close commits the rehearsals that wait, waits for the writes under way, refuses further
+// ones and frees what no view holds. Views that are still held stay good.
 func (db *DB) Close() error {
+	_ = db.CommitRehearsals(db.maintenance.ctx) // a failure makes the memory read-only, and says so
 	db.closing.Lock()
 	if db.closed {
 		db.closing.Unlock()

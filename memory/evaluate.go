@@ -374,7 +374,7 @@ func (db *DB) CreateNamespace(ctx context.Context, req *CreateNamespace) (Config
 }
 
 // UpdateNamespace changes a namespace's bound, its durability, the encodings of its keys and
-// values, its recall, or its ranking.
+// values, its recall, its ranking, or its retention.
 // A bound below what the namespace takes refuses writes that need more memory until enough
 // is deleted.
 func (db *DB) UpdateNamespace(ctx context.Context, u *UpdateNamespace) error {
@@ -389,6 +389,11 @@ func (db *DB) UpdateNamespace(ctx context.Context, u *UpdateNamespace) error {
 	if u.Ranking != nil {
 		if reason := u.Ranking.Check(); reason != "" {
 			return invalid("namespace.ranking", "%s", reason)
+		}
+	}
+	if u.Retention != nil {
+		if field, reason := u.Retention.Check(); field != "" {
+			return invalid("namespace.retention."+field, "%s", reason)
 		}
 	}
 	if u.KeyEncoding != nil && *u.KeyEncoding > index.BF16 {
@@ -412,8 +417,8 @@ func (db *DB) UpdateNamespace(ctx context.Context, u *UpdateNamespace) error {
 			return precondition("namespace %q has no lexical search, which a ranking with a weight of lexical needs", u.Name)
 		}
 		m.MaxBytes, m.Durability, m.Recall = u.MaxBytes, u.Durability, u.Recall
-		m.KeyEncoding, m.ValueEncoding, m.Ranking = u.KeyEncoding, u.ValueEncoding, u.Ranking
-		if m.MaxBytes == nil && m.Durability == nil && m.KeyEncoding == nil && m.ValueEncoding == nil && m.Recall == nil && m.Ranking == nil {
+		m.KeyEncoding, m.ValueEncoding, m.Ranking, m.Retention = u.KeyEncoding, u.ValueEncoding, u.Ranking, u.Retention
+		if m.MaxBytes == nil && m.Durability == nil && m.KeyEncoding == nil && m.ValueEncoding == nil && m.Recall == nil && m.Ranking == nil && m.Retention == nil {
 			return nil
 		}
 		return c.commit(m, d)

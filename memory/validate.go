@@ -368,6 +368,9 @@ func (db *DB) checkConfig(cfg *Config) error {
 	if reason := cfg.Ranking.Check(); reason != "" {
 		c.add(of("namespace.ranking"), "%s", reason)
 	}
+	if field, reason := cfg.Retention.orDefault().Check(); field != "" {
+		c.add(of("namespace.retention."+field), "%s", reason)
+	}
 	if cfg.Ranking.Lexical > 0 && cfg.Lexical == lexical.None {
 		c.add(of("namespace.ranking.lexical"), "is %v, in a namespace without lexical search", cfg.Ranking.Lexical)
 	}

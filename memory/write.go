@@ -77,6 +77,7 @@ type UpdateNamespace struct {
 	ValueEncoding *index.Encoding
 	Recall        *float64
 	Ranking       *Ranking
+	Retention     *Retention
 }
 
 // DeleteNamespace deletes a namespace with all its records.

@@ -9,6 +9,7 @@ package engramv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	fieldmaskpb "google.golang.org/protobuf/types/known/fieldmaskpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
@@ -418,7 +419,13 @@ type Ranking struct {
 	// The weight of ScoreParts.mention.
 	Mention float64 `protobuf:"fixed64,4,opt,name=mention,proto3" json:"mention,omitempty"`
 	// Default FUSION_WEIGHTED.
-	Fusion        Fusion `protobuf:"varint,5,opt,name=fusion,proto3,enum=engram.v1.Fusion" json:"fusion,omitempty"`
+	Fusion Fusion `protobuf:"varint,5,opt,name=fusion,proto3,enum=engram.v1.Fusion" json:"fusion,omitempty"`
+	// The weight of ScoreParts.retention. It and importance know no query. Beside weights of
+	// lexical, association or mention, and none of similarity, they order the records that
+	// those found, and find none by themselves; alone they order all.
+	Retention float64 `protobuf:"fixed64,6,opt,name=retention,proto3" json:"retention,omitempty"`
+	// The weight of ScoreParts.importance.
+	Importance    float64 `protobuf:"fixed64,7,opt,name=importance,proto3" json:"importance,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -488,6 +495,105 @@ func (x *Ranking) GetFusion() Fusion {
 	return Fusion_FUSION_UNSPECIFIED
 }
 
+func (x *Ranking) GetRetention() float64 {
+	if x != nil {
+		return x.Retention
+	}
+	return 0
+}
+
+func (x *Ranking) GetImportance() float64 {
+	if x != nil {
+		return x.Importance
+	}
+	return 0
+}
+
+// How fast a namespace's records fade, and what keeps them. The retention of a record, from 1
+// down to 0, is
+//
+//	2^(−Δt / h)
+//
+// Δt is the time since it was rehearsed last (RetrieveRequest.rehearse), or if it never was
+// since its create_time; its own time doesn't matter, so that a transcript of 1969 is fresh
+// when it is stored. h, its half-life, begins as half_life and grows by rehearsals that are
+// spaced. Durations are whole nanoseconds of at most 100 years of 365 days; what is out of
+// bounds is InvalidArgument.
+type Retention struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The half-life of a record that is stored: 1 second or more. Default a week.
+	HalfLife *durationpb.Duration `protobuf:"bytes,1,opt,name=half_life,json=halfLife,proto3" json:"half_life,omitempty"`
+	// What a half-life is multiplied by when it grows: 1 (it never does) to 100. Default 2.
+	Growth *float64 `protobuf:"fixed64,2,opt,name=growth,proto3,oneof" json:"growth,omitempty"`
+	// A half-life grows at a rehearsal that comes at least so long after it grew last, or after
+	// the record was stored; once at most, however many rehearsals were committed together.
+	// Default a seventh of half_life, so a day for a week.
+	MinInterval *durationpb.Duration `protobuf:"bytes,3,opt,name=min_interval,json=minInterval,proto3" json:"min_interval,omitempty"`
+	// No half-life grows beyond it: at least half_life. Default 52 times half_life, at most
+	// 100 years.
+	MaxHalfLife   *durationpb.Duration `protobuf:"bytes,4,opt,name=max_half_life,json=maxHalfLife,proto3" json:"max_half_life,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Retention) Reset() {
+	*x = Retention{}
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Retention) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Retention) ProtoMessage() {}
+
+func (x *Retention) ProtoReflect() protoreflect.Message {
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Retention.ProtoReflect.Descriptor instead.
+func (*Retention) Descriptor() ([]byte, []int) {
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Retention) GetHalfLife() *durationpb.Duration {
+	if x != nil {
+		return x.HalfLife
+	}
+	return nil
+}
+
+func (x *Retention) GetGrowth() float64 {
+	if x != nil && x.Growth != nil {
+		return *x.Growth
+	}
+	return 0
+}
+
+func (x *Retention) GetMinInterval() *durationpb.Duration {
+	if x != nil {
+		return x.MinInterval
+	}
+	return nil
+}
+
+func (x *Retention) GetMaxHalfLife() *durationpb.Duration {
+	if x != nil {
+		return x.MaxHalfLife
+	}
+	return nil
+}
+
 // What turns text into key vectors.
 type Embedder struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -503,7 +609,7 @@ type Embedder struct {
 
 func (x *Embedder) Reset() {
 	*x = Embedder{}
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[1]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -515,7 +621,7 @@ func (x *Embedder) String() string {
 func (*Embedder) ProtoMessage() {}
 
 func (x *Embedder) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[1]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -528,7 +634,7 @@ func (x *Embedder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Embedder.ProtoReflect.Descriptor instead.
 func (*Embedder) Descriptor() ([]byte, []int) {
-	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{1}
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Embedder) GetName() string {
@@ -613,14 +719,19 @@ type Namespace struct {
 	// lexical: 1, association: 1, mention: 1}, else similarity alone, which is also what
 	// namespaces have that were made before there were rankings. A weight of lexical in a
 	// namespace without lexical search is InvalidArgument, on a change FailedPrecondition.
-	Ranking       *Ranking `protobuf:"bytes,16,opt,name=ranking,proto3" json:"ranking,omitempty"`
+	Ranking *Ranking `protobuf:"bytes,16,opt,name=ranking,proto3" json:"ranking,omitempty"`
+	// How its records fade: for Ranking.retention and Bias.retention, which are 0 by default.
+	// Can be changed, as a whole, and then holds for all records at once: of each it is known
+	// when it was rehearsed, and how often its half-life grew. Default on creation, and of
+	// namespaces that were made before: a half-life of a week, see Retention.
+	Retention     *Retention `protobuf:"bytes,17,opt,name=retention,proto3" json:"retention,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Namespace) Reset() {
 	*x = Namespace{}
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[2]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -632,7 +743,7 @@ func (x *Namespace) String() string {
 func (*Namespace) ProtoMessage() {}
 
 func (x *Namespace) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[2]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -645,7 +756,7 @@ func (x *Namespace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Namespace.ProtoReflect.Descriptor instead.
 func (*Namespace) Descriptor() ([]byte, []int) {
-	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{2}
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Namespace) GetName() string {
@@ -760,6 +871,13 @@ func (x *Namespace) GetRanking() *Ranking {
 	return nil
 }
 
+func (x *Namespace) GetRetention() *Retention {
+	if x != nil {
+		return x.Retention
+	}
+	return nil
+}
+
 // A namespace to make.
 type NamespaceServiceCreateRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -771,7 +889,7 @@ type NamespaceServiceCreateRequest struct {
 
 func (x *NamespaceServiceCreateRequest) Reset() {
 	*x = NamespaceServiceCreateRequest{}
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[3]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -783,7 +901,7 @@ func (x *NamespaceServiceCreateRequest) String() string {
 func (*NamespaceServiceCreateRequest) ProtoMessage() {}
 
 func (x *NamespaceServiceCreateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[3]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -796,7 +914,7 @@ func (x *NamespaceServiceCreateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespaceServiceCreateRequest.ProtoReflect.Descriptor instead.
 func (*NamespaceServiceCreateRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{3}
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *NamespaceServiceCreateRequest) GetNamespace() *Namespace {
@@ -817,7 +935,7 @@ type NamespaceServiceCreateResponse struct {
 
 func (x *NamespaceServiceCreateResponse) Reset() {
 	*x = NamespaceServiceCreateResponse{}
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[4]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -829,7 +947,7 @@ func (x *NamespaceServiceCreateResponse) String() string {
 func (*NamespaceServiceCreateResponse) ProtoMessage() {}
 
 func (x *NamespaceServiceCreateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[4]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -842,7 +960,7 @@ func (x *NamespaceServiceCreateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespaceServiceCreateResponse.ProtoReflect.Descriptor instead.
 func (*NamespaceServiceCreateResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{4}
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *NamespaceServiceCreateResponse) GetNamespace() *Namespace {
@@ -863,7 +981,7 @@ type NamespaceServiceGetRequest struct {
 
 func (x *NamespaceServiceGetRequest) Reset() {
 	*x = NamespaceServiceGetRequest{}
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[5]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -875,7 +993,7 @@ func (x *NamespaceServiceGetRequest) String() string {
 func (*NamespaceServiceGetRequest) ProtoMessage() {}
 
 func (x *NamespaceServiceGetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[5]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -888,7 +1006,7 @@ func (x *NamespaceServiceGetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespaceServiceGetRequest.ProtoReflect.Descriptor instead.
 func (*NamespaceServiceGetRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{5}
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *NamespaceServiceGetRequest) GetName() string {
@@ -909,7 +1027,7 @@ type NamespaceServiceGetResponse struct {
 
 func (x *NamespaceServiceGetResponse) Reset() {
 	*x = NamespaceServiceGetResponse{}
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[6]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -921,7 +1039,7 @@ func (x *NamespaceServiceGetResponse) String() string {
 func (*NamespaceServiceGetResponse) ProtoMessage() {}
 
 func (x *NamespaceServiceGetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[6]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -934,7 +1052,7 @@ func (x *NamespaceServiceGetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespaceServiceGetResponse.ProtoReflect.Descriptor instead.
 func (*NamespaceServiceGetResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{6}
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *NamespaceServiceGetResponse) GetNamespace() *Namespace {
@@ -960,7 +1078,7 @@ type NamespaceServiceListRequest struct {
 
 func (x *NamespaceServiceListRequest) Reset() {
 	*x = NamespaceServiceListRequest{}
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[7]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -972,7 +1090,7 @@ func (x *NamespaceServiceListRequest) String() string {
 func (*NamespaceServiceListRequest) ProtoMessage() {}
 
 func (x *NamespaceServiceListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[7]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -985,7 +1103,7 @@ func (x *NamespaceServiceListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespaceServiceListRequest.ProtoReflect.Descriptor instead.
 func (*NamespaceServiceListRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{7}
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *NamespaceServiceListRequest) GetPageSize() uint32 {
@@ -1022,7 +1140,7 @@ type NamespaceServiceListResponse struct {
 
 func (x *NamespaceServiceListResponse) Reset() {
 	*x = NamespaceServiceListResponse{}
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[8]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1034,7 +1152,7 @@ func (x *NamespaceServiceListResponse) String() string {
 func (*NamespaceServiceListResponse) ProtoMessage() {}
 
 func (x *NamespaceServiceListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[8]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1047,7 +1165,7 @@ func (x *NamespaceServiceListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespaceServiceListResponse.ProtoReflect.Descriptor instead.
 func (*NamespaceServiceListResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{8}
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *NamespaceServiceListResponse) GetNamespaces() []*Namespace {
@@ -1070,7 +1188,7 @@ type NamespaceServiceUpdateRequest struct {
 	// Its name, and the new content of the fields named by update_mask.
 	Namespace *Namespace `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	// The fields that change: max_bytes, durability, key_encoding, value_encoding, recall,
-	// ranking.
+	// ranking, retention.
 	// Required. A field in it that is unset takes its default. Fields that are fixed at creation are
 	// InvalidArgument.
 	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
@@ -1080,7 +1198,7 @@ type NamespaceServiceUpdateRequest struct {
 
 func (x *NamespaceServiceUpdateRequest) Reset() {
 	*x = NamespaceServiceUpdateRequest{}
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[9]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1092,7 +1210,7 @@ func (x *NamespaceServiceUpdateRequest) String() string {
 func (*NamespaceServiceUpdateRequest) ProtoMessage() {}
 
 func (x *NamespaceServiceUpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[9]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1105,7 +1223,7 @@ func (x *NamespaceServiceUpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespaceServiceUpdateRequest.ProtoReflect.Descriptor instead.
 func (*NamespaceServiceUpdateRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{9}
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *NamespaceServiceUpdateRequest) GetNamespace() *Namespace {
@@ -1133,7 +1251,7 @@ type NamespaceServiceUpdateResponse struct {
 
 func (x *NamespaceServiceUpdateResponse) Reset() {
 	*x = NamespaceServiceUpdateResponse{}
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[10]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1145,7 +1263,7 @@ func (x *NamespaceServiceUpdateResponse) String() string {
 func (*NamespaceServiceUpdateResponse) ProtoMessage() {}
 
 func (x *NamespaceServiceUpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[10]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1158,7 +1276,7 @@ func (x *NamespaceServiceUpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespaceServiceUpdateResponse.ProtoReflect.Descriptor instead.
 func (*NamespaceServiceUpdateResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{10}
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *NamespaceServiceUpdateResponse) GetNamespace() *Namespace {
@@ -1179,7 +1297,7 @@ type NamespaceServiceDeleteRequest struct {
 
 func (x *NamespaceServiceDeleteRequest) Reset() {
 	*x = NamespaceServiceDeleteRequest{}
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[11]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1191,7 +1309,7 @@ func (x *NamespaceServiceDeleteRequest) String() string {
 func (*NamespaceServiceDeleteRequest) ProtoMessage() {}
 
 func (x *NamespaceServiceDeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[11]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1204,7 +1322,7 @@ func (x *NamespaceServiceDeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespaceServiceDeleteRequest.ProtoReflect.Descriptor instead.
 func (*NamespaceServiceDeleteRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{11}
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *NamespaceServiceDeleteRequest) GetName() string {
@@ -1227,7 +1345,7 @@ type NamespaceServiceDeleteResponse struct {
 
 func (x *NamespaceServiceDeleteResponse) Reset() {
 	*x = NamespaceServiceDeleteResponse{}
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[12]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1239,7 +1357,7 @@ func (x *NamespaceServiceDeleteResponse) String() string {
 func (*NamespaceServiceDeleteResponse) ProtoMessage() {}
 
 func (x *NamespaceServiceDeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[12]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1252,7 +1370,7 @@ func (x *NamespaceServiceDeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespaceServiceDeleteResponse.ProtoReflect.Descriptor instead.
 func (*NamespaceServiceDeleteResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{12}
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *NamespaceServiceDeleteResponse) GetDeletedRecords() uint64 {
@@ -1273,7 +1391,7 @@ var File_engram_v1_namespace_service_proto protoreflect.FileDescriptor
 
 const file_engram_v1_namespace_service_proto_rawDesc = "" +
 	"\n" +
-	"!engram/v1/namespace_service.proto\x12\tengram.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xaa\x01\n" +
+	"!engram/v1/namespace_service.proto\x12\tengram.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe8\x01\n" +
 	"\aRanking\x12\x1e\n" +
 	"\n" +
 	"similarity\x18\x01 \x01(\x01R\n" +
@@ -1281,11 +1399,21 @@ const file_engram_v1_namespace_service_proto_rawDesc = "" +
 	"\alexical\x18\x02 \x01(\x01R\alexical\x12 \n" +
 	"\vassociation\x18\x03 \x01(\x01R\vassociation\x12\x18\n" +
 	"\amention\x18\x04 \x01(\x01R\amention\x12)\n" +
-	"\x06fusion\x18\x05 \x01(\x0e2\x11.engram.v1.FusionR\x06fusion\"V\n" +
+	"\x06fusion\x18\x05 \x01(\x0e2\x11.engram.v1.FusionR\x06fusion\x12\x1c\n" +
+	"\tretention\x18\x06 \x01(\x01R\tretention\x12\x1e\n" +
+	"\n" +
+	"importance\x18\a \x01(\x01R\n" +
+	"importance\"\xe8\x01\n" +
+	"\tRetention\x126\n" +
+	"\thalf_life\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\bhalfLife\x12\x1b\n" +
+	"\x06growth\x18\x02 \x01(\x01H\x00R\x06growth\x88\x01\x01\x12<\n" +
+	"\fmin_interval\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\vminInterval\x12=\n" +
+	"\rmax_half_life\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\vmaxHalfLifeB\t\n" +
+	"\a_growth\"V\n" +
 	"\bEmbedder\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x1c\n" +
-	"\tdimension\x18\x03 \x01(\rR\tdimension\"\x93\x05\n" +
+	"\tdimension\x18\x03 \x01(\rR\tdimension\"\xc7\x05\n" +
 	"\tNamespace\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12)\n" +
 	"\x06metric\x18\x02 \x01(\x0e2\x11.engram.v1.MetricR\x06metric\x12\x1c\n" +
@@ -1306,7 +1434,8 @@ const file_engram_v1_namespace_service_proto_rawDesc = "" +
 	"\x06recall\x18\f \x01(\x01R\x06recall\x12\x19\n" +
 	"\bkv_heads\x18\x0e \x01(\rR\akvHeads\x12,\n" +
 	"\alexical\x18\x0f \x01(\x0e2\x12.engram.v1.LexicalR\alexical\x12,\n" +
-	"\aranking\x18\x10 \x01(\v2\x12.engram.v1.RankingR\aranking\"S\n" +
+	"\aranking\x18\x10 \x01(\v2\x12.engram.v1.RankingR\aranking\x122\n" +
+	"\tretention\x18\x11 \x01(\v2\x14.engram.v1.RetentionR\tretention\"S\n" +
 	"\x1dNamespaceServiceCreateRequest\x122\n" +
 	"\tnamespace\x18\x01 \x01(\v2\x14.engram.v1.NamespaceR\tnamespace\"T\n" +
 	"\x1eNamespaceServiceCreateResponse\x122\n" +
@@ -1391,7 +1520,7 @@ func file_engram_v1_namespace_service_proto_rawDescGZIP() []byte {
 }
 
 var file_engram_v1_namespace_service_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_engram_v1_namespace_service_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_engram_v1_namespace_service_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_engram_v1_namespace_service_proto_goTypes = []any{
 	(Metric)(0),                            // 0: engram.v1.Metric
 	(Durability)(0),                        // 1: engram.v1.Durability
@@ -1400,53 +1529,59 @@ var file_engram_v1_namespace_service_proto_goTypes = []any{
 	(Lexical)(0),                           // 4: engram.v1.Lexical
 	(Fusion)(0),                            // 5: engram.v1.Fusion
 	(*Ranking)(nil),                        // 6: engram.v1.Ranking
-	(*Embedder)(nil),                       // 7: engram.v1.Embedder
-	(*Namespace)(nil),                      // 8: engram.v1.Namespace
-	(*NamespaceServiceCreateRequest)(nil),  // 9: engram.v1.NamespaceServiceCreateRequest
-	(*NamespaceServiceCreateResponse)(nil), // 10: engram.v1.NamespaceServiceCreateResponse
-	(*NamespaceServiceGetRequest)(nil),     // 11: engram.v1.NamespaceServiceGetRequest
-	(*NamespaceServiceGetResponse)(nil),    // 12: engram.v1.NamespaceServiceGetResponse
-	(*NamespaceServiceListRequest)(nil),    // 13: engram.v1.NamespaceServiceListRequest
-	(*NamespaceServiceListResponse)(nil),   // 14: engram.v1.NamespaceServiceListResponse
-	(*NamespaceServiceUpdateRequest)(nil),  // 15: engram.v1.NamespaceServiceUpdateRequest
-	(*NamespaceServiceUpdateResponse)(nil), // 16: engram.v1.NamespaceServiceUpdateResponse
-	(*NamespaceServiceDeleteRequest)(nil),  // 17: engram.v1.NamespaceServiceDeleteRequest
-	(*NamespaceServiceDeleteResponse)(nil), // 18: engram.v1.NamespaceServiceDeleteResponse
-	(*timestamppb.Timestamp)(nil),          // 19: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),          // 20: google.protobuf.FieldMask
+	(*Retention)(nil),                      // 7: engram.v1.Retention
+	(*Embedder)(nil),                       // 8: engram.v1.Embedder
+	(*Namespace)(nil),                      // 9: engram.v1.Namespace
+	(*NamespaceServiceCreateRequest)(nil),  // 10: engram.v1.NamespaceServiceCreateRequest
+	(*NamespaceServiceCreateResponse)(nil), // 11: engram.v1.NamespaceServiceCreateResponse
+	(*NamespaceServiceGetRequest)(nil),     // 12: engram.v1.NamespaceServiceGetRequest
+	(*NamespaceServiceGetResponse)(nil),    // 13: engram.v1.NamespaceServiceGetResponse
+	(*NamespaceServiceListRequest)(nil),    // 14: engram.v1.NamespaceServiceListRequest
+	(*NamespaceServiceListResponse)(nil),   // 15: engram.v1.NamespaceServiceListResponse
+	(*NamespaceServiceUpdateRequest)(nil),  // 16: engram.v1.NamespaceServiceUpdateRequest
+	(*NamespaceServiceUpdateResponse)(nil), // 17: engram.v1.NamespaceServiceUpdateResponse
+	(*NamespaceServiceDeleteRequest)(nil),  // 18: engram.v1.NamespaceServiceDeleteRequest
+	(*NamespaceServiceDeleteResponse)(nil), // 19: engram.v1.NamespaceServiceDeleteResponse
+	(*durationpb.Duration)(nil),            // 20: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),          // 21: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),          // 22: google.protobuf.FieldMask
 }
 var file_engram_v1_namespace_service_proto_depIdxs = []int32{
 	5,  // 0: engram.v1.Ranking.fusion:type_name -> engram.v1.Fusion
-	0,  // 1: engram.v1.Namespace.metric:type_name -> engram.v1.Metric
-	7,  // 2: engram.v1.Namespace.embedder:type_name -> engram.v1.Embedder
-	19, // 3: engram.v1.Namespace.create_time:type_name -> google.protobuf.Timestamp
-	1,  // 4: engram.v1.Namespace.durability:type_name -> engram.v1.Durability
-	2,  // 5: engram.v1.Namespace.key_encoding:type_name -> engram.v1.KeyEncoding
-	3,  // 6: engram.v1.Namespace.value_encoding:type_name -> engram.v1.ValueEncoding
-	4,  // 7: engram.v1.Namespace.lexical:type_name -> engram.v1.Lexical
-	6,  // 8: engram.v1.Namespace.ranking:type_name -> engram.v1.Ranking
-	8,  // 9: engram.v1.NamespaceServiceCreateRequest.namespace:type_name -> engram.v1.Namespace
-	8,  // 10: engram.v1.NamespaceServiceCreateResponse.namespace:type_name -> engram.v1.Namespace
-	8,  // 11: engram.v1.NamespaceServiceGetResponse.namespace:type_name -> engram.v1.Namespace
-	8,  // 12: engram.v1.NamespaceServiceListResponse.namespaces:type_name -> engram.v1.Namespace
-	8,  // 13: engram.v1.NamespaceServiceUpdateRequest.namespace:type_name -> engram.v1.Namespace
-	20, // 14: engram.v1.NamespaceServiceUpdateRequest.update_mask:type_name -> google.protobuf.FieldMask
-	8,  // 15: engram.v1.NamespaceServiceUpdateResponse.namespace:type_name -> engram.v1.Namespace
-	9,  // 16: engram.v1.NamespaceService.Create:input_type -> engram.v1.NamespaceServiceCreateRequest
-	11, // 17: engram.v1.NamespaceService.Get:input_type -> engram.v1.NamespaceServiceGetRequest
-	13, // 18: engram.v1.NamespaceService.List:input_type -> engram.v1.NamespaceServiceListRequest
-	15, // 19: engram.v1.NamespaceService.Update:input_type -> engram.v1.NamespaceServiceUpdateRequest
-	17, // 20: engram.v1.NamespaceService.Delete:input_type -> engram.v1.NamespaceServiceDeleteRequest
-	10, // 21: engram.v1.NamespaceService.Create:output_type -> engram.v1.NamespaceServiceCreateResponse
-	12, // 22: engram.v1.NamespaceService.Get:output_type -> engram.v1.NamespaceServiceGetResponse
-	14, // 23: engram.v1.NamespaceService.List:output_type -> engram.v1.NamespaceServiceListResponse
-	16, // 24: engram.v1.NamespaceService.Update:output_type -> engram.v1.NamespaceServiceUpdateResponse
-	18, // 25: engram.v1.NamespaceService.Delete:output_type -> engram.v1.NamespaceServiceDeleteResponse
-	21, // [21:26] is the sub-list for method output_type
-	16, // [16:21] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	20, // 1: engram.v1.Retention.half_life:type_name -> google.protobuf.Duration
+	20, // 2: engram.v1.Retention.min_interval:type_name -> google.protobuf.Duration
+	20, // 3: engram.v1.Retention.max_half_life:type_name -> google.protobuf.Duration
+	0,  // 4: engram.v1.Namespace.metric:type_name -> engram.v1.Metric
+	8,  // 5: engram.v1.Namespace.embedder:type_name -> engram.v1.Embedder
+	21, // 6: engram.v1.Namespace.create_time:type_name -> google.protobuf.Timestamp
+	1,  // 7: engram.v1.Namespace.durability:type_name -> engram.v1.Durability
+	2,  // 8: engram.v1.Namespace.key_encoding:type_name -> engram.v1.KeyEncoding
+	3,  // 9: engram.v1.Namespace.value_encoding:type_name -> engram.v1.ValueEncoding
+	4,  // 10: engram.v1.Namespace.lexical:type_name -> engram.v1.Lexical
+	6,  // 11: engram.v1.Namespace.ranking:type_name -> engram.v1.Ranking
+	7,  // 12: engram.v1.Namespace.retention:type_name -> engram.v1.Retention
+	9,  // 13: engram.v1.NamespaceServiceCreateRequest.namespace:type_name -> engram.v1.Namespace
+	9,  // 14: engram.v1.NamespaceServiceCreateResponse.namespace:type_name -> engram.v1.Namespace
+	9,  // 15: engram.v1.NamespaceServiceGetResponse.namespace:type_name -> engram.v1.Namespace
+	9,  // 16: engram.v1.NamespaceServiceListResponse.namespaces:type_name -> engram.v1.Namespace
+	9,  // 17: engram.v1.NamespaceServiceUpdateRequest.namespace:type_name -> engram.v1.Namespace
+	22, // 18: engram.v1.NamespaceServiceUpdateRequest.update_mask:type_name -> google.protobuf.FieldMask
+	9,  // 19: engram.v1.NamespaceServiceUpdateResponse.namespace:type_name -> engram.v1.Namespace
+	10, // 20: engram.v1.NamespaceService.Create:input_type -> engram.v1.NamespaceServiceCreateRequest
+	12, // 21: engram.v1.NamespaceService.Get:input_type -> engram.v1.NamespaceServiceGetRequest
+	14, // 22: engram.v1.NamespaceService.List:input_type -> engram.v1.NamespaceServiceListRequest
+	16, // 23: engram.v1.NamespaceService.Update:input_type -> engram.v1.NamespaceServiceUpdateRequest
+	18, // 24: engram.v1.NamespaceService.Delete:input_type -> engram.v1.NamespaceServiceDeleteRequest
+	11, // 25: engram.v1.NamespaceService.Create:output_type -> engram.v1.NamespaceServiceCreateResponse
+	13, // 26: engram.v1.NamespaceService.Get:output_type -> engram.v1.NamespaceServiceGetResponse
+	15, // 27: engram.v1.NamespaceService.List:output_type -> engram.v1.NamespaceServiceListResponse
+	17, // 28: engram.v1.NamespaceService.Update:output_type -> engram.v1.NamespaceServiceUpdateResponse
+	19, // 29: engram.v1.NamespaceService.Delete:output_type -> engram.v1.NamespaceServiceDeleteResponse
+	25, // [25:30] is the sub-list for method output_type
+	20, // [20:25] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_engram_v1_namespace_service_proto_init() }
@@ -1454,14 +1589,15 @@ func file_engram_v1_namespace_service_proto_init() {
 	if File_engram_v1_namespace_service_proto != nil {
 		return
 	}
-	file_engram_v1_namespace_service_proto_msgTypes[7].OneofWrappers = []any{}
+	file_engram_v1_namespace_service_proto_msgTypes[1].OneofWrappers = []any{}
+	file_engram_v1_namespace_service_proto_msgTypes[8].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_engram_v1_namespace_service_proto_rawDesc), len(file_engram_v1_namespace_service_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   13,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
