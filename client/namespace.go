@@ -5,6 +5,7 @@ import (
 	"iter"
 	"time"
 
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	pb "engram/proto/engram/v1"
@@ -75,16 +76,50 @@ const (
 // A Ranking weighs the parts of a record's score: see engram.v1.Ranking. The zero Ranking
 // is similarity alone.
 type Ranking struct {
-	Similarity, Lexical, Association, Mention float64
-	Fusion                                    Fusion
+	Similarity, Lexical, Association, Mention, Retention, Importance float64
+	Fusion                                                           Fusion
 }
 
 func (r Ranking) proto() *pb.Ranking {
-	return &pb.Ranking{Similarity: r.Similarity, Lexical: r.Lexical, Association: r.Association, Mention: r.Mention, Fusion: r.Fusion}
+	return &pb.Ranking{Similarity: r.Similarity, Lexical: r.Lexical, Association: r.Association, Mention: r.Mention, Retention: r.Retention, Importance: r.Importance, Fusion: r.Fusion}
 }
 
 func rankingOf(p *pb.Ranking) Ranking {
-	return Ranking{p.GetSimilarity(), p.GetLexical(), p.GetAssociation(), p.GetMention(), p.GetFusion()}
+	return Ranking{p.GetSimilarity(), p.GetLexical(), p.GetAssociation(), p.GetMention(), p.GetRetention(), p.GetImportance(), p.GetFusion()}
+}
+
+// A Retention says how fast records fade and what keeps them: see engram.v1.Retention. Fields
+// that are 0 take their default.
+type Retention struct {
+	HalfLife    time.Duration  // of a record that is stored; default a week
+	Growth      float64        // of the half-life at a rehearsal; default 2
+	MinInterval *time.Duration // between growths; nil: a seventh of HalfLife
+	MaxHalfLife time.Duration  // default 52 times HalfLife
+}
+
+func (r Retention) proto() *pb.Retention {
+	p := new(pb.Retention)
+	if r.HalfLife != 0 {
+		p.HalfLife = durationpb.New(r.HalfLife)
+	}
+	if r.Growth != 0 {
+		p.Growth = &r.Growth
+	}
+	if r.MinInterval != nil {
+		p.MinInterval = durationpb.New(*r.MinInterval)
+	}
+	if r.MaxHalfLife != 0 {
+		p.MaxHalfLife = durationpb.New(r.MaxHalfLife)
+	}
+	return p
+}
+
+func retentionOf(p *pb.Retention) *Retention {
+	if p == nil {
+		return nil
+	}
+	interval := p.GetMinInterval().AsDuration()
+	return &Retention{p.GetHalfLife().AsDuration(), p.GetGrowth(), &interval, p.GetMaxHalfLife().AsDuration()}
 }
 
 // A Namespace is one memory. Zero fields are unset: see the comments of
@@ -102,7 +137,8 @@ type Namespace struct {
 	ValueEncoding  ValueEncoding
 	Recall         float64 // by an index; 0: exact
 	Lexical        Lexical
-	Ranking        *Ranking // of queries by text; nil: the default
+	Ranking        *Ranking   // of queries by text; nil: the default
+	Retention      *Retention // nil: the default
 
 	// Set by the server.
 	CreateTime time.Time
@@ -118,7 +154,7 @@ func namespace(p *pb.Namespace) Namespace {
 	}
 	return Namespace{
 		p.GetName(), p.GetMetric(), int(p.GetDimension()), int(p.GetValueDimension()), int(p.GetKvHeads()), p.GetEmbedder().GetName(),
-		int64(p.GetMaxBytes()), p.GetDurability(), p.GetKeyEncoding(), p.GetValueEncoding(), p.GetRecall(), p.GetLexical(), order, p.GetCreateTime().AsTime(), int(p.GetRecordCount()), p.GetLsn(),
+		int64(p.GetMaxBytes()), p.GetDurability(), p.GetKeyEncoding(), p.GetValueEncoding(), p.GetRecall(), p.GetLexical(), order, retentionOf(p.GetRetention()), p.GetCreateTime().AsTime(), int(p.GetRecordCount()), p.GetLsn(),
 	}
 }
 
@@ -131,6 +167,9 @@ func (c *Client) CreateNamespace(ctx context.Context, n Namespace) (Namespace, e
 	}
 	if n.Ranking != nil {
 		p.Ranking = n.Ranking.proto()
+	}
+	if n.Retention != nil {
+		p.Retention = n.Retention.proto()
 	}
 	if n.Embedder != "" {
 		p.Embedder = &pb.Embedder{Name: n.Embedder}
@@ -193,6 +232,11 @@ func (c *Client) SetValueEncoding(ctx context.Context, name string, e ValueEncod
 // SetRanking changes the ranking of queries by text that bring none.
 func (c *Client) SetRanking(ctx context.Context, name string, r Ranking) (Namespace, error) {
 	return c.update(ctx, &pb.Namespace{Name: name, Ranking: r.proto()}, "ranking")
+}
+
+// SetRetention changes how fast a namespace's records fade, as a whole.
+func (c *Client) SetRetention(ctx context.Context, name string, r Retention) (Namespace, error) {
+	return c.update(ctx, &pb.Namespace{Name: name, Retention: r.proto()}, "retention")
 }
 
 // SetRecall has a namespace's records found by an index, which finds the given share of the

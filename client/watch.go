@@ -22,8 +22,18 @@ type Mutation struct {
 	KeyEncoding      *KeyEncoding   // the new one; nil: unchanged
 	ValueEncoding    *ValueEncoding // the new one; nil: unchanged
 	Recall           *float64       // the new one; nil: unchanged
+	Ranking          *Ranking       // the new one; nil: unchanged
+	Retention        *Retention     // the new one; nil: unchanged
 	Deleted          []string       // ids of records
 	Changes          []Change       // in the order of the request
+	Rehearsals       []Rehearsal    // in the order of ids
+}
+
+// A Rehearsal is those of one record that were committed together.
+type Rehearsal struct {
+	ID    string
+	Time  time.Time // of the last
+	Count int
 }
 
 // A Change is a record that was made, replaced or changed.
@@ -98,6 +108,13 @@ func mutation(e *pb.MutationEvent) Mutation {
 	if k := e.GetValueEncoding(); k != 0 {
 		m.ValueEncoding = &k
 	}
-	m.Recall = e.Recall
+	m.Recall, m.Retention = e.Recall, retentionOf(e.GetRetention())
+	if p := e.GetRanking(); p != nil {
+		r := rankingOf(p)
+		m.Ranking = &r
+	}
+	for _, r := range e.GetRehearsals() {
+		m.Rehearsals = append(m.Rehearsals, Rehearsal{r.GetId(), r.GetTime().AsTime(), int(r.GetCount())})
+	}
 	return m
 }

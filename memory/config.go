@@ -59,7 +59,7 @@ type settings struct {
 }
 
 func (c *Config) settings() unique.Handle[settings] {
-	return unique.Make(settings{c.Metric, c.Dimension, c.ValueDimension, max(1, c.KVHeads), c.Embedder, c.MaxBytes, c.Durability, c.KeyEncoding, c.ValueEncoding, c.Recall, c.Lexical, c.Ranking, c.Retention.orDefault()})
+	return unique.Make(settings{c.Metric, c.Dimension, c.ValueDimension, max(1, c.KVHeads), c.Embedder, c.MaxBytes, c.Durability, c.KeyEncoding, c.ValueEncoding, c.Recall, c.Lexical, c.Ranking, c.Retention.OrDefault()})
 }
 
 func (s settings) shape() index.Shape {

@@ -392,7 +392,7 @@ func (db *DB) UpdateNamespace(ctx context.Context, u *UpdateNamespace) error {
 		}
 	}
 	if u.Retention != nil {
-		if field, reason := u.Retention.Check(); field != "" {
+		if field, reason := u.Retention.OrDefault().Check(); field != "" {
 			return invalid("namespace.retention."+field, "%s", reason)
 		}
 	}
@@ -418,6 +418,10 @@ func (db *DB) UpdateNamespace(ctx context.Context, u *UpdateNamespace) error {
 		}
 		m.MaxBytes, m.Durability, m.Recall = u.MaxBytes, u.Durability, u.Recall
 		m.KeyEncoding, m.ValueEncoding, m.Ranking, m.Retention = u.KeyEncoding, u.ValueEncoding, u.Ranking, u.Retention
+		if m.Retention != nil {
+			keep := m.Retention.OrDefault()
+			m.Retention = &keep
+		}
 		if m.MaxBytes == nil && m.Durability == nil && m.KeyEncoding == nil && m.ValueEncoding == nil && m.Recall == nil && m.Ranking == nil && m.Retention == nil {
 			return nil
 		}

@@ -245,7 +245,10 @@ func TestRankedAgainstDefinition(t *testing.T) {
 			settle(t, db)
 		}
 		weights := rapid.SampledFrom([]float64{0, 0, 0.5, 1})
-		w := Ranking{weights.Draw(t, "similarity"), weights.Draw(t, "lexical"), weights.Draw(t, "association"), weights.Draw(t, "mention"), Weighted}
+		w := Ranking{
+			weights.Draw(t, "similarity"), weights.Draw(t, "lexical"), weights.Draw(t, "association"), weights.Draw(t, "mention"),
+			weights.Draw(t, "retention"), weights.Draw(t, "importance"), Weighted,
+		}
 		if w.Plain() {
 			w.Lexical = 1
 		}

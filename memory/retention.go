@@ -50,8 +50,8 @@ func RetentionOf(halfLife time.Duration) Retention {
 	return Retention{halfLife, 2, halfLife / 7, longest}
 }
 
-// orDefault is r, or what the zero one stands for.
-func (r Retention) orDefault() Retention {
+// OrDefault is r, or what the zero one stands for.
+func (r Retention) OrDefault() Retention {
 	if r == (Retention{}) {
 		return RetentionOf(DefaultHalfLife)
 	}
@@ -59,7 +59,7 @@ func (r Retention) orDefault() Retention {
 }
 
 // IsDefault is true of what a namespace has that says nothing.
-func (r Retention) IsDefault() bool { return r.orDefault() == RetentionOf(DefaultHalfLife) }
+func (r Retention) IsDefault() bool { return r.OrDefault() == RetentionOf(DefaultHalfLife) }
 
 // Check names a field that is wrong and says what is, or gives "".
 func (r Retention) Check() (field, reason string) {

@@ -368,7 +368,7 @@ func (db *DB) checkConfig(cfg *Config) error {
 	if reason := cfg.Ranking.Check(); reason != "" {
 		c.add(of("namespace.ranking"), "%s", reason)
 	}
-	if field, reason := cfg.Retention.orDefault().Check(); field != "" {
+	if field, reason := cfg.Retention.OrDefault().Check(); field != "" {
 		c.add(of("namespace.retention."+field), "%s", reason)
 	}
 	if cfg.Ranking.Lexical > 0 && cfg.Lexical == lexical.None {

@@ -126,6 +126,7 @@ func (s *Server) namespaceConfig(v *violations, field string, p *engramv1.Namesp
 	c.Recall = recall(v, field, p.GetRecall())
 	c.Lexical = analysis(v, field, p.GetLexical())
 	c.Ranking = ranking(v, field+".ranking", p.GetRanking())
+	c.Retention = retention(v, field+".retention", p.GetRetention())
 	return c
 }
 
@@ -285,10 +286,13 @@ func (n *namespaceService) Update(ctx context.Context, req *engramv1.NamespaceSe
 		case "ranking":
 			r := ranking(&v, "namespace.ranking", req.Namespace.GetRanking())
 			c.Ranking = &r
+		case "retention":
+			r := retention(&v, "namespace.retention", req.Namespace.GetRetention())
+			c.Retention = &r
 		case "metric", "dimension", "value_dimension", "kv_heads", "embedder", "lexical", "name":
 			v.add(at("update_mask.paths", i), "is %q, which is fixed when a namespace is made", path)
 		default:
-			v.add(at("update_mask.paths", i), "is %q; a mask may name max_bytes, durability, key_encoding, value_encoding, recall and ranking", path)
+			v.add(at("update_mask.paths", i), "is %q; a mask may name max_bytes, durability, key_encoding, value_encoding, recall, ranking and retention", path)
 		}
 	}
 	if err := v.err(); err != nil {
@@ -340,6 +344,7 @@ func optionsProto(c memory.Config) *engramv1.Namespace {
 		MaxBytes: uint64(c.MaxBytes), CreateTime: timestamp(c.CreateTime), Durability: durabilityProto[c.Durability],
 		KeyEncoding: encodingProto[c.KeyEncoding], ValueEncoding: valueEncodingProto[c.ValueEncoding], Recall: c.Recall, KvHeads: uint32(c.KVHeads),
 		Lexical: lexicalProto[c.Lexical], Ranking: rankingProto(c.Ranking),
+		Retention: retentionProto(c.Retention),
 	}
 	if c.Embedder.Name != "" {
 		out.Embedder = embedderProto(c.Embedder)

@@ -87,6 +87,13 @@ func (w *watch) mutation(m *memory.Mutation) error {
 	if m.Ranking != nil {
 		e.Ranking = rankingProto(*m.Ranking)
 	}
+	if m.Retention != nil {
+		e.Retention = retentionProto(*m.Retention)
+	}
+	for i := range m.Rehearsals {
+		r := &m.Rehearsals[i]
+		e.Rehearsals = append(e.Rehearsals, &engramv1.Rehearsal{Id: r.ID, Time: timestamp(r.Time), Count: r.Count})
+	}
 	w.bytes += proto.Size(e)
 	for i := range m.Changes {
 		c := w.change(&m.Changes[i], m)

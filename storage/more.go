@@ -21,8 +21,10 @@ import (
 // of configurations and mutations are of one list: a mutation changes a field under the
 // number that it has in the configuration.
 const (
-	moreLexical protowire.Number = 1
-	moreRanking protowire.Number = 2
+	moreLexical    protowire.Number = 1
+	moreRanking    protowire.Number = 2
+	moreRetention  protowire.Number = 10
+	moreRehearsals protowire.Number = 11 // of a mutation, and of a record
 )
 
 // The fields of a ranking, a block in a block.
@@ -32,6 +34,8 @@ const (
 	rankingLexical
 	rankingAssociation
 	rankingMention
+	rankingRetention
+	rankingImportance
 )
 
 // appendBlock appends what fields appends, behind its length.
@@ -132,7 +136,7 @@ func (c *cursor) inner(f field, of string, read func(f field) bool) {
 
 // hasMoreConfig is true if a configuration needs a block.
 func hasMoreConfig(c *memory.Config) bool {
-	return c.Lexical != lexical.None || c.Ranking != (memory.Ranking{})
+	return c.Lexical != lexical.None || c.Ranking != (memory.Ranking{}) || !c.Retention.IsDefault()
 }
 
 func appendMoreConfig(b []byte, c *memory.Config) []byte {
@@ -140,6 +144,9 @@ func appendMoreConfig(b []byte, c *memory.Config) []byte {
 		b = appendNumber(b, moreLexical, uint64(c.Lexical))
 		if c.Ranking != (memory.Ranking{}) {
 			b = appendRanking(b, &c.Ranking)
+		}
+		if !c.Retention.IsDefault() {
+			b = appendRetention(b, &c.Retention)
 		}
 		return b
 	})
@@ -155,6 +162,8 @@ func (c *cursor) moreConfig(cfg *memory.Config) {
 			}
 		case moreRanking:
 			cfg.Ranking = c.ranking(f)
+		case moreRetention:
+			cfg.Retention = c.retention(f)
 		default:
 			return false
 		}
@@ -163,12 +172,20 @@ func (c *cursor) moreConfig(cfg *memory.Config) {
 }
 
 // hasMoreMutation is true if a mutation needs a block.
-func hasMoreMutation(m *memory.Mutation) bool { return m.Ranking != nil }
+func hasMoreMutation(m *memory.Mutation) bool {
+	return m.Ranking != nil || m.Retention != nil || len(m.Rehearsals) > 0
+}
 
 func appendMoreMutation(b []byte, m *memory.Mutation) []byte {
 	return appendBlock(b, func(b []byte) []byte {
 		if m.Ranking != nil {
 			b = appendRanking(b, m.Ranking)
+		}
+		if m.Retention != nil {
+			b = appendRetention(b, m.Retention)
+		}
+		if len(m.Rehearsals) > 0 {
+			b = appendInner(b, moreRehearsals, func(b []byte) []byte { return appendRehearsals(b, m.Rehearsals) })
 		}
 		return b
 	})
@@ -180,6 +197,11 @@ func (c *cursor) moreMutation(m *memory.Mutation) {
 		case moreRanking:
 			r := c.ranking(f)
 			m.Ranking = &r
+		case moreRetention:
+			r := c.retention(f)
+			m.Retention = &r
+		case moreRehearsals:
+			m.Rehearsals = c.rehearsals(f)
 		default:
 			return false
 		}
@@ -188,14 +210,27 @@ func (c *cursor) moreMutation(m *memory.Mutation) {
 }
 
 // hasMoreRecord is true if a record needs a block.
-func hasMoreRecord(*memory.Record) bool { return false }
+func hasMoreRecord(r *memory.Record) bool { return r.Rehearsed.Count > 0 }
 
-func appendMoreRecord(b []byte, _ *memory.Record) []byte {
-	return appendBlock(b, func(b []byte) []byte { return b })
+func appendMoreRecord(b []byte, r *memory.Record) []byte {
+	return appendBlock(b, func(b []byte) []byte {
+		if r.Rehearsed.Count > 0 {
+			b = appendRehearsed(b, &r.Rehearsed)
+		}
+		return b
+	})
 }
 
-func (c *cursor) moreRecord(*memory.Record) {
-	c.block("a record", func(field) bool { return false })
+func (c *cursor) moreRecord(r *memory.Record) {
+	c.block("a record", func(f field) bool {
+		switch f.number {
+		case moreRehearsals:
+			r.Rehearsed = c.rehearsed(f)
+		default:
+			return false
+		}
+		return true
+	})
 }
 
 func appendRanking(b []byte, r *memory.Ranking) []byte {
@@ -204,7 +239,9 @@ func appendRanking(b []byte, r *memory.Ranking) []byte {
 		b = appendFloat(b, rankingSimilarity, r.Similarity)
 		b = appendFloat(b, rankingLexical, r.Lexical)
 		b = appendFloat(b, rankingAssociation, r.Association)
-		return appendFloat(b, rankingMention, r.Mention)
+		b = appendFloat(b, rankingMention, r.Mention)
+		b = appendFloat(b, rankingRetention, r.Retention)
+		return appendFloat(b, rankingImportance, r.Importance)
 	})
 }
 
@@ -221,6 +258,10 @@ func (c *cursor) ranking(f field) (r memory.Ranking) {
 			r.Association = c.float(f)
 		case rankingMention:
 			r.Mention = c.float(f)
+		case rankingRetention:
+			r.Retention = c.float(f)
+		case rankingImportance:
+			r.Importance = c.float(f)
 		default:
 			return false
 		}
