@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/tidwall/btree"
@@ -27,6 +28,10 @@ type Options struct {
 
 	// Durability is that of namespaces which Store makes.
 	Durability Durability
+
+	// RehearseAfter is how long rehearsals gather before they are committed, and what a crash
+	// loses of them; 0: a second.
+	RehearseAfter time.Duration
 
 	// Workers bounds the goroutines of one read, and of all reads that share passes; 0:
 	// as many as processors.
@@ -118,6 +123,9 @@ func newDB(opt Options, sizes sizes) *DB {
 	}
 	if db.clock == nil {
 		db.clock = SystemClock()
+	}
+	if db.rehearsing.after = opt.RehearseAfter; db.rehearsing.after == 0 {
+		db.rehearsing.after = time.Second
 	}
 	if db.limits == (Limits{}) {
 		db.limits = DefaultLimits()

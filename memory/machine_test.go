@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -18,7 +19,7 @@ func TestAgainstModel(t *testing.T) {
 	pool, copies := slab.NewPool(1<<30), slab.NewPool(1<<30)
 	rapid.Check(t, func(t *rapid.T) {
 		clock := new(hand)
-		db := newDB(Options{Pool: pool, Clock: clock}, sizes{segmentRows: 64, indexRows: 16, compactRows: 4})
+		db := newDB(Options{Pool: pool, Clock: clock, RehearseAfter: time.Hour}, sizes{segmentRows: 64, indexRows: 16, compactRows: 4})
 		m := &machine{db: db, model: model{}, copies: copies, clock: clock, retention: RetentionOf(DefaultHalfLife)}
 		ctx := t.Context()
 		if _, err := db.CreateNamespace(ctx, &CreateNamespace{Config{Name: "n", Metric: index.Dot, Dimension: 2, ValueDimension: 2}}); err != nil {

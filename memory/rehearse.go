@@ -19,9 +19,6 @@ type Rehearsal struct {
 }
 
 const (
-	// rehearseAfter is how long rehearsals gather before they are committed: what a crash
-	// loses of them.
-	rehearseAfter = time.Second
 	// rehearsedAtOnce bounds the records of one mutation, and so its size.
 	rehearsedAtOnce = 4096
 	// rehearsalsWaiting bounds what waits to be committed, where the log is slower than
@@ -29,11 +26,13 @@ const (
 	rehearsalsWaiting = 1 << 18
 )
 
-// A rehearsing gathers rehearsals. Readers put theirs on a list without a lock; a second
-// later, all that is there is committed.
+// A rehearsing gathers rehearsals. Readers put theirs on a list without a lock; some time
+// later (Options.RehearseAfter), all that is there is committed.
 type rehearsing struct {
+	after   time.Duration
 	head    atomic.Pointer[recital]
-	waiting atomic.Int64 // records on the list
+	waiting atomic.Int64               // records on the list
+	timer   atomic.Pointer[time.Timer] // to the next commit
 	mu      sync.Mutex   // over committing
 }
 
@@ -53,7 +52,7 @@ type recited struct {
 }
 
 // Rehearse rehearses the records of hits in views, each once, at this moment. It takes no
-// lock and waits for nothing; the rehearsals are committed within about a second, one
+// lock and waits for nothing; the rehearsals are committed after Options.RehearseAfter, one
 // mutation for each namespace, and lost if the process or the log fails before. They change
 // neither the version of a record nor its update time.
 func (db *DB) Rehearse(views []*View, hits [][]Hit) {
@@ -84,8 +83,8 @@ func (db *DB) Rehearse(views []*View, hits [][]Hit) {
 			break
 		}
 	}
-	if r.next == nil { // the first of a second
-		time.AfterFunc(rehearseAfter, func() { _ = db.CommitRehearsals(db.maintenance.ctx) })
+	if r.next == nil { // the first since they were committed
+		db.rehearsing.timer.Store(time.AfterFunc(db.rehearsing.after, func() { _ = db.CommitRehearsals(db.maintenance.ctx) }))
 	}
 }
 
@@ -95,6 +94,9 @@ func (db *DB) CommitRehearsals(ctx context.Context) error {
 	q := &db.rehearsing
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if t := q.timer.Swap(nil); t != nil {
+		t.Stop()
+	}
 	gathered := gather(q)
 	if len(gathered) == 0 {
 		return nil

@@ -3,7 +3,6 @@ package memory
 import (
 	"context"
 	"fmt"
-	"io"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -300,7 +299,7 @@ func TestRehearsalsAreCommitted(t *testing.T) {
 	clock := new(hand)
 	clock.ns.Store(1e18)
 	log := &memoryLog{}
-	db := newTestDB(t, func(o *Options) { o.Clock = clock })
+	db := newTestDB(t, func(o *Options) { o.Clock, o.RehearseAfter = clock, time.Hour })
 	if err := db.SetLog(log); err != nil {
 		t.Fatal(err)
 	}
@@ -352,14 +351,7 @@ func TestRehearsalsAreCommitted(t *testing.T) {
 
 	want := dumpAll(db)
 	replayed := newTestDB(t)
-	next := 0
-	if _, err := replayed.Replay(func() (*Mutation, error) {
-		if next == len(log.mutations) {
-			return nil, io.EOF
-		}
-		next++
-		return log.mutations[next-1], nil
-	}); err != nil {
+	if _, err := replayed.Replay(each1(log.mutations)); err != nil {
 		t.Fatal(err)
 	}
 	if got := dumpAll(replayed); got != want {
@@ -382,13 +374,30 @@ func (*memoryLog) Sync() error                                   { return nil }
 func (*memoryLog) Room(int) error                                { return nil }
 func (*memoryLog) Import(context.Context, *View) (string, error) { return "", nil }
 
-// Rehearsals are committed by themselves, by Close at the latest; too many are refused; a
-// read-only memory takes none.
-func TestRehearsalsWait(t *testing.T) {
-	db := newTestDB(t)
+// Rehearsals are committed by themselves, by Close at the latest.
+func TestRehearsalsCommitThemselves(t *testing.T) {
+	db := newTestDB(t, func(o *Options) { o.RehearseAfter = time.Millisecond })
 	mustStore(t, db, "n", put("a", 1, 2))
-	rehearseIDs(t, db, "n", "a")
-	eventually(t, "the rehearsal is committed", func() bool { return getRecord(t, db, "n", "a").Rehearsed.Count == 1 })
+	for i := range uint32(3) {
+		rehearseIDs(t, db, "n", "a")
+		eventually(t, "the rehearsal is committed", func() bool { return getRecord(t, db, "n", "a").Rehearsed.Count == i+1 })
+	}
+	log := &memoryLog{}
+	closed := New(Options{Pool: slab.NewPool(1 << 30), RehearseAfter: time.Hour})
+	if err := closed.SetLog(log); err != nil {
+		t.Fatal(err)
+	}
+	mustStore(t, closed, "n", put("a", 1, 2))
+	rehearseIDs(t, closed, "n", "a")
+	if err := closed.Close(); err != nil || len(log.mutations) != 2 {
+		t.Errorf("%d mutations, %v", len(log.mutations), err)
+	}
+}
+
+// Too many rehearsals are refused, and a memory that is read-only takes none.
+func TestRehearsalsWait(t *testing.T) {
+	db := newTestDB(t, func(o *Options) { o.RehearseAfter = time.Hour })
+	mustStore(t, db, "n", put("a", 1, 2))
 	v := view(t, db, "n")
 	defer v.Release()
 	ref, _ := v.Find("a")
@@ -405,7 +414,7 @@ func TestRehearsalsWait(t *testing.T) {
 	if err := db.CommitRehearsals(t.Context()); err != nil || db.rehearsing.waiting.Load() != 0 {
 		t.Error(err)
 	}
-	if got := getRecord(t, db, "n", "a").Rehearsed.Count; got != 2 {
+	if got := getRecord(t, db, "n", "a").Rehearsed.Count; got != 1 {
 		t.Errorf("rehearsed %d times", got)
 	}
 	db.SetReadOnly("a test")

@@ -1,12 +1,15 @@
 package storage
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/DataDog/zstd"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -33,16 +36,32 @@ func TestMoreComesBack(t *testing.T) {
 		r := memory.Ranking{
 			Similarity: weight.Draw(t, "similarity"), Lexical: weight.Draw(t, "lexical"),
 			Association: weight.Draw(t, "association"), Mention: weight.Draw(t, "mention"),
+			Retention: weight.Draw(t, "retention"), Importance: weight.Draw(t, "importance"),
 			Fusion: memory.Fusion(rapid.IntRange(0, 1).Draw(t, "fusion")),
 		}
-		want := memory.Config{Name: "n", Dimension: 2, ValueDimension: 2, Ranking: r, Lexical: lexical.Analysis(rapid.IntRange(0, 2).Draw(t, "lexical"))}
+		keep := memory.RetentionOf(time.Duration(rapid.Int64Range(int64(time.Second), int64(1000*time.Hour)).Draw(t, "half-life")))
+		keep.Growth = rapid.Float64Range(1, 100).Draw(t, "growth")
+		keep.MinInterval = time.Duration(rapid.Int64Range(0, int64(time.Hour)).Draw(t, "min interval"))
+		want := memory.Config{Name: "n", Dimension: 2, ValueDimension: 2, Ranking: r, Retention: keep, Lexical: lexical.Analysis(rapid.IntRange(0, 2).Draw(t, "lexical"))}
 		c := cursor{b: appendConfig(nil, &want), version: version}
 		if got := c.config("n"); c.err != nil || got != want || c.off != len(c.b) {
 			t.Fatalf("%+v comes back as %+v: %v", want, got, c.err)
 		}
-		m, err := mutationOf(&journalFrame{data: appendMutation(nil, &memory.Mutation{Namespace: "n", Ranking: &r})})
-		if err != nil || *m.Ranking != r || m.KeyEncoding != nil || m.ValueEncoding != nil {
+		var rehearsals []memory.Rehearsal
+		for _, id := range slices.Sorted(slices.Values(rapid.SliceOfDistinct(rapid.StringN(1, 9, -1), rapid.ID).Draw(t, "ids"))) {
+			rehearsals = append(rehearsals, memory.Rehearsal{ID: id, Time: rapid.Int64().Draw(t, "time"), Count: rapid.Uint32Min(1).Draw(t, "count")})
+		}
+		m, err := mutationOf(&journalFrame{data: appendMutation(nil, &memory.Mutation{Namespace: "n", Ranking: &r, Retention: &keep, Rehearsals: rehearsals})})
+		if err != nil || *m.Ranking != r || *m.Retention != keep || !slices.Equal(m.Rehearsals, rehearsals) || m.KeyEncoding != nil || m.ValueEncoding != nil {
 			t.Fatalf("%+v comes back as %+v: %v", r, m.Ranking, err)
+		}
+		rec := memory.Record{ID: "a", Key: []float32{1}, Rehearsed: memory.Rehearsed{
+			Last: rapid.Int64().Draw(t, "last"), Grown: rapid.Int64().Draw(t, "grown"), Count: rapid.Uint32Min(1).Draw(t, "count"), Growths: rapid.Uint16().Draw(t, "growths"),
+		}}
+		c = cursor{b: appendRecord(nil, &rec), version: version}
+		var got memory.Record
+		if c.record(&got, nil, nil, &memory.Config{Dimension: 1}); c.err != nil || got.Rehearsed != rec.Rehearsed || c.off != len(c.b) {
+			t.Fatalf("%+v comes back as %+v: %v", rec, got, c.err)
 		}
 	})
 }
@@ -92,6 +111,26 @@ func TestMoreOfNewer(t *testing.T) {
 	}
 	if _, err := mutationIn("s", &journalFrame{data: unknownMutation()}); !errors.Is(err, ErrNewer) || damaged(err) {
 		t.Errorf("a mutation: %v", err)
+	}
+}
+
+// Rehearsals that no mutation has are damage.
+func TestRehearsalsAreChecked(t *testing.T) {
+	two := []memory.Rehearsal{{ID: "a", Time: 1, Count: 1}, {ID: "b", Time: 1, Count: 1}}
+	for name, change := range map[string]func(b []byte) []byte{
+		"out of order": func(b []byte) []byte { return bytes.Replace(b, []byte("\x01a"), []byte("\x01c"), 1) },
+		"twice":        func(b []byte) []byte { return bytes.Replace(b, []byte("\x01a"), []byte("\x01b"), 1) },
+		"none":         func(b []byte) []byte { return bytes.Replace(b, []byte("\x02\x01a"), []byte("\x00\x01a"), 1) },
+		"too many":     func(b []byte) []byte { return bytes.Replace(b, []byte("\x02\x01a"), []byte("\x03\x01a"), 1) },
+		"too few":      func(b []byte) []byte { return bytes.Replace(b, []byte("\x02\x01a"), []byte("\x01\x01a"), 1) },
+	} {
+		b := appendMutation(nil, &memory.Mutation{Namespace: "n", Rehearsals: two})
+		if _, err := mutationOf(&journalFrame{data: b}); err != nil {
+			t.Fatal(err)
+		}
+		if m, err := mutationOf(&journalFrame{data: change(b)}); err == nil {
+			t.Errorf("%s: %+v", name, m.Rehearsals)
+		}
 	}
 }
 
