@@ -33,7 +33,7 @@ type rehearsing struct {
 	head    atomic.Pointer[recital]
 	waiting atomic.Int64               // records on the list
 	timer   atomic.Pointer[time.Timer] // to the next commit
-	mu      sync.Mutex   // over committing
+	mu      sync.Mutex                 // over committing
 }
 
 // A recital is the records that one read rehearses.

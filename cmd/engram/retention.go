@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"engram/client"
+)
+
+// retentionFlags say how fast records fade.
+type retentionFlags struct {
+	HalfLife    days    `help:"After how long without rehearsal half of a record is left, as 7d or 36h; default: 7d." placeholder:"TIME"`
+	Growth      float64 `help:"What a half-life is multiplied by at a rehearsal; default: 2." placeholder:"X"`
+	MinInterval *days   `help:"How long after one growth a rehearsal makes a half-life grow again; default: a seventh of --half-life." placeholder:"TIME"`
+	MaxHalfLife days    `help:"How long a half-life can get; default: 52 times --half-life." placeholder:"TIME"`
+}
+
+// retention gives what the flags say; nil: nothing.
+func (f *retentionFlags) retention() *client.Retention {
+	r := client.Retention{HalfLife: time.Duration(f.HalfLife), Growth: f.Growth, MaxHalfLife: time.Duration(f.MaxHalfLife)}
+	if f.MinInterval != nil {
+		d := time.Duration(*f.MinInterval)
+		r.MinInterval = &d
+	}
+	if r == (client.Retention{}) {
+		return nil
+	}
+	return &r
+}
+
+// days is a duration that may be given in days.
+type days time.Duration
+
+// UnmarshalText reads a duration of Go, or a number of days as 7d.
+func (d *days) UnmarshalText(b []byte) error {
+	if number, ok := strings.CutSuffix(string(b), "d"); ok {
+		n, err := strconv.ParseFloat(number, 64)
+		if err != nil || !(n >= 0 && n <= 36500) {
+			return fmt.Errorf("%q is no number of days from 0 to 36500", number)
+		}
+		*d = days(n * float64(24*time.Hour))
+		return nil
+	}
+	v, err := time.ParseDuration(string(b))
+	if err != nil {
+		return fmt.Errorf("%q is no duration: give it as 7d, 36h or 90s", b)
+	}
+	*d = days(v)
+	return nil
+}
+
+// retentionObject is a retention as JSON shows it, in seconds.
+func retentionObject(r *client.Retention) map[string]any {
+	if r == nil {
+		return nil
+	}
+	o := map[string]any{"half_life": r.HalfLife.Seconds(), "growth": r.Growth, "max_half_life": r.MaxHalfLife.Seconds()}
+	if r.MinInterval != nil {
+		o["min_interval"] = r.MinInterval.Seconds()
+	}
+	return o
+}
+
+type namespacesRetentionCmd struct {
+	Name string `arg:"" help:"The namespace."`
+
+	retentionFlags
+}
+
+func (*namespacesRetentionCmd) Help() string {
+	return `What no flag says takes its default, not what it was.
+
+Example:
+  engram namespaces retention notes --half-life 30d --growth 1.5`
+}
+
+func (c *namespacesRetentionCmd) Run(ctx context.Context, cli *cli, t *terminal) error {
+	return cli.changed(ctx, t, func(ctx context.Context, e *client.Client) (client.Namespace, error) {
+		keep := c.retention()
+		if keep == nil {
+			keep = new(client.Retention)
+		}
+		return e.SetRetention(ctx, c.Name, *keep)
+	})
+}
