@@ -12,10 +12,10 @@ import (
 
 // retentionFlags say how fast records fade.
 type retentionFlags struct {
-	HalfLife    days    `help:"After how long without rehearsal half of a record is left, as 7d or 36h; default: 7d." placeholder:"TIME"`
-	Growth      float64 `help:"What a half-life is multiplied by at a rehearsal; default: 2." placeholder:"X"`
-	MinInterval *days   `help:"How long after one growth a rehearsal makes a half-life grow again; default: a seventh of --half-life." placeholder:"TIME"`
-	MaxHalfLife days    `help:"How long a half-life can get; default: 52 times --half-life." placeholder:"TIME"`
+	HalfLife    longTime  `help:"After how long without rehearsal half of a record is left, as 7d or 36h; default: 7d." placeholder:"TIME"`
+	Growth      float64   `help:"What a half-life is multiplied by at a rehearsal; default: 2." placeholder:"X"`
+	MinInterval *longTime `help:"How long after one growth a rehearsal makes a half-life grow again; default: a seventh of --half-life." placeholder:"TIME"`
+	MaxHalfLife longTime  `help:"How long a half-life can get; default: 52 times --half-life." placeholder:"TIME"`
 }
 
 // retention gives what the flags say; nil: nothing.
@@ -31,24 +31,24 @@ func (f *retentionFlags) retention() *client.Retention {
 	return &r
 }
 
-// days is a duration that may be given in days.
-type days time.Duration
+// longTime is a duration that may be given in days.
+type longTime time.Duration
 
 // UnmarshalText reads a duration of Go, or a number of days as 7d.
-func (d *days) UnmarshalText(b []byte) error {
+func (d *longTime) UnmarshalText(b []byte) error {
 	if number, ok := strings.CutSuffix(string(b), "d"); ok {
 		n, err := strconv.ParseFloat(number, 64)
 		if err != nil || !(n >= 0 && n <= 36500) {
 			return fmt.Errorf("%q is no number of days from 0 to 36500", number)
 		}
-		*d = days(n * float64(24*time.Hour))
+		*d = longTime(n * float64(24*time.Hour))
 		return nil
 	}
 	v, err := time.ParseDuration(string(b))
 	if err != nil {
 		return fmt.Errorf("%q is no duration: give it as 7d, 36h or 90s", b)
 	}
-	*d = days(v)
+	*d = longTime(v)
 	return nil
 }
 

@@ -3111,7 +3111,7 @@ func (x *MutationEvent) GetRehearsals() []*Rehearsal {
 	return nil
 }
 
-// Rehearsals of one record that were committed together.
+// A Rehearsal is those of one record that were committed together.
 type Rehearsal struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The record's id.
