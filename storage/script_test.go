@@ -179,7 +179,7 @@ func rehearsing(name string, durable bool, ids ...string) step {
 		for _, id := range ids {
 			ref, ok := v.Find(id)
 			if !ok {
-				return fmt.Errorf("no record %q", id)
+				return &memory.NotFound{Kind: "record", Namespace: name, Name: id}
 			}
 			hits = append(hits, memory.Hit{Ref: ref})
 		}
