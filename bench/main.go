@@ -48,6 +48,7 @@ var rows = append([]part{
 	{"batch", batch},
 	{"codes", codes},
 	{"attend", attend},
+	{"heads", heads},
 	{"loopback", loopback},
 	{"shared", sharing},
 	{"gc", gc},

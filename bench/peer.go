@@ -41,6 +41,7 @@ type question struct {
 	Asked    string `json:"asked,omitempty"` // the file of queries
 	Rows     int    `json:"rows,omitempty"`
 	Dim      int    `json:"dim,omitempty"`
+	Heads    int    `json:"heads,omitempty"`   // of keys, values and queries
 	Queries  int    `json:"queries,omitempty"` // the first of them
 	Threads  int    `json:"threads,omitempty"`
 	Variant  string `json:"variant,omitempty"`
@@ -121,7 +122,7 @@ func (p *peer) stop() {
 }
 
 func (p *peer) load(d *data) error {
-	_, err := p.ask(question{Op: "load", Keys: d.keysFile, Values: d.valuesFile, Asked: d.queriesFile, Rows: d.rows, Dim: d.dim})
+	_, err := p.ask(question{Op: "load", Keys: d.keysFile, Values: d.valuesFile, Asked: d.queriesFile, Rows: d.rows, Dim: d.dim, Heads: d.shape.Heads})
 	return err
 }
 
