@@ -95,10 +95,7 @@ func (b *bench) attendTo(torch *peer, s size, heads int, goal float64) error {
 		return err
 	}
 	defer d.free()
-	of := fmt.Sprintf("%v keys and values", s)
-	if heads > 1 {
-		of += fmt.Sprintf(" of %d heads of %d", heads, d.shape.HeadDim())
-	}
+	of := fmt.Sprintf("%v keys and values%s", s, ofHeads(heads, s.dim))
 	for _, queries := range []int{1, attended} {
 		what := fmt.Sprintf("attend, %d queries, %s", queries, of)
 		contenders, limit, limitGoal, peerGoal := []contender{d.attending(queries)}, multiplyAddPeak, 0.0, goal

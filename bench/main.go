@@ -49,6 +49,7 @@ var rows = append([]part{
 	{"codes", codes},
 	{"attend", attend},
 	{"heads", heads},
+	{"attenders", attenders},
 	{"loopback", loopback},
 	{"shared", sharing},
 	{"gc", gc},
