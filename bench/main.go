@@ -50,6 +50,7 @@ var rows = append([]part{
 	{"attend", attend},
 	{"heads", heads},
 	{"attenders", attenders},
+	{"attendstream", attendStream},
 	{"loopback", loopback},
 	{"shared", sharing},
 	{"gc", gc},
