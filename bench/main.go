@@ -51,6 +51,7 @@ var rows = append([]part{
 	{"heads", heads},
 	{"attenders", attenders},
 	{"attendstream", attendStream},
+	{"embed", embedTexts},
 	{"loopback", loopback},
 	{"shared", sharing},
 	{"gc", gc},

@@ -26,6 +26,7 @@ type peer struct {
 	about    string   // versions, and of what arithmetic is done with
 	variants []string // of the work, that this version has
 	threads  []int    // worth trying
+	path     string   // of the files that it works with, if we do as well
 
 	cmd *exec.Cmd
 	in  io.WriteCloser
@@ -47,6 +48,7 @@ type question struct {
 	Variant  string `json:"variant,omitempty"`
 	Setting  []int  `json:"setting,omitempty"`
 	TopCount int    `json:"top,omitempty"`
+	Texts    string `json:"texts,omitempty"` // a file of a list
 }
 
 // An answer is a peer's line.
@@ -59,6 +61,7 @@ type answer struct {
 	Series   [][][]int   `json:"series"`
 	IDs      [][]int     `json:"ids"`
 	Address  string      `json:"address"`
+	Path     string      `json:"path"`
 	PID      int         `json:"pid"`
 	Context  [][]float64 `json:"context"`
 }
@@ -88,7 +91,7 @@ func start(name string, cmd *exec.Cmd) (*peer, error) {
 		p.stop()
 		return nil, err
 	}
-	p.about, p.variants = a.About, a.Variants
+	p.about, p.variants, p.path = a.About, a.Variants, a.Path
 	return p, nil
 }
 
