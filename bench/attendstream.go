@@ -23,8 +23,8 @@ import (
 const decodedHeads, decodedDim = 8, 512
 
 // attendStream measures a decoder's loop, which stores a step's key and value and attends
-// with its query before it has the next: in process, and over a stream to a server in a
-// process of its own. Both have a data directory, and a namespace that begins empty.
+// with its query before it has the next: in process, and over a stream from a server of
+// the same memory, which has a data directory. Each time the namespace begins empty.
 func attendStream(b *bench) (err error) {
 	d := &decoder{b: b, steps: 10_000}
 	if b.short {
@@ -41,22 +41,21 @@ func attendStream(b *bench) (err error) {
 	defer last.free()
 	d.draw(last)
 
-	files, err := storage.Open(filepath.Join(dir, "inside"), storage.Options{Log: slog.New(slog.DiscardHandler)})
+	files, err := storage.Open(filepath.Join(dir, "data"), storage.Options{Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, files.Close()) }()
 	d.db = memory.New(memory.Options{Pool: slab.NewPool(math.MaxInt64)})
-	defer func() { err = errors.Join(err, d.db.Close()) }()
 	if _, err := files.Recover(b.ctx, d.db); err != nil {
-		return err
+		return errors.Join(err, d.db.Close())
 	}
-	served, err := startDurable(b.ctx, filepath.Join(dir, "served"))
+	served, err := serveDB(d.db)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, served.stop()) }()
-	if d.client, err = client.Dial(served.API); err != nil {
+	if d.client, err = client.Dial(served.addr); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.client.Close()) }()

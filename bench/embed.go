@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/DataDog/zstd"
@@ -30,9 +32,9 @@ func embedTexts(b *bench) error {
 	if err != nil {
 		return err
 	}
-	n := 128
+	n, batch := 128, 32
 	if b.short {
-		n = 32
+		n, batch = 16, 8
 	}
 	texts, err := utterances(b, n)
 	if err != nil {
@@ -42,7 +44,7 @@ func embedTexts(b *bench) error {
 	if err := e.load(); err != nil {
 		return err
 	}
-	for _, batch := range []int{1, 32} {
+	for _, batch := range []int{1, batch} {
 		for _, threads := range []int{1, 2} {
 			if threads > runtime.NumCPU() {
 				continue
@@ -55,7 +57,8 @@ func embedTexts(b *bench) error {
 	return nil
 }
 
-// utterances are n of the Apollo 11 transcript that the demo has, from all of it.
+// utterances are n of the Apollo 11 transcript that the demo has, from all of it, by length:
+// PyTorch fills a batch up to its longest, and sentence-transformers orders them so itself.
 func utterances(b *bench, n int) (texts []string, err error) {
 	root, err := moduleRoot(b.ctx)
 	if err != nil {
@@ -82,6 +85,7 @@ func utterances(b *bench, n int) (texts []string, err error) {
 	for i := range n {
 		texts = append(texts, all[i*len(all)/n])
 	}
+	slices.SortFunc(texts, func(a, b string) int { return cmp.Compare(len(a), len(b)) })
 	return texts, nil
 }
 
@@ -112,7 +116,7 @@ func (e *embedding) load() error {
 		return err
 	}
 	for _, variant := range e.torch.variants {
-		a, err := e.torch.ask(question{Op: "answer", Variant: variant, Queries: len(e.texts), Threads: 1, Setting: []int{32}})
+		a, err := e.torch.ask(question{Op: "answer", Variant: variant, Queries: len(e.texts), Threads: 1, Setting: []int{len(e.texts)}})
 		if err != nil {
 			return err
 		}
@@ -132,7 +136,7 @@ func (e *embedding) load() error {
 
 // race has all embed the texts, so many in a call, on so many threads.
 func (e *embedding) race(batch, threads int) error {
-	what, goal := fmt.Sprintf("all-MiniLM-L6-v2, batches of %d utterances, %s", batch, counted(threads, "thread")), 0.0
+	what, goal := fmt.Sprintf("all-MiniLM-L6-v2, batches of %d utterances of like length, %s", batch, counted(threads, "thread")), 0.0
 	if batch == 1 {
 		what, goal = fmt.Sprintf("all-MiniLM-L6-v2, one utterance at a time, %s", counted(threads, "thread")), 1
 	}
