@@ -1,12 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"log"
 	"math"
 	"os"
@@ -14,8 +11,6 @@ import (
 	"runtime"
 	"slices"
 	"time"
-
-	"github.com/DataDog/zstd"
 
 	"engram/embed/bert"
 )
@@ -57,30 +52,12 @@ func embedTexts(b *bench) error {
 	return nil
 }
 
-// utterances are n of the Apollo 11 transcript that the demo has, from all of it, by length:
-// PyTorch fills a batch up to its longest, and sentence-transformers orders them so itself.
+// utterances are n of the transcript, from all of it, by length: PyTorch fills a batch up to
+// its longest, and sentence-transformers orders them so itself.
 func utterances(b *bench, n int) (texts []string, err error) {
-	root, err := moduleRoot(b.ctx)
+	all, err := transcript(b.ctx)
 	if err != nil {
 		return nil, err
-	}
-	packed, err := os.ReadFile(filepath.Join(root, "cmd", "engram", "apollo11.jsonl.zst"))
-	if err != nil {
-		return nil, err
-	}
-	transcript, err := zstd.Decompress(nil, packed)
-	if err != nil {
-		return nil, err
-	}
-	var all []string
-	for lines := json.NewDecoder(bytes.NewReader(transcript)); ; {
-		var u struct{ Text string }
-		if err := lines.Decode(&u); errors.Is(err, io.EOF) {
-			break
-		} else if err != nil {
-			return nil, err
-		}
-		all = append(all, u.Text)
 	}
 	for i := range n {
 		texts = append(texts, all[i*len(all)/n])
