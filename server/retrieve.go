@@ -24,6 +24,8 @@ func (m *memoryService) Retrieve(ctx context.Context, req *engramv1.RetrieveRequ
 	case rank.Plain():
 	case rank.Similarity == 0 && req.MinScore == nil:
 		need = forWords
+	case rank.Mention > 0:
+		need = forNames
 	default:
 		need = forBoth
 	}

@@ -564,7 +564,10 @@ type Query struct {
 	Vector *Vector `protobuf:"bytes,1,opt,name=vector,proto3" json:"vector,omitempty"`
 	// Text: at most 64 KiB. By itself it is what the server's embedder turns into a vector,
 	// where the ranking has similarity or there is a min_score; if the namespaces have no
-	// embedder that is then FailedPrecondition. Retrieve also looks for its words, as the
+	// embedder that is then FailedPrecondition. Where the ranking has mention, words that are of
+	// the names of the namespaces' speakers are left out of what becomes the vector, unless no
+	// others are there: who spoke counts by itself, and a sentence that names somebody
+	// resembles those about that person, not those by them. Retrieve also looks for its words, as the
 	// ranking says, and beside a vector or a record for nothing else; a ranking by
 	// similarity alone, and Attend, take no text beside these.
 	Text string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
@@ -1019,10 +1022,10 @@ type ScoreParts struct {
 	// words that no text has none is expected. From 0 to below 1.
 	Lexical float32 `protobuf:"fixed32,2,opt,name=lexical,proto3" json:"lexical,omitempty"`
 	// What what was said around it has of similarity (where above 0) and lexical, weighed as
-	// the ranking does: half of the record before it in the order of the conversation, and
-	// 0.4 more if that ends with a question mark; 0.3 of the one after; 0.2 of each of those
+	// the ranking does: 0.4 of the record before it in the order of the conversation, and
+	// 0.5 more if that ends with a question mark; 0.3 of the one after; 0.2 of each of those
 	// two away; and all that its session has of lexical, taken as one text. A record that
-	// ends with a question mark loses 0.3 of its own. Only records that match the filter are
+	// ends with a question mark loses 0.4 of its own. Only records that match the filter are
 	// there.
 	Association float32 `protobuf:"fixed32,3,opt,name=association,proto3" json:"association,omitempty"`
 	// Whether the query names the record's speaker, by any word of the name, and the year,

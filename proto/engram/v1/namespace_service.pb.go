@@ -715,8 +715,9 @@ type Namespace struct {
 	// number that is none of these is InvalidArgument.
 	Lexical Lexical `protobuf:"varint,15,opt,name=lexical,proto3,enum=engram.v1.Lexical" json:"lexical,omitempty"`
 	// The ranking of a Retrieve by text that brings none. Can be changed. Default on
-	// creation: for a namespace with an embedder and lexical search {similarity: 0.2,
-	// lexical: 1, association: 1, mention: 1}, else similarity alone, which is also what
+	// creation: for a namespace with the lexical embedder and lexical search {similarity: 0.2,
+	// lexical: 1, association: 1, mention: 2}, with another embedder {similarity: 0.6,
+	// lexical: 1, association: 0.6, mention: 2}; else similarity alone, which is also what
 	// namespaces have that were made before there were rankings. A weight of lexical in a
 	// namespace without lexical search is InvalidArgument, on a change FailedPrecondition.
 	Ranking *Ranking `protobuf:"bytes,16,opt,name=ranking,proto3" json:"ranking,omitempty"`
