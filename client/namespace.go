@@ -140,6 +140,10 @@ type Namespace struct {
 	Ranking        *Ranking   // of queries by text; nil: the default
 	Retention      *Retention // nil: the default
 
+	// RepeatSimilarity is the cosine from which on a record stored without an id repeats one
+	// of its speaker that is there, which is rehearsed in its place; 0: none does.
+	RepeatSimilarity float64
+
 	// Set by the server.
 	CreateTime time.Time
 	Records    int
@@ -154,7 +158,7 @@ func namespace(p *pb.Namespace) Namespace {
 	}
 	return Namespace{
 		p.GetName(), p.GetMetric(), int(p.GetDimension()), int(p.GetValueDimension()), int(p.GetKvHeads()), p.GetEmbedder().GetName(),
-		int64(p.GetMaxBytes()), p.GetDurability(), p.GetKeyEncoding(), p.GetValueEncoding(), p.GetRecall(), p.GetLexical(), order, retentionOf(p.GetRetention()), p.GetCreateTime().AsTime(), int(p.GetRecordCount()), p.GetLsn(),
+		int64(p.GetMaxBytes()), p.GetDurability(), p.GetKeyEncoding(), p.GetValueEncoding(), p.GetRecall(), p.GetLexical(), order, retentionOf(p.GetRetention()), p.GetRepeatSimilarity(), p.GetCreateTime().AsTime(), int(p.GetRecordCount()), p.GetLsn(),
 	}
 }
 
@@ -163,7 +167,7 @@ func namespace(p *pb.Namespace) Namespace {
 func (c *Client) CreateNamespace(ctx context.Context, n Namespace) (Namespace, error) {
 	p := &pb.Namespace{
 		Name: n.Name, Metric: n.Metric, Dimension: uint32(n.Dimension), ValueDimension: uint32(n.ValueDimension), KvHeads: uint32(n.KVHeads), MaxBytes: uint64(n.MaxBytes),
-		Durability: n.Durability, KeyEncoding: n.KeyEncoding, ValueEncoding: n.ValueEncoding, Recall: n.Recall, Lexical: n.Lexical,
+		Durability: n.Durability, KeyEncoding: n.KeyEncoding, ValueEncoding: n.ValueEncoding, Recall: n.Recall, Lexical: n.Lexical, RepeatSimilarity: n.RepeatSimilarity,
 	}
 	if n.Ranking != nil {
 		p.Ranking = n.Ranking.proto()
@@ -237,6 +241,12 @@ func (c *Client) SetRanking(ctx context.Context, name string, r Ranking) (Namesp
 // SetRetention changes how fast a namespace's records fade, as a whole.
 func (c *Client) SetRetention(ctx context.Context, name string, r Retention) (Namespace, error) {
 	return c.update(ctx, &pb.Namespace{Name: name, Retention: r.proto()}, "retention")
+}
+
+// SetRepeatSimilarity changes from which cosine on a record that is stored repeats another; 0:
+// none does.
+func (c *Client) SetRepeatSimilarity(ctx context.Context, name string, similarity float64) (Namespace, error) {
+	return c.update(ctx, &pb.Namespace{Name: name, RepeatSimilarity: similarity}, "repeat_similarity")
 }
 
 // SetRecall has a namespace's records found by an index, which finds the given share of the

@@ -24,6 +24,7 @@ type Mutation struct {
 	Recall           *float64       // the new one; nil: unchanged
 	Ranking          *Ranking       // the new one; nil: unchanged
 	Retention        *Retention     // the new one; nil: unchanged
+	RepeatSimilarity *float64       // likewise
 	Deleted          []string       // ids of records
 	Changes          []Change       // in the order of the request
 	Rehearsals       []Rehearsal    // in the order of ids
@@ -108,7 +109,7 @@ func mutation(e *pb.MutationEvent) Mutation {
 	if k := e.GetValueEncoding(); k != 0 {
 		m.ValueEncoding = &k
 	}
-	m.Recall, m.Retention = e.Recall, retentionOf(e.GetRetention())
+	m.Recall, m.Retention, m.RepeatSimilarity = e.Recall, retentionOf(e.GetRetention()), e.RepeatSimilarity
 	if p := e.GetRanking(); p != nil {
 		r := rankingOf(p)
 		m.Ranking = &r

@@ -126,6 +126,9 @@ func (d *draft) apply(m *Mutation) {
 	if m.Retention != nil {
 		d.set(func(s *settings) { s.retention = *m.Retention })
 	}
+	if m.Repeats != nil {
+		d.set(func(s *settings) { s.repeats = *m.Repeats })
+	}
 	for _, id := range m.Deletes {
 		if ref, ok := d.Find(id); ok {
 			d.kill(ref)

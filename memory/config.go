@@ -8,7 +8,7 @@ import (
 )
 
 // Config is what a namespace was made with. Only MaxBytes, Durability, KeyEncoding,
-// ValueEncoding, Recall, Ranking and Retention can change.
+// ValueEncoding, Recall, Ranking, Retention and Repeats can change.
 type Config struct {
 	Name                      string
 	Metric                    index.Metric
@@ -34,7 +34,10 @@ type Config struct {
 	// Ranking is that of queries by text which bring none; zero: similarity alone.
 	Ranking Ranking
 	// Retention is how its records fade; zero stands for the default.
-	Retention  Retention
+	Retention Retention
+	// Repeats is the cosine from which on a record stored without an id repeats another of
+	// its speaker, which is rehearsed in its place; 0: none does.
+	Repeats    float64
 	CreateTime int64 // Unix nanoseconds
 	Created    LSN   // of the mutation that made it
 }
@@ -56,10 +59,11 @@ type settings struct {
 	lexical    lexical.Analysis
 	ranking    Ranking
 	retention  Retention // never zero
+	repeats    float64
 }
 
 func (c *Config) settings() unique.Handle[settings] {
-	return unique.Make(settings{c.Metric, c.Dimension, c.ValueDimension, max(1, c.KVHeads), c.Embedder, c.MaxBytes, c.Durability, c.KeyEncoding, c.ValueEncoding, c.Recall, c.Lexical, c.Ranking, c.Retention.OrDefault()})
+	return unique.Make(settings{c.Metric, c.Dimension, c.ValueDimension, max(1, c.KVHeads), c.Embedder, c.MaxBytes, c.Durability, c.KeyEncoding, c.ValueEncoding, c.Recall, c.Lexical, c.Ranking, c.Retention.OrDefault(), c.Repeats})
 }
 
 func (s settings) shape() index.Shape {

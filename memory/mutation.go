@@ -25,6 +25,7 @@ type Mutation struct {
 	Recall        *float64        // change it
 	Ranking       *Ranking        // change it
 	Retention     *Retention      // change it
+	Repeats       *float64        // change it
 	Deletes       []string        // ids, all of which exist
 	Changes       []Change        // in the order of the request
 	Rehearsals    []Rehearsal     // in the order of ids, each once

@@ -371,6 +371,11 @@ func (db *DB) checkConfig(cfg *Config) error {
 	if field, reason := cfg.Retention.OrDefault().Check(); field != "" {
 		c.add(of("namespace.retention."+field), "%s", reason)
 	}
+	if reason := CheckRepeats(cfg.Repeats); reason != "" {
+		c.add(of("namespace.repeat_similarity"), "%s", reason)
+	} else if cfg.Repeats > 0 && cfg.Metric != index.Cosine {
+		c.add(of("namespace.repeat_similarity"), "is %v, a cosine, for metric %v", cfg.Repeats, cfg.Metric)
+	}
 	if cfg.Ranking.Lexical > 0 && cfg.Lexical == lexical.None {
 		c.add(of("namespace.ranking.lexical"), "is %v, in a namespace without lexical search", cfg.Ranking.Lexical)
 	}

@@ -127,7 +127,15 @@ func (s *Server) namespaceConfig(v *violations, field string, p *engramv1.Namesp
 	c.Lexical = analysis(v, field, p.GetLexical())
 	c.Ranking = ranking(v, field+".ranking", p.GetRanking())
 	c.Retention = retention(v, field+".retention", p.GetRetention())
+	c.Repeats = repeats(v, field, p.GetRepeatSimilarity())
 	return c
+}
+
+func repeats(v *violations, field string, similarity float64) float64 {
+	if reason := memory.CheckRepeats(similarity); reason != "" {
+		v.add(field+".repeat_similarity", "%s", reason)
+	}
+	return similarity
 }
 
 func recall(v *violations, field string, r float64) float64 {
@@ -289,10 +297,13 @@ func (n *namespaceService) Update(ctx context.Context, req *engramv1.NamespaceSe
 		case "retention":
 			r := retention(&v, "namespace.retention", req.Namespace.GetRetention())
 			c.Retention = &r
+		case "repeat_similarity":
+			r := repeats(&v, "namespace", req.Namespace.GetRepeatSimilarity())
+			c.Repeats = &r
 		case "metric", "dimension", "value_dimension", "kv_heads", "embedder", "lexical", "name":
 			v.add(at("update_mask.paths", i), "is %q, which is fixed when a namespace is made", path)
 		default:
-			v.add(at("update_mask.paths", i), "is %q; a mask may name max_bytes, durability, key_encoding, value_encoding, recall, ranking and retention", path)
+			v.add(at("update_mask.paths", i), "is %q; a mask may name max_bytes, durability, key_encoding, value_encoding, recall, ranking, retention and repeat_similarity", path)
 		}
 	}
 	if err := v.err(); err != nil {
@@ -344,7 +355,7 @@ func optionsProto(c memory.Config) *engramv1.Namespace {
 		MaxBytes: uint64(c.MaxBytes), CreateTime: timestamp(c.CreateTime), Durability: durabilityProto[c.Durability],
 		KeyEncoding: encodingProto[c.KeyEncoding], ValueEncoding: valueEncodingProto[c.ValueEncoding], Recall: c.Recall, KvHeads: uint32(c.KVHeads),
 		Lexical: lexicalProto[c.Lexical], Ranking: rankingProto(c.Ranking),
-		Retention: retentionProto(c.Retention),
+		Retention: retentionProto(c.Retention), RepeatSimilarity: c.Repeats,
 	}
 	if c.Embedder.Name != "" {
 		out.Embedder = embedderProto(c.Embedder)

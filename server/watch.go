@@ -90,6 +90,7 @@ func (w *watch) mutation(m *memory.Mutation) error {
 	if m.Retention != nil {
 		e.Retention = retentionProto(*m.Retention)
 	}
+	e.RepeatSimilarity = m.Repeats
 	for i := range m.Rehearsals {
 		r := &m.Rehearsals[i]
 		e.Rehearsals = append(e.Rehearsals, &engramv1.Rehearsal{Id: r.ID, Time: timestamp(r.Time), Count: r.Count})

@@ -25,6 +25,7 @@ const (
 	moreRanking    protowire.Number = 2
 	moreRetention  protowire.Number = 10
 	moreRehearsals protowire.Number = 11 // of a mutation, and of a record
+	moreRepeats    protowire.Number = 12
 )
 
 // The fields of a ranking, a block in a block.
@@ -136,7 +137,7 @@ func (c *cursor) inner(f field, of string, read func(f field) bool) {
 
 // hasMoreConfig is true if a configuration needs a block.
 func hasMoreConfig(c *memory.Config) bool {
-	return c.Lexical != lexical.None || c.Ranking != (memory.Ranking{}) || !c.Retention.IsDefault()
+	return c.Lexical != lexical.None || c.Ranking != (memory.Ranking{}) || !c.Retention.IsDefault() || c.Repeats != 0
 }
 
 func appendMoreConfig(b []byte, c *memory.Config) []byte {
@@ -148,7 +149,7 @@ func appendMoreConfig(b []byte, c *memory.Config) []byte {
 		if !c.Retention.IsDefault() {
 			b = appendRetention(b, &c.Retention)
 		}
-		return b
+		return appendFloat(b, moreRepeats, c.Repeats)
 	})
 }
 
@@ -164,6 +165,8 @@ func (c *cursor) moreConfig(cfg *memory.Config) {
 			cfg.Ranking = c.ranking(f)
 		case moreRetention:
 			cfg.Retention = c.retention(f)
+		case moreRepeats:
+			cfg.Repeats = c.repeats(f)
 		default:
 			return false
 		}
@@ -171,9 +174,17 @@ func (c *cursor) moreConfig(cfg *memory.Config) {
 	})
 }
 
+func (c *cursor) repeats(f field) float64 {
+	r := c.float(f)
+	if reason := memory.CheckRepeats(r); reason != "" {
+		c.fail(fmt.Errorf("a similarity of repeats that %s", reason))
+	}
+	return r
+}
+
 // hasMoreMutation is true if a mutation needs a block.
 func hasMoreMutation(m *memory.Mutation) bool {
-	return m.Ranking != nil || m.Retention != nil || len(m.Rehearsals) > 0
+	return m.Ranking != nil || m.Retention != nil || len(m.Rehearsals) > 0 || m.Repeats != nil
 }
 
 func appendMoreMutation(b []byte, m *memory.Mutation) []byte {
@@ -186,6 +197,10 @@ func appendMoreMutation(b []byte, m *memory.Mutation) []byte {
 		}
 		if len(m.Rehearsals) > 0 {
 			b = appendInner(b, moreRehearsals, func(b []byte) []byte { return appendRehearsals(b, m.Rehearsals) })
+		}
+		if m.Repeats != nil { // 0, too, changes what was
+			b = protowire.AppendTag(b, moreRepeats, protowire.Fixed64Type)
+			b = protowire.AppendFixed64(b, math.Float64bits(*m.Repeats))
 		}
 		return b
 	})
@@ -202,6 +217,9 @@ func (c *cursor) moreMutation(m *memory.Mutation) {
 			m.Retention = &r
 		case moreRehearsals:
 			m.Rehearsals = c.rehearsals(f)
+		case moreRepeats:
+			r := c.repeats(f)
+			m.Repeats = &r
 		default:
 			return false
 		}

@@ -74,11 +74,14 @@ func (c *storeCmd) Run(ctx context.Context, cli *cli, t *terminal) error {
 		}
 		res := results[0]
 		if t.json {
-			return t.object(map[string]any{"id": res.ID, "version": res.Version, "created": res.Created})
+			return t.object(map[string]any{"id": res.ID, "version": res.Version, "created": res.Created, "repeated": res.Repeated})
 		}
 		verb := "replaced"
-		if res.Created {
+		switch {
+		case res.Created:
 			verb = "stored"
+		case res.Repeated:
+			verb = "repeated"
 		}
 		t.printf("%s %s in %s\n", verb, t.paint(bold, res.ID), c.Namespace)
 		return nil

@@ -86,3 +86,21 @@ func (c *namespacesRetentionCmd) Run(ctx context.Context, cli *cli, t *terminal)
 		return e.SetRetention(ctx, c.Name, *keep)
 	})
 }
+
+type namespacesRepeatsCmd struct {
+	Name       string  `arg:"" help:"The namespace."`
+	Similarity float64 `arg:"" help:"The cosine from which on a record stored without an id repeats one of its speaker that is there; 0: none does."`
+}
+
+func (*namespacesRepeatsCmd) Help() string {
+	return `A record that repeats another isn't added; the other is rehearsed.
+
+Example:
+  engram namespaces repeats notes 0.97`
+}
+
+func (c *namespacesRepeatsCmd) Run(ctx context.Context, cli *cli, t *terminal) error {
+	return cli.changed(ctx, t, func(ctx context.Context, e *client.Client) (client.Namespace, error) {
+		return e.SetRepeatSimilarity(ctx, c.Name, c.Similarity)
+	})
+}

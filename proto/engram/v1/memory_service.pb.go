@@ -296,10 +296,13 @@ type RecordResult struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The record's id: the client's, or the one the server gave.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// The record's new version.
+	// The record's new version. 0 if it repeats another.
 	Version uint64 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
 	// True if the record was created, false if it was replaced or changed.
-	Created       bool `protobuf:"varint,3,opt,name=created,proto3" json:"created,omitempty"`
+	Created bool `protobuf:"varint,3,opt,name=created,proto3" json:"created,omitempty"`
+	// True if what was given repeats a stored record (Namespace.repeat_similarity). It wasn't
+	// added: id is that of the record that it repeats, which was rehearsed.
+	Repeated      bool `protobuf:"varint,4,opt,name=repeated,proto3" json:"repeated,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -351,6 +354,13 @@ func (x *RecordResult) GetVersion() uint64 {
 func (x *RecordResult) GetCreated() bool {
 	if x != nil {
 		return x.Created
+	}
+	return false
+}
+
+func (x *RecordResult) GetRepeated() bool {
+	if x != nil {
+		return x.Repeated
 	}
 	return false
 }
@@ -2966,10 +2976,13 @@ type MutationEvent struct {
 	More bool `protobuf:"varint,10,opt,name=more,proto3" json:"more,omitempty"`
 	// The namespace's new retention; unset if it didn't change.
 	Retention *Retention `protobuf:"bytes,15,opt,name=retention,proto3" json:"retention,omitempty"`
-	// The records that it rehearsed, in the order of ids. Such a mutation does nothing else.
-	Rehearsals    []*Rehearsal `protobuf:"bytes,16,rep,name=rehearsals,proto3" json:"rehearsals,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// The records that it rehearsed, in the order of ids: for reads, and then it does nothing
+	// else, or because records that were stored repeat them.
+	Rehearsals []*Rehearsal `protobuf:"bytes,16,rep,name=rehearsals,proto3" json:"rehearsals,omitempty"`
+	// The namespace's new repeat_similarity; unset if it didn't change.
+	RepeatSimilarity *float64 `protobuf:"fixed64,20,opt,name=repeat_similarity,json=repeatSimilarity,proto3,oneof" json:"repeat_similarity,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *MutationEvent) Reset() {
@@ -3114,6 +3127,13 @@ func (x *MutationEvent) GetRehearsals() []*Rehearsal {
 	return nil
 }
 
+func (x *MutationEvent) GetRepeatSimilarity() float64 {
+	if x != nil && x.RepeatSimilarity != nil {
+		return *x.RepeatSimilarity
+	}
+	return 0
+}
+
 // A Rehearsal is those of one record that were committed together.
 type Rehearsal struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3245,11 +3265,12 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\x04mode\x18\x03 \x01(\x0e2\x14.engram.v1.StoreModeR\x04mode\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x04 \x01(\tR\trequestId\x12\x1a\n" +
-	"\bembedder\x18\x05 \x01(\tR\bembedder\"R\n" +
+	"\bembedder\x18\x05 \x01(\tR\bembedder\"n\n" +
 	"\fRecordResult\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x18\n" +
-	"\acreated\x18\x03 \x01(\bR\acreated\"T\n" +
+	"\acreated\x18\x03 \x01(\bR\acreated\x12\x1a\n" +
+	"\brepeated\x18\x04 \x01(\bR\brepeated\"T\n" +
 	"\rStoreResponse\x121\n" +
 	"\aresults\x18\x01 \x03(\v2\x17.engram.v1.RecordResultR\aresults\x12\x10\n" +
 	"\x03lsn\x18\x02 \x01(\x04R\x03lsn\"\xc4\x01\n" +
@@ -3475,7 +3496,7 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\n" +
 	"_after_lsn\"G\n" +
 	"\rWatchResponse\x126\n" +
-	"\tmutations\x18\x01 \x03(\v2\x18.engram.v1.MutationEventR\tmutations\"\xe8\x05\n" +
+	"\tmutations\x18\x01 \x03(\v2\x18.engram.v1.MutationEventR\tmutations\"\xb0\x06\n" +
 	"\rMutationEvent\x12\x10\n" +
 	"\x03lsn\x18\x01 \x01(\x04R\x03lsn\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12+\n" +
@@ -3498,10 +3519,12 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\tretention\x18\x0f \x01(\v2\x14.engram.v1.RetentionR\tretention\x124\n" +
 	"\n" +
 	"rehearsals\x18\x10 \x03(\v2\x14.engram.v1.RehearsalR\n" +
-	"rehearsalsB\f\n" +
+	"rehearsals\x120\n" +
+	"\x11repeat_similarity\x18\x14 \x01(\x01H\x02R\x10repeatSimilarity\x88\x01\x01B\f\n" +
 	"\n" +
 	"_max_bytesB\t\n" +
-	"\a_recall\"a\n" +
+	"\a_recallB\x14\n" +
+	"\x12_repeat_similarity\"a\n" +
 	"\tRehearsal\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
