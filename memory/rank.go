@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"math"
+	"slices"
 	"sync"
 
 	"engram/index"
@@ -283,7 +284,8 @@ const (
 )
 
 // addPlaces adds weight/(60 + place) to the best rows of a part among those found, which are
-// above zero unless it is signed. Equal values have one place.
+// above zero unless it is signed. Equal values have one place, all of them: many records have
+// one importance, or were stored at one time.
 func (k *ranker) addPlaces(weight float64, values []float32, signed bool, found func(at int) bool) {
 	least := float32(math.SmallestNonzeroFloat32)
 	if signed {
@@ -291,12 +293,30 @@ func (k *ranker) addPlaces(weight float64, values []float32, signed bool, found 
 	}
 	top := index.NewTop(k.r.parts, fusionPlaces, least)
 	k.offer(top, values, func(p int, row uint32) bool { return found == nil || found(k.base[p]+int(row)) })
-	place := 0
-	best := top.Best()
-	for i, h := range best {
-		if i == 0 || h.Score != best[i-1].Score {
-			place = i + 1
+	type step struct{ value, gain float32 }
+	var steps []step // falling
+	for i, h := range top.Best() {
+		if i == 0 || h.Score != steps[len(steps)-1].value {
+			steps = append(steps, step{h.Score, float32(weight / float64(fusionK+i+1))})
 		}
-		k.score[k.base[h.Part]+int(h.Row)] += float32(weight / float64(fusionK+place))
+	}
+	if len(steps) == 0 {
+		return
+	}
+	last := steps[0]
+	for p := range k.r.parts {
+		mask := k.r.parts[p].Mask
+		for row := range k.r.parts[p].Rows {
+			at := k.base[p] + row
+			x := values[at]
+			if x < steps[len(steps)-1].value || mask != nil && mask[row/64]>>(row%64)&1 == 0 || found != nil && !found(at) {
+				continue
+			}
+			if x != last.value {
+				n, _ := slices.BinarySearchFunc(steps, x, func(s step, x float32) int { return cmp.Compare(x, s.value) })
+				last = steps[n]
+			}
+			k.score[at] += last.gain
+		}
 	}
 }

@@ -544,6 +544,36 @@ func TestRetentionFindsNothing(t *testing.T) {
 	}
 }
 
+// However many records are equal, they have one place.
+func TestPlacesOfEquals(t *testing.T) {
+	db := newTestDB(t)
+	createWords(t, db, "n")
+	talk(db, t, 3*fusionPlaces)
+	v := view(t, db, "n")
+	defer v.Release()
+	hits, _, err := db.Retrieve(t.Context(), []*View{v}, []Query{{Vector: []float32{1, 1}}}, RetrieveOptions{
+		K: 3 * fusionPlaces, MinScore: float32(math.Inf(-1)), Ranking: Ranking{Similarity: 1, Importance: 1, Fusion: ReciprocalRank},
+	})
+	if err != nil || len(hits[0]) != 3*fusionPlaces {
+		t.Fatal(len(hits[0]), err)
+	}
+	var dots [5]int // a fifth of the keys has each
+	for _, h := range hits[0] {
+		dot := int(h.Parts.Similarity) - 1
+		dots[dot]++
+		want := 1.0 / 61
+		if place := (4-dot)*len(hits[0])/5 + 1; place <= fusionPlaces {
+			want += 1.0 / float64(60+place)
+		}
+		if !near(h.Score, float32(want)) {
+			t.Fatalf("a hit of similarity %d scores %v, want %v", dot+1, h.Score, want)
+		}
+	}
+	if dots != [5]int{600, 600, 600, 600, 600} {
+		t.Errorf("%v", dots)
+	}
+}
+
 func TestDates(t *testing.T) {
 	for text, want := range map[string]string{
 		"What happened on 7 May 2023?":      "2023 5 7",

@@ -75,6 +75,9 @@ func (d *draft) ownRehearsed(at uint32) *segView {
 
 // rehearse makes the rehearsals of a mutation. Records that are gone are passed over.
 func (d *draft) rehearse(list []Rehearsal) {
+	if len(list) == 0 {
+		return
+	}
 	keep := d.settings.Value().retention
 	fresh := make(map[uint32][]rehearsedRow)
 	for i := range list {

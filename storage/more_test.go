@@ -1,7 +1,6 @@
 package storage
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -111,26 +110,6 @@ func TestMoreOfNewer(t *testing.T) {
 	}
 	if _, err := mutationIn("s", &journalFrame{data: unknownMutation()}); !errors.Is(err, ErrNewer) || damaged(err) {
 		t.Errorf("a mutation: %v", err)
-	}
-}
-
-// Rehearsals that no mutation has are damage.
-func TestRehearsalsAreChecked(t *testing.T) {
-	two := []memory.Rehearsal{{ID: "a", Time: 1, Count: 1}, {ID: "b", Time: 1, Count: 1}}
-	for name, change := range map[string]func(b []byte) []byte{
-		"out of order": func(b []byte) []byte { return bytes.Replace(b, []byte("\x01a"), []byte("\x01c"), 1) },
-		"twice":        func(b []byte) []byte { return bytes.Replace(b, []byte("\x01a"), []byte("\x01b"), 1) },
-		"none":         func(b []byte) []byte { return bytes.Replace(b, []byte("\x02\x01a"), []byte("\x00\x01a"), 1) },
-		"too many":     func(b []byte) []byte { return bytes.Replace(b, []byte("\x02\x01a"), []byte("\x03\x01a"), 1) },
-		"too few":      func(b []byte) []byte { return bytes.Replace(b, []byte("\x02\x01a"), []byte("\x01\x01a"), 1) },
-	} {
-		b := appendMutation(nil, &memory.Mutation{Namespace: "n", Rehearsals: two})
-		if _, err := mutationOf(&journalFrame{data: b}); err != nil {
-			t.Fatal(err)
-		}
-		if m, err := mutationOf(&journalFrame{data: change(b)}); err == nil {
-			t.Errorf("%s: %+v", name, m.Rehearsals)
-		}
 	}
 }
 

@@ -170,22 +170,30 @@ func retaining(name string, durable bool, halfLife time.Duration) step {
 // rehearsing rehearses records, and waits until that is committed.
 func rehearsing(name string, durable bool, ids ...string) step {
 	return step{fmt.Sprintf("rehearse %d in %s", len(ids), name), func(w *world) error {
-		v, err := w.db.View(name)
-		if err != nil {
+		if err := w.rehearse(name, ids...); err != nil {
 			return err
 		}
-		defer v.Release()
-		var hits []memory.Hit
-		for _, id := range ids {
-			ref, ok := v.Find(id)
-			if !ok {
-				return &memory.NotFound{Kind: "record", Namespace: name, Name: id}
-			}
-			hits = append(hits, memory.Hit{Ref: ref})
-		}
-		w.db.Rehearse([]*memory.View{v}, [][]memory.Hit{hits})
 		return w.db.CommitRehearsals(context.Background())
 	}, durable}
+}
+
+// rehearse rehearses records, and doesn't wait.
+func (w *world) rehearse(name string, ids ...string) error {
+	v, err := w.db.View(name)
+	if err != nil {
+		return err
+	}
+	defer v.Release()
+	var hits []memory.Hit
+	for _, id := range ids {
+		ref, ok := v.Find(id)
+		if !ok {
+			return &memory.NotFound{Kind: "record", Namespace: name, Name: id}
+		}
+		hits = append(hits, memory.Hit{Ref: ref})
+	}
+	w.db.Rehearse([]*memory.View{v}, [][]memory.Hit{hits})
+	return nil
 }
 
 // importing brings a namespace whose LSNs are of an epoch.

@@ -359,7 +359,8 @@ const (
 	// The sum of each weight times its part.
 	Fusion_FUSION_WEIGHTED Fusion = 1
 	// The sum of each weight divided by 60 plus the record's place by that part alone, among
-	// the 1,000 best by it (reciprocal rank fusion, Cormack et al. 2009).
+	// the 1,000 best by it (reciprocal rank fusion, Cormack et al. 2009). Equal ones have one
+	// place.
 	Fusion_FUSION_RECIPROCAL_RANK Fusion = 2
 )
 
