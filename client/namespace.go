@@ -21,6 +21,17 @@ const (
 	L2     = pb.Metric_METRIC_L2
 )
 
+// An Eviction says which records make room for new ones: see engram.v1.Eviction.
+type Eviction = pb.Eviction
+
+// The evictions.
+const (
+	EvictNone              = pb.Eviction_EVICTION_NONE                // none: the write is refused
+	EvictRetention         = pb.Eviction_EVICTION_RETENTION           // the least retention × importance
+	EvictOldest            = pb.Eviction_EVICTION_OLDEST              // those created first
+	EvictLeastRecentlyUsed = pb.Eviction_EVICTION_LEAST_RECENTLY_USED // those rehearsed, or created, longest ago
+)
+
 // A Durability says when writes are acknowledged, and so what a fault can take of them:
 // see engram.v1.Durability.
 type Durability = pb.Durability
@@ -144,6 +155,9 @@ type Namespace struct {
 	// of its speaker that is there, which is rehearsed in its place; 0: none does.
 	RepeatSimilarity float64
 
+	MaxRecords int64    // 0: no bound
+	Eviction   Eviction // what makes room for new records then
+
 	// Set by the server.
 	CreateTime time.Time
 	Records    int
@@ -158,7 +172,7 @@ func namespace(p *pb.Namespace) Namespace {
 	}
 	return Namespace{
 		p.GetName(), p.GetMetric(), int(p.GetDimension()), int(p.GetValueDimension()), int(p.GetKvHeads()), p.GetEmbedder().GetName(),
-		int64(p.GetMaxBytes()), p.GetDurability(), p.GetKeyEncoding(), p.GetValueEncoding(), p.GetRecall(), p.GetLexical(), order, retentionOf(p.GetRetention()), p.GetRepeatSimilarity(), p.GetCreateTime().AsTime(), int(p.GetRecordCount()), p.GetLsn(),
+		int64(p.GetMaxBytes()), p.GetDurability(), p.GetKeyEncoding(), p.GetValueEncoding(), p.GetRecall(), p.GetLexical(), order, retentionOf(p.GetRetention()), p.GetRepeatSimilarity(), int64(p.GetMaxRecords()), p.GetEviction(), p.GetCreateTime().AsTime(), int(p.GetRecordCount()), p.GetLsn(),
 	}
 }
 
@@ -167,7 +181,7 @@ func namespace(p *pb.Namespace) Namespace {
 func (c *Client) CreateNamespace(ctx context.Context, n Namespace) (Namespace, error) {
 	p := &pb.Namespace{
 		Name: n.Name, Metric: n.Metric, Dimension: uint32(n.Dimension), ValueDimension: uint32(n.ValueDimension), KvHeads: uint32(n.KVHeads), MaxBytes: uint64(n.MaxBytes),
-		Durability: n.Durability, KeyEncoding: n.KeyEncoding, ValueEncoding: n.ValueEncoding, Recall: n.Recall, Lexical: n.Lexical, RepeatSimilarity: n.RepeatSimilarity,
+		Durability: n.Durability, KeyEncoding: n.KeyEncoding, ValueEncoding: n.ValueEncoding, Recall: n.Recall, Lexical: n.Lexical, RepeatSimilarity: n.RepeatSimilarity, MaxRecords: uint64(n.MaxRecords), Eviction: n.Eviction,
 	}
 	if n.Ranking != nil {
 		p.Ranking = n.Ranking.proto()
@@ -249,6 +263,12 @@ func (c *Client) SetRepeatSimilarity(ctx context.Context, name string, similarit
 	return c.update(ctx, &pb.Namespace{Name: name, RepeatSimilarity: similarity}, "repeat_similarity")
 }
 
+// SetMaxRecords bounds how many records there may be, 0 for no bound, and says which of them
+// make room for new ones.
+func (c *Client) SetMaxRecords(ctx context.Context, name string, n int64, e Eviction) (Namespace, error) {
+	return c.update(ctx, &pb.Namespace{Name: name, MaxRecords: uint64(n), Eviction: e}, "max_records", "eviction")
+}
+
 // SetRecall has a namespace's records found by an index, which finds the given share of the
 // best on average; 0: all, without an index. It returns at once; the index is built in the
 // background.
@@ -256,10 +276,10 @@ func (c *Client) SetRecall(ctx context.Context, name string, recall float64) (Na
 	return c.update(ctx, &pb.Namespace{Name: name, Recall: recall}, "recall")
 }
 
-// update changes one field of a namespace.
-func (c *Client) update(ctx context.Context, n *pb.Namespace, field string) (Namespace, error) {
+// update changes fields of a namespace.
+func (c *Client) update(ctx context.Context, n *pb.Namespace, fields ...string) (Namespace, error) {
 	reply, err := c.namespaces.Update(ctx, &pb.NamespaceServiceUpdateRequest{
-		Namespace: n, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{field}},
+		Namespace: n, UpdateMask: &fieldmaskpb.FieldMask{Paths: fields},
 	})
 	return namespace(reply.GetNamespace()), err
 }

@@ -25,6 +25,8 @@ type Mutation struct {
 	Ranking          *Ranking       // the new one; nil: unchanged
 	Retention        *Retention     // the new one; nil: unchanged
 	RepeatSimilarity *float64       // likewise
+	MaxRecords       *int64         // likewise
+	Eviction         *Eviction      // likewise
 	Deleted          []string       // ids of records
 	Changes          []Change       // in the order of the request
 	Rehearsals       []Rehearsal    // in the order of ids
@@ -110,6 +112,13 @@ func mutation(e *pb.MutationEvent) Mutation {
 		m.ValueEncoding = &k
 	}
 	m.Recall, m.Retention, m.RepeatSimilarity = e.Recall, retentionOf(e.GetRetention()), e.RepeatSimilarity
+	if e.MaxRecords != nil {
+		n := int64(e.GetMaxRecords())
+		m.MaxRecords = &n
+	}
+	if v := e.GetEviction(); v != 0 {
+		m.Eviction = &v
+	}
 	if p := e.GetRanking(); p != nil {
 		r := rankingOf(p)
 		m.Ranking = &r

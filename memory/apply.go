@@ -129,6 +129,12 @@ func (d *draft) apply(m *Mutation) {
 	if m.Repeats != nil {
 		d.set(func(s *settings) { s.repeats = *m.Repeats })
 	}
+	if m.MaxRecords != nil {
+		d.set(func(s *settings) { s.maxRecords = *m.MaxRecords })
+	}
+	if m.Eviction != nil {
+		d.set(func(s *settings) { s.eviction = *m.Eviction })
+	}
 	for _, id := range m.Deletes {
 		if ref, ok := d.Find(id); ok {
 			d.kill(ref)

@@ -8,7 +8,8 @@ import (
 )
 
 // Config is what a namespace was made with. Only MaxBytes, Durability, KeyEncoding,
-// ValueEncoding, Recall, Ranking, Retention and Repeats can change.
+// ValueEncoding, Recall, Ranking, Retention, Repeats, MaxRecords and
+// Eviction can change.
 type Config struct {
 	Name                      string
 	Metric                    index.Metric
@@ -37,7 +38,11 @@ type Config struct {
 	Retention Retention
 	// Repeats is the cosine from which on a record stored without an id repeats another of
 	// its speaker, which is rehearsed in its place; 0: none does.
-	Repeats    float64
+	Repeats float64
+	// MaxRecords bounds how many records there are, 0: no bound; Eviction says which of them
+	// make room for new ones.
+	MaxRecords int64
+	Eviction   Eviction
 	CreateTime int64 // Unix nanoseconds
 	Created    LSN   // of the mutation that made it
 }
@@ -60,10 +65,12 @@ type settings struct {
 	ranking    Ranking
 	retention  Retention // never zero
 	repeats    float64
+	maxRecords int64
+	eviction   Eviction
 }
 
 func (c *Config) settings() unique.Handle[settings] {
-	return unique.Make(settings{c.Metric, c.Dimension, c.ValueDimension, max(1, c.KVHeads), c.Embedder, c.MaxBytes, c.Durability, c.KeyEncoding, c.ValueEncoding, c.Recall, c.Lexical, c.Ranking, c.Retention.OrDefault(), c.Repeats})
+	return unique.Make(settings{c.Metric, c.Dimension, c.ValueDimension, max(1, c.KVHeads), c.Embedder, c.MaxBytes, c.Durability, c.KeyEncoding, c.ValueEncoding, c.Recall, c.Lexical, c.Ranking, c.Retention.OrDefault(), c.Repeats, c.MaxRecords, c.Eviction})
 }
 
 func (s settings) shape() index.Shape {

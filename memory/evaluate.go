@@ -73,6 +73,7 @@ func (c *committer) storeIn(d *draft, m *Mutation, s *Store, prior *priorSearch)
 		}
 	}
 	var generated, rehearsed []string
+	created := 0
 	for i := range s.Records {
 		p := &s.Records[i]
 		id := p.ID
@@ -105,8 +106,14 @@ func (c *committer) storeIn(d *draft, m *Mutation, s *Store, prior *priorSearch)
 		change.KeyFromText = p.KeyFromText && s.Embedder != nil
 		m.Changes = append(m.Changes, change)
 		out.Results[i] = RecordResult{ID: id, Version: m.LSN, Created: !exists}
+		if !exists {
+			created++
+		}
 	}
 	m.Rehearsals = rehearsalsOf(rehearsed, m.Time)
+	if err := d.makeRoom(m, created); err != nil {
+		return nil, err
+	}
 	if err := c.room(m); err != nil {
 		return nil, err
 	}
@@ -399,7 +406,8 @@ func (db *DB) CreateNamespace(ctx context.Context, req *CreateNamespace) (Config
 }
 
 // UpdateNamespace changes a namespace's bound, its durability, the encodings of its keys and
-// values, its recall, its ranking, its retention, or what repeats a record.
+// values, its recall, its ranking, its retention, what repeats a record, how many
+// there may be, or which of them make room.
 // A bound below what the namespace takes refuses writes that need more memory until enough
 // is deleted.
 func (db *DB) UpdateNamespace(ctx context.Context, u *UpdateNamespace) error {
@@ -426,6 +434,14 @@ func (db *DB) UpdateNamespace(ctx context.Context, u *UpdateNamespace) error {
 			return invalid("namespace.repeat_similarity", "%s", reason)
 		}
 	}
+	if u.MaxRecords != nil {
+		if reason := CheckMaxRecords(*u.MaxRecords); reason != "" {
+			return invalid("namespace.max_records", "%s", reason)
+		}
+	}
+	if u.Eviction != nil && !u.Eviction.Valid() {
+		return invalid("namespace.eviction", "is %d, which is none", *u.Eviction)
+	}
 	if u.KeyEncoding != nil && *u.KeyEncoding > index.BF16 {
 		return invalid("namespace.key_encoding", "is %d, which is no encoding", *u.KeyEncoding)
 	}
@@ -450,12 +466,13 @@ func (db *DB) UpdateNamespace(ctx context.Context, u *UpdateNamespace) error {
 			return precondition("namespace %q has metric %v; a repeat_similarity is a cosine", u.Name, d.settings.Value().metric)
 		}
 		m.MaxBytes, m.Durability, m.Recall, m.Repeats = u.MaxBytes, u.Durability, u.Recall, u.Repeats
+		m.MaxRecords, m.Eviction = u.MaxRecords, u.Eviction
 		m.KeyEncoding, m.ValueEncoding, m.Ranking, m.Retention = u.KeyEncoding, u.ValueEncoding, u.Ranking, u.Retention
 		if m.Retention != nil {
 			keep := m.Retention.OrDefault()
 			m.Retention = &keep
 		}
-		if m.MaxBytes == nil && m.Durability == nil && m.KeyEncoding == nil && m.ValueEncoding == nil && m.Recall == nil && m.Ranking == nil && m.Retention == nil && m.Repeats == nil {
+		if m.MaxBytes == nil && m.Durability == nil && m.KeyEncoding == nil && m.ValueEncoding == nil && m.Recall == nil && m.Ranking == nil && m.Retention == nil && m.Repeats == nil && m.MaxRecords == nil && m.Eviction == nil {
 			return nil
 		}
 		return c.commit(m, d)

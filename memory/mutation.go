@@ -26,6 +26,8 @@ type Mutation struct {
 	Ranking       *Ranking        // change it
 	Retention     *Retention      // change it
 	Repeats       *float64        // change it
+	MaxRecords    *int64          // change it
+	Eviction      *Eviction       // change it
 	Deletes       []string        // ids, all of which exist
 	Changes       []Change        // in the order of the request
 	Rehearsals    []Rehearsal     // in the order of ids, each once

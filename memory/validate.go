@@ -371,6 +371,12 @@ func (db *DB) checkConfig(cfg *Config) error {
 	if field, reason := cfg.Retention.OrDefault().Check(); field != "" {
 		c.add(of("namespace.retention."+field), "%s", reason)
 	}
+	if reason := CheckMaxRecords(cfg.MaxRecords); reason != "" {
+		c.add(of("namespace.max_records"), "%s", reason)
+	}
+	if !cfg.Eviction.Valid() {
+		c.add(of("namespace.eviction"), "is %d, which is none", cfg.Eviction)
+	}
 	if reason := CheckRepeats(cfg.Repeats); reason != "" {
 		c.add(of("namespace.repeat_similarity"), "%s", reason)
 	} else if cfg.Repeats > 0 && cfg.Metric != index.Cosine {

@@ -79,6 +79,8 @@ type UpdateNamespace struct {
 	Ranking       *Ranking
 	Retention     *Retention
 	Repeats       *float64
+	MaxRecords    *int64
+	Eviction      *Eviction
 }
 
 // DeleteNamespace deletes a namespace with all its records.

@@ -91,6 +91,13 @@ func (w *watch) mutation(m *memory.Mutation) error {
 		e.Retention = retentionProto(*m.Retention)
 	}
 	e.RepeatSimilarity = m.Repeats
+	if m.MaxRecords != nil {
+		n := uint64(*m.MaxRecords)
+		e.MaxRecords = &n
+	}
+	if m.Eviction != nil {
+		e.Eviction = evictionProto[*m.Eviction]
+	}
 	for i := range m.Rehearsals {
 		r := &m.Rehearsals[i]
 		e.Rehearsals = append(e.Rehearsals, &engramv1.Rehearsal{Id: r.ID, Time: timestamp(r.Time), Count: r.Count})

@@ -26,6 +26,8 @@ const (
 	moreRetention  protowire.Number = 10
 	moreRehearsals protowire.Number = 11 // of a mutation, and of a record
 	moreRepeats    protowire.Number = 12
+	moreMaxRecords protowire.Number = 20
+	moreEviction   protowire.Number = 21
 )
 
 // The fields of a ranking, a block in a block.
@@ -137,7 +139,7 @@ func (c *cursor) inner(f field, of string, read func(f field) bool) {
 
 // hasMoreConfig is true if a configuration needs a block.
 func hasMoreConfig(c *memory.Config) bool {
-	return c.Lexical != lexical.None || c.Ranking != (memory.Ranking{}) || !c.Retention.IsDefault() || c.Repeats != 0
+	return c.Lexical != lexical.None || c.Ranking != (memory.Ranking{}) || !c.Retention.IsDefault() || c.Repeats != 0 || c.MaxRecords != 0 || c.Eviction != memory.EvictNone
 }
 
 func appendMoreConfig(b []byte, c *memory.Config) []byte {
@@ -149,7 +151,9 @@ func appendMoreConfig(b []byte, c *memory.Config) []byte {
 		if !c.Retention.IsDefault() {
 			b = appendRetention(b, &c.Retention)
 		}
-		return appendFloat(b, moreRepeats, c.Repeats)
+		b = appendFloat(b, moreRepeats, c.Repeats)
+		b = appendNumber(b, moreMaxRecords, uint64(c.MaxRecords))
+		return appendNumber(b, moreEviction, uint64(c.Eviction))
 	})
 }
 
@@ -167,6 +171,10 @@ func (c *cursor) moreConfig(cfg *memory.Config) {
 			cfg.Retention = c.retention(f)
 		case moreRepeats:
 			cfg.Repeats = c.repeats(f)
+		case moreMaxRecords:
+			cfg.MaxRecords = int64(c.number(f, "max_records", memory.MaxRecords))
+		case moreEviction:
+			cfg.Eviction = c.eviction(f)
 		default:
 			return false
 		}
@@ -182,9 +190,17 @@ func (c *cursor) repeats(f field) float64 {
 	return r
 }
 
+func (c *cursor) eviction(f field) memory.Eviction {
+	e := memory.Eviction(c.number(f, "an eviction", math.MaxUint8))
+	if !e.Valid() {
+		c.fail(fmt.Errorf("an eviction, not %d", e))
+	}
+	return e
+}
+
 // hasMoreMutation is true if a mutation needs a block.
 func hasMoreMutation(m *memory.Mutation) bool {
-	return m.Ranking != nil || m.Retention != nil || len(m.Rehearsals) > 0 || m.Repeats != nil
+	return m.Ranking != nil || m.Retention != nil || len(m.Rehearsals) > 0 || m.Repeats != nil || m.MaxRecords != nil || m.Eviction != nil
 }
 
 func appendMoreMutation(b []byte, m *memory.Mutation) []byte {
@@ -201,6 +217,12 @@ func appendMoreMutation(b []byte, m *memory.Mutation) []byte {
 		if m.Repeats != nil { // 0, too, changes what was
 			b = protowire.AppendTag(b, moreRepeats, protowire.Fixed64Type)
 			b = protowire.AppendFixed64(b, math.Float64bits(*m.Repeats))
+		}
+		if m.MaxRecords != nil {
+			b = protowire.AppendVarint(protowire.AppendTag(b, moreMaxRecords, protowire.VarintType), uint64(*m.MaxRecords))
+		}
+		if m.Eviction != nil {
+			b = protowire.AppendVarint(protowire.AppendTag(b, moreEviction, protowire.VarintType), uint64(*m.Eviction))
 		}
 		return b
 	})
@@ -220,6 +242,12 @@ func (c *cursor) moreMutation(m *memory.Mutation) {
 		case moreRepeats:
 			r := c.repeats(f)
 			m.Repeats = &r
+		case moreMaxRecords:
+			n := int64(c.number(f, "max_records", memory.MaxRecords))
+			m.MaxRecords = &n
+		case moreEviction:
+			e := c.eviction(f)
+			m.Eviction = &e
 		default:
 			return false
 		}

@@ -104,3 +104,31 @@ func (c *namespacesRepeatsCmd) Run(ctx context.Context, cli *cli, t *terminal) e
 		return e.SetRepeatSimilarity(ctx, c.Name, c.Similarity)
 	})
 }
+
+var clientEvictions = map[string]client.Eviction{"none": client.EvictNone, "retention": client.EvictRetention, "oldest": client.EvictOldest, "lru": client.EvictLeastRecentlyUsed}
+
+func evictionText(e client.Eviction) string {
+	for name, known := range clientEvictions {
+		if known == e {
+			return name
+		}
+	}
+	return e.String()
+}
+
+type namespacesCapacityCmd struct {
+	Name       string `arg:"" help:"The namespace."`
+	MaxRecords int64  `arg:"" help:"The most records that there may be; 0: no bound."`
+	Eviction   string `enum:"none,retention,oldest,lru" default:"retention" help:"Which records make room: none (a write is refused), retention (the least retention × importance), oldest, or lru (rehearsed or created longest ago)."`
+}
+
+func (*namespacesCapacityCmd) Help() string {
+	return `Example:
+  engram namespaces capacity notes 10000 --eviction lru`
+}
+
+func (c *namespacesCapacityCmd) Run(ctx context.Context, cli *cli, t *terminal) error {
+	return cli.changed(ctx, t, func(ctx context.Context, e *client.Client) (client.Namespace, error) {
+		return e.SetMaxRecords(ctx, c.Name, c.MaxRecords, clientEvictions[c.Eviction])
+	})
+}
