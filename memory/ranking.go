@@ -22,11 +22,15 @@ const (
 //     have that has them all (lexical.Scorer), from 0 to 1.
 //   - Association: what it gets of the scores of what was said around it.
 //   - Mention: whether the query names who said it, or when.
+//   - Retention: how much is left of it (Retention.Of).
+//   - Importance: that which it was stored with.
 //
-// The zero Ranking is similarity alone.
+// The last two know no query. Beside weights of the words' parts (Words) and none of
+// similarity they order what those found, and find nothing. The zero Ranking is similarity
+// alone.
 type Ranking struct {
-	Similarity, Lexical, Association, Mention float64
-	Fusion                                    Fusion
+	Similarity, Lexical, Association, Mention, Retention, Importance float64
+	Fusion                                                           Fusion
 }
 
 // maxWeight bounds weights, so that sums stay finite.
@@ -37,7 +41,7 @@ func (r Ranking) Check() string {
 	for _, w := range []struct {
 		name string
 		of   float64
-	}{{"similarity", r.Similarity}, {"lexical", r.Lexical}, {"association", r.Association}, {"mention", r.Mention}} {
+	}{{"similarity", r.Similarity}, {"lexical", r.Lexical}, {"association", r.Association}, {"mention", r.Mention}, {"retention", r.Retention}, {"importance", r.Importance}} {
 		if !(w.of >= 0 && w.of <= maxWeight) {
 			return fmt.Sprintf("has a weight of %s of %v; weights are from 0 to %g", w.name, w.of, float64(maxWeight))
 		}
@@ -50,7 +54,7 @@ func (r Ranking) Check() string {
 
 // Plain is true of rankings by similarity alone, whatever its weight.
 func (r Ranking) Plain() bool {
-	return !r.Words()
+	return !r.Words() && r.Retention == 0 && r.Importance == 0
 }
 
 // Words is true of rankings for which a query's text is looked at.
