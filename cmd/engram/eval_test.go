@@ -94,7 +94,7 @@ func TestRankingText(t *testing.T) {
 }
 
 func TestEvalRetention(t *testing.T) {
-	dialogue := map[string]any{"session_1_date_time": "1:56 pm on 8 May, 2023", "session_2_date_time": "9:10 am on 9 May, 2023"}
+	dialogue := map[string]any{"session_1_date_time": "1:56 pm on 8 May, 2023", "session_2_date_time": "9:10 am on 10 May, 2023"}
 	said := func(session int, texts ...string) {
 		var turns []map[string]any
 		for i, text := range texts {
@@ -119,8 +119,8 @@ func TestEvalRetention(t *testing.T) {
 	if err := os.WriteFile(path, file, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	code, out, errOut := engram("", "eval", "retention", path, "--max-records", "15", "--json")
-	// Within the 15 it is found; later in the memory alone where that question rehearsed it.
+	code, out, errOut := engram("", "eval", "retention", path, "--max-records", "18", "--json")
+	// Within the 18 it is found; later in the memory alone where that question rehearsed it.
 	want := `{"further_turns":10,"questions":1,"recall@10":1,"recall@10_rehearsed":1}
 {"further_turns":20,"questions":1,"recall@10":0,"recall@10_rehearsed":1}
 {"further_turns":50,"questions":1,"recall@10":0,"recall@10_rehearsed":1}
