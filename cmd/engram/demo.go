@@ -113,18 +113,24 @@ func demoServer(ctx context.Context) (addr string, served <-chan error, err erro
 
 // ownServer is demoServer with an embedder of the caller's.
 func ownServer(ctx context.Context, embedder memory.Embedder) (addr string, served <-chan error, err error) {
+	_, addr, served, err = ownMemory(ctx, memory.Options{Clock: memory.SystemClock(), Embedder: embedder})
+	return addr, served, err
+}
+
+// ownMemory serves a memory of the caller's options, until ctx ends.
+func ownMemory(ctx context.Context, opt memory.Options) (db *memory.DB, addr string, served <-chan error, err error) {
 	var listeners [2]net.Listener
 	for i := range listeners {
 		if listeners[i], err = listen("127.0.0.1:0", "--addr"); err != nil {
-			return "", nil, err
+			return nil, "", nil, err
 		}
 	}
 	log := slog.New(slog.DiscardHandler)
-	pool := slab.NewPool(1 << 30)
-	db := memory.New(memory.Options{Pool: pool, Clock: memory.SystemClock(), Embedder: embedder, Limits: memory.DefaultLimits(), Log: log})
-	s, err := server.New(server.Config{DB: db, Pool: pool, Embedder: embedder, Version: version, Log: log})
+	opt.Pool, opt.Limits, opt.Log = slab.NewPool(1<<30), memory.DefaultLimits(), log
+	db = memory.New(opt)
+	s, err := server.New(server.Config{DB: db, Pool: opt.Pool, Embedder: opt.Embedder, Version: version, Log: log})
 	if err != nil {
-		return "", nil, err
+		return nil, "", nil, err
 	}
 	s.SetReady()
 	done := make(chan error, 1)
@@ -133,7 +139,7 @@ func ownServer(ctx context.Context, embedder memory.Embedder) (addr string, serv
 		_ = db.Close()
 		done <- err
 	}()
-	return listeners[0].Addr().String(), done, nil
+	return db, listeners[0].Addr().String(), done, nil
 }
 
 // demoLoad stores the transcript through gRPC.

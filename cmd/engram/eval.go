@@ -10,7 +10,8 @@ import (
 )
 
 type evalCmd struct {
-	Locomo evalLocomoCmd `cmd:"" help:"How much of the evidence for questions about long dialogues is found, on a file of LoCoMo's format."`
+	Locomo    evalLocomoCmd    `cmd:"" help:"How much of the evidence for questions about long dialogues is found, on a file of LoCoMo's format."`
+	Retention evalRetentionCmd `cmd:"" help:"How long what was said is found in a memory that keeps few turns, with and without rehearsal."`
 }
 
 type evalLocomoCmd struct {
@@ -63,16 +64,8 @@ func (y *tally) add(places []int, evidence int) {
 }
 
 func (c *evalLocomoCmd) Run(ctx context.Context, _ *cli, t *terminal) (err error) {
-	f, err := os.Open(c.File)
+	dialogues, err := locomoFile(c.File, c.Only)
 	if err != nil {
-		return err
-	}
-	dialogues, err := locomo(f)
-	_ = f.Close()
-	if err != nil {
-		return fmt.Errorf("%s: %w", c.File, err)
-	}
-	if dialogues, err = named(dialogues, c.Only); err != nil {
 		return err
 	}
 	rankings := []*client.Ranking{nil}
@@ -129,6 +122,20 @@ func (c *evalLocomoCmd) Run(ctx context.Context, _ *cli, t *terminal) (err error
 		}
 	}
 	return nil
+}
+
+// locomoFile reads the dialogues of a file that have one of the names, all if there are none.
+func locomoFile(path string, names []string) ([]dialogue, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	dialogues, err := locomo(f)
+	_ = f.Close()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return named(dialogues, names)
 }
 
 // named gives the dialogues of the names, all if there are none.

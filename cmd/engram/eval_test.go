@@ -2,8 +2,10 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"math"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -88,5 +90,42 @@ func TestRankingText(t *testing.T) {
 	}
 	if got := rankingText(&client.Ranking{}); got != "" {
 		t.Errorf("no weights are written %q", got)
+	}
+}
+
+func TestEvalRetention(t *testing.T) {
+	dialogue := map[string]any{"session_1_date_time": "1:56 pm on 8 May, 2023", "session_2_date_time": "9:10 am on 10 May, 2023"}
+	said := func(session int, texts ...string) {
+		var turns []map[string]any
+		for i, text := range texts {
+			turns = append(turns, map[string]any{"speaker": "Ann", "dia_id": fmt.Sprintf("D%d:%d", session, i+1), "text": text})
+		}
+		dialogue[fmt.Sprint("session_", session)] = turns
+	}
+	said(1, "We camped beside the river.")
+	var chatter []string
+	for i := range 60 {
+		chatter = append(chatter, fmt.Sprintf("The weather of day %d was fine.", i))
+	}
+	said(2, chatter...)
+	file, err := json.Marshal([]map[string]any{{
+		"sample_id": "talk", "conversation": dialogue,
+		"qa": []map[string]any{{"question": "Where did Ann camp?", "evidence": []string{"D1:1"}, "category": 4}},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "talk.json")
+	if err := os.WriteFile(path, file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, out, errOut := engram("", "eval", "retention", path, "--max-records", "18", "--json")
+	// Within the 18 it is found; later in the memory alone where that question rehearsed it.
+	want := `{"further_turns":10,"questions":1,"recall@10":1,"recall@10_rehearsed":1}
+{"further_turns":20,"questions":1,"recall@10":0,"recall@10_rehearsed":1}
+{"further_turns":50,"questions":1,"recall@10":0,"recall@10_rehearsed":1}
+`
+	if code != 0 || out != want {
+		t.Errorf("%d, %s%s", code, out, errOut)
 	}
 }
