@@ -32,6 +32,8 @@ type AttendOptions struct {
 	MaxError float64
 	Indexes  []*IVF
 
+	always bool // read lists, whatever that costs
+
 	Sharing *Sharing // rides passes of this, if the read is large enough; nil: walks by itself
 	Group   any      // comparable: reads of one group and shape ride together
 }

@@ -150,7 +150,10 @@ func (l *listed) some(lanes []int) (AttendOptions, [][]float32) {
 // choose gives the lanes that read lists: all, if that is well below the cost of a pass; else
 // those that save by it though there is a pass for others.
 func (l *listed) choose(plans []*listPlan) (chosen []int) {
-	const worth = 0.5
+	worth := 0.5
+	if l.opt.always {
+		worth = math.Inf(1)
+	}
 	n, total := float64(len(plans)), 0.0
 	for _, p := range plans {
 		total += p.cost
@@ -261,11 +264,14 @@ func (l *listed) plan(lane []float32) *listPlan {
 	if n < len(s.lists) {
 		p.cost = s.lists[n].before
 	}
-	if p.cost > l.pass {
+	if p.cost > l.pass && !l.opt.always {
 		return p
 	}
 	// A few more than are needed, for it is a guess; what is left costs too much.
 	keep := min(len(s.lists), 2*n+8)
+	if l.opt.always {
+		keep = len(s.lists)
+	}
 	p.lists, p.whole = slices.Clone(s.lists[:keep]), keep == len(s.lists)
 	return p
 }
