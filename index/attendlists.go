@@ -40,9 +40,10 @@ type listed struct {
 	tail    []Part // rows that no index has
 	beyond  int    // how many
 	workers int
-	pass    float64 // what an ordinary pass costs all lanes together
 	share   float64 // sparing.rows
 	scratch sync.Pool
+
+	pass, tailCost float64 // of an ordinary pass for all lanes together, of the tail for one
 }
 
 // attendLists is Attend, of keys of one head, by lists where that pays.
@@ -118,8 +119,9 @@ func newListed(shape Shape, parts []Part, lanes [][]float32, opt AttendOptions) 
 		bytes += float64(p.Rows) * float64(p.Segment.rowBytes(true))
 		l.beyond += p.eligibleFrom(covered[i])
 	}
-	components := float64(shape.Dim + shape.ValueDim)
-	l.pass = bytes*costByte + float64(rows)*float64(len(lanes))*components*costMultiply
+	multiplies := float64(shape.Dim+shape.ValueDim) * costMultiply
+	l.pass = bytes*costByte + float64(rows)*float64(len(lanes))*multiplies
+	l.tailCost = float64(l.beyond) * (bytes/float64(max(1, rows))*costByte + multiplies)
 	l.pass = min(l.pass, float64(eligible)*float64(len(lanes))*l.perRow())
 	return l
 }
@@ -245,7 +247,7 @@ func (l *listed) plan(lane []float32) *listPlan {
 	slices.SortFunc(s.lists, func(a, b listBound) int {
 		return cmp.Or(cmp.Compare(b.most, a.most), cmp.Compare(a.view, b.view), cmp.Compare(a.list, b.list))
 	})
-	cost := float64(l.beyond) * (l.perRow() / 2)
+	cost := l.tailCost
 	for i := range s.lists {
 		b := &s.lists[i]
 		b.before = cost
