@@ -48,6 +48,7 @@ var rows = append([]part{
 	{"batch", batch},
 	{"codes", codes},
 	{"attend", attend},
+	{"maxerror", maxError},
 	{"loopback", loopback},
 	{"shared", sharing},
 	{"words", words},

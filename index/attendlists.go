@@ -25,9 +25,9 @@ import (
 
 // Costs in nanoseconds of one processor, as those of searches; only their ratios count.
 const (
-	costByte     = 0.08 // of a pass, for each byte that it reads, whatever the queries are
-	costMultiply = 0.03 // and for each component and query
-	costFind     = 3.0  // to see whether a row of a list is eligible
+	costByte     = 0.04  // of a pass, for each byte that it reads, whatever the queries are
+	costMultiply = 0.012 // and for each component and query
+	costFind     = 3.0   // to see whether a row of a list is eligible
 )
 
 // A listed is one call of Attend by lists.
@@ -210,6 +210,27 @@ func need(lists []listBound, whole bool, most, allowed float64) int {
 	return i
 }
 
+// score sets s.scores to those of all centroids for a query, and gives by how much the logit of
+// the greatest is above the mean. Where that is below −ln MaxError, lists with half of the rows
+// may have more than a share of MaxError: it is a quick test for what is plainly diffuse.
+func (l *listed) score(s *planScratch, unit []float32) float64 {
+	n := 0
+	for _, v := range l.views {
+		n += v.centroids.k
+	}
+	s.scores = sized(s.scores, n)
+	at, sum := 0, 0.0
+	for _, v := range l.views {
+		to := at + v.centroids.k
+		v.scoreCentroids(s.scores[at:to], unit)
+		at = to
+	}
+	for _, x := range s.scores {
+		sum += float64(x)
+	}
+	return l.opt.Scale * (float64(kernel.Max(s.scores)) - sum/float64(n))
+}
+
 // plan orders the lists for a lane, and guesses how many it has to read: the exponentials of a
 // list's rows have at least the mean of that of their mean (Jensen), which the centroid is or
 // was.
@@ -218,15 +239,17 @@ func (l *listed) plan(lane []float32) *listPlan {
 	defer l.scratch.Put(s)
 	s.lists, s.likely = s.lists[:0], s.likely[:0]
 	q := newListQuery(l.shape, lane)
+	if l.score(s, q.unit) < -math.Log(l.opt.MaxError) && !l.opt.always {
+		return &listPlan{cost: math.Inf(1)}
+	}
 	peak := math.Inf(-1)
+	scores := s.scores
 	for v, view := range l.views {
-		s.scores = sized(s.scores, view.centroids.k)
-		view.scoreCentroids(s.scores, q.unit)
 		for i, e := range view.measure() {
 			if e.n == 0 {
 				continue
 			}
-			most, mean := q.most(view.trained, i, s.scores[i], e.radius)
+			most, mean := q.most(view.trained, i, scores[i], e.radius)
 			most, mean = l.opt.Scale*most, l.opt.Scale*mean+math.Log(float64(e.n)*view.share)
 			if math.IsNaN(most) {
 				most = math.Inf(1)
@@ -237,6 +260,7 @@ func (l *listed) plan(lane []float32) *listPlan {
 			s.lists = append(s.lists, listBound{view: uint32(v), list: uint32(i), most: most, rest: float64(e.n)})
 			s.likely = append(s.likely, mean)
 		}
+		scores = scores[view.centroids.k:]
 	}
 	sum := 0.0
 	for _, x := range s.likely {

@@ -146,7 +146,8 @@ func TestAttendMaxError(t *testing.T) {
 					t.Errorf("%d heads of %d were spared something: %+v", spared, all, stats)
 				}
 			default:
-				if spared != all || stats.ListsProbed == 0 || stats.RowsScanned > int64(len(queries))*2*records/4 {
+				// Where several heads share a pass, that may be less work than their lists.
+				if spared == 0 || name != "heads" && spared != all || stats.ListsProbed == 0 || stats.RowsScanned >= int64(len(queries))*2*records {
 					t.Errorf("%d heads of %d were spared something: %+v", spared, all, stats)
 				}
 			}
