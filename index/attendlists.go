@@ -190,8 +190,14 @@ type listPlan struct {
 
 type planScratch struct {
 	lists  []listBound
-	likely []float64
+	likely []float64 // of each list, the logarithm of what its exponentials probably sum to
+	alone  []float64 // and of what they do at most
 	scores []float32
+}
+
+// cost is that of reading a list, of which rest is the number of rows.
+func (l *listed) cost(b *listBound) float64 {
+	return costList + b.rest*(costFind+l.views[b.view].share*l.perRow())
 }
 
 // need is how many lists must be read where a softmax has the greatest logit most and the sum
@@ -237,7 +243,7 @@ func (l *listed) score(s *planScratch, unit []float32) float64 {
 func (l *listed) plan(lane []float32) *listPlan {
 	s := l.scratch.Get().(*planScratch)
 	defer l.scratch.Put(s)
-	s.lists, s.likely = s.lists[:0], s.likely[:0]
+	s.lists, s.likely, s.alone = s.lists[:0], s.likely[:0], s.alone[:0]
 	q := newListQuery(l.shape, lane)
 	if l.score(s, q.unit) < -math.Log(l.opt.MaxError) && !l.opt.always {
 		return &listPlan{cost: math.Inf(1)}
@@ -245,18 +251,18 @@ func (l *listed) plan(lane []float32) *listPlan {
 	peak := math.Inf(-1)
 	scores := s.scores
 	for v, view := range l.views {
+		share := math.Log(view.share)
 		for i, e := range view.measure() {
 			if e.n == 0 {
 				continue
 			}
 			most, mean := q.most(view.trained, i, scores[i], e.radius)
-			most, mean = l.opt.Scale*most, l.opt.Scale*mean+math.Log(float64(e.n)*view.share)
+			most, mean = l.opt.Scale*most, l.opt.Scale*mean+e.log+share
 			if math.IsNaN(most) {
 				most = math.Inf(1)
 			}
-			if mean > peak {
-				peak = mean
-			}
+			peak = max(peak, mean)
+			s.alone = append(s.alone, most+e.log)
 			s.lists = append(s.lists, listBound{view: uint32(v), list: uint32(i), most: most, rest: float64(e.n)})
 			s.likely = append(s.likely, mean)
 		}
@@ -268,14 +274,31 @@ func (l *listed) plan(lane []float32) *listPlan {
 			sum += math.Exp(x - peak)
 		}
 	}
-	slices.SortFunc(s.lists, func(a, b listBound) int {
-		return cmp.Or(cmp.Compare(b.most, a.most), cmp.Compare(a.view, b.view), cmp.Compare(a.list, b.list))
-	})
+	// Lists that may weigh too much by themselves must be read in any case.
 	cost := l.tailCost
+	least := peak + math.Log(sum*l.share)
+	for i, x := range s.alone {
+		if x > least {
+			cost += l.cost(&s.lists[i])
+		}
+	}
+	if cost > l.pass && !l.opt.always {
+		return &listPlan{cost: cost}
+	}
+	slices.SortFunc(s.lists, func(a, b listBound) int {
+		switch {
+		case a.most > b.most:
+			return -1
+		case a.most < b.most:
+			return 1
+		}
+		return cmp.Or(cmp.Compare(a.view, b.view), cmp.Compare(a.list, b.list))
+	})
+	cost = l.tailCost
 	for i := range s.lists {
 		b := &s.lists[i]
 		b.before = cost
-		cost += costList + b.rest*(costFind+l.views[b.view].share*l.perRow())
+		cost += l.cost(b)
 	}
 	for i := len(s.lists) - 2; i >= 0; i-- {
 		b, after := &s.lists[i], &s.lists[i+1]

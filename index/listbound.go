@@ -10,6 +10,7 @@ import (
 // farthest of them is from the centroid; under Cosine of rows' directions.
 type extent struct {
 	n      int
+	log    float64 // of n
 	radius float64
 }
 
@@ -23,6 +24,7 @@ func (x *IVF) measure() []extent {
 				e.n += c.n
 				e.radius = max(e.radius, float64(c.radius))
 			}
+			e.log = math.Log(float64(e.n))
 		}
 	})
 	return x.extents
