@@ -20,7 +20,7 @@ import (
 //
 // docs/attention.md has it in full.
 type sparing struct {
-	n            float64 // rows of all parts
+	n            float64 // eligible rows
 	values, rows float64
 	codes        []codeQuery // of each query; nil: codes don't serve
 }
@@ -50,8 +50,9 @@ func (a *attend) spare() {
 	s.values, s.rows = shares(a.opt.MaxError)
 	coded := false
 	for i := range a.parts {
-		s.n += float64(a.parts[i].Rows)
-		coded = coded || a.parts[i].Segment.codes != nil
+		p := &a.parts[i]
+		s.n += float64(p.eligible(0, p.Rows))
+		coded = coded || p.Segment.codes != nil
 	}
 	a.sparing = s
 	if !coded || a.shape.heads() > 1 || len(a.queries) >= attendPanelQueries || a.opt.Scale == 0 ||
