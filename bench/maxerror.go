@@ -22,7 +22,7 @@ func maxError(b *bench) error {
 	}
 	const queries = 8
 	n := 0
-	d, err := dataOf(b.peers.dir, s, queries, true, func(v []float32) {
+	d, err := dataOf(b.peers.dir, s, 1, queries, func(v []float32) {
 		n++
 		fill(r, v)
 		if n > queries && (n-queries)%2 == 0 {

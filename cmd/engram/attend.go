@@ -21,6 +21,7 @@ type attendCmd struct {
 	Position     *int64    `help:"Where the query stands, for --slopes." placeholder:"POSITION"`
 	Slopes       []float64 `help:"How much less a record counts by its distance, one for each query head." placeholder:"M,…"`
 	ByImportance float64   `help:"Add so many times ln(importance)." placeholder:"W"`
+	ByRetention  float64   `help:"Add so many times ln(retention), which falls with the time since a record was stored or rehearsed." placeholder:"W"`
 	TopK         int       `help:"Attend to the N best records alone." placeholder:"N"`
 	MaxError     float64   `help:"Leave unread what can't move a context by more than E times the greatest norm of a value." placeholder:"E"`
 	Svg          string    `help:"Write a heat map, queries by time, to this file." placeholder:"FILE" type:"path"`
@@ -51,6 +52,9 @@ func (c *attendCmd) options() []client.ReadOption {
 	}
 	if len(c.Slopes) > 0 {
 		options = append(options, client.BySlopes(c.Slopes...))
+	}
+	if c.ByRetention != 0 {
+		options = append(options, client.ByRetention(c.ByRetention))
 	}
 	if c.ByImportance != 0 {
 		options = append(options, client.ByImportance(c.ByImportance))
