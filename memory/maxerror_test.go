@@ -90,6 +90,8 @@ func TestAttendMaxError(t *testing.T) {
 		"window":                {Window: Window{BeforePosition: &before}},
 		"importance":            {ImportanceWeight: 1.5},
 		"importance that rises": {ImportanceWeight: -1},
+		"retention":             {RetentionWeight: 2},
+		"retention that rises":  {ImportanceWeight: 1, RetentionWeight: -1},
 		"slopes":                {Slopes: []float64{1e-3, 1e-5}, QueryHeads: 2},
 		"heads":                 {QueryHeads: 3},
 		"diffuse":               {Scale: new(float64)},
@@ -141,7 +143,7 @@ func TestAttendMaxError(t *testing.T) {
 			}
 			all := len(queries) * opt.QueryHeads
 			switch name {
-			case "diffuse", "importance that rises":
+			case "diffuse", "importance that rises", "retention that rises":
 				if spared > 0 || stats.ListsProbed > 0 {
 					t.Errorf("%d heads of %d were spared something: %+v", spared, all, stats)
 				}
