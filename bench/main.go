@@ -48,6 +48,7 @@ var rows = append([]part{
 	{"batch", batch},
 	{"codes", codes},
 	{"attend", attend},
+	{"maxerror", maxError},
 	{"heads", heads},
 	{"attenders", attenders},
 	{"attendstream", attendStream},

@@ -1367,7 +1367,15 @@ type AttendRequest struct {
 	Combine Combine `protobuf:"varint,14,opt,name=combine,proto3,enum=engram.v1.Combine" json:"combine,omitempty"`
 	// The g of COMBINE_GATE, each in [0, 1]: one number for all, one for each head, or one for
 	// each component of the context. Required by it, InvalidArgument with another.
-	Gate          []float32 `protobuf:"fixed32,15,rep,packed,name=gate,proto3" json:"gate,omitempty"`
+	Gate []float32 `protobuf:"fixed32,15,rep,packed,name=gate,proto3" json:"gate,omitempty"`
+	// Lets the server leave unread what can't matter: each head's context is within max_error ×
+	// the greatest norm of an eligible value (its part of that head) of the context of all
+	// eligible records, and its result says within how much of that it is for certain. Above 0
+	// and below 1; InvalidArgument with top_k. Where attention is diffuse nothing is left
+	// unread. Keys are left unread where kv_heads is 1 and no weight of bias is negative, in
+	// namespaces with an index (a recall) or KEY_ENCODING_INT8 or INT8_ONLY; values of records
+	// that have one of their own, anywhere. See docs/attention.md. Default: everything is read.
+	MaxError      *float64 `protobuf:"fixed64,16,opt,name=max_error,json=maxError,proto3,oneof" json:"max_error,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1505,6 +1513,13 @@ func (x *AttendRequest) GetGate() []float32 {
 		return x.Gate
 	}
 	return nil
+}
+
+func (x *AttendRequest) GetMaxError() float64 {
+	if x != nil && x.MaxError != nil {
+		return *x.MaxError
+	}
+	return 0
 }
 
 // Which records may be attended to, by where they stand. All that is set must hold.
@@ -1753,7 +1768,13 @@ type HeadResult struct {
 	// How many records the softmax ran over.
 	Attended uint64 `protobuf:"varint,3,opt,name=attended,proto3" json:"attended,omitempty"`
 	// The heaviest records, heaviest first.
-	TopWeights    []*Weight `protobuf:"bytes,4,rep,name=top_weights,json=topWeights,proto3" json:"top_weights,omitempty"`
+	TopWeights []*Weight `protobuf:"bytes,4,rep,name=top_weights,json=topWeights,proto3" json:"top_weights,omitempty"`
+	// With max_error: times the greatest norm of an eligible value, how far the context is at
+	// most from that of all eligible records, the rounding of both apart; at most max_error. 0
+	// where all that could matter was read. The other fields are those of the records that were
+	// read: attended counts them, log_sum_exp is at most −ln(1 − error_bound/2) below that of
+	// all, and an unread record has a weight of at most error_bound/2.
+	ErrorBound    float64 `protobuf:"fixed64,5,opt,name=error_bound,json=errorBound,proto3" json:"error_bound,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1814,6 +1835,13 @@ func (x *HeadResult) GetTopWeights() []*Weight {
 		return x.TopWeights
 	}
 	return nil
+}
+
+func (x *HeadResult) GetErrorBound() float64 {
+	if x != nil {
+		return x.ErrorBound
+	}
+	return 0
 }
 
 // The answer to one query.
@@ -3374,7 +3402,7 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\n" +
 	"namespaces\x18\x02 \x03(\v2\x17.engram.v1.NamespaceLSNR\n" +
 	"namespaces\x12.\n" +
-	"\x06search\x18\x03 \x01(\v2\x16.engram.v1.SearchStatsR\x06search\"\xca\x04\n" +
+	"\x06search\x18\x03 \x01(\v2\x16.engram.v1.SearchStatsR\x06search\"\xfa\x04\n" +
 	"\rAttendRequest\x12\x1e\n" +
 	"\n" +
 	"namespaces\x18\x01 \x03(\tR\n" +
@@ -3395,9 +3423,12 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\x06search\x18\f \x01(\v2\x11.engram.v1.SearchR\x06search\x12#\n" +
 	"\x04bias\x18\r \x01(\v2\x0f.engram.v1.BiasR\x04bias\x12,\n" +
 	"\acombine\x18\x0e \x01(\x0e2\x12.engram.v1.CombineR\acombine\x12\x12\n" +
-	"\x04gate\x18\x0f \x03(\x02R\x04gateB\b\n" +
+	"\x04gate\x18\x0f \x03(\x02R\x04gate\x12 \n" +
+	"\tmax_error\x18\x10 \x01(\x01H\x02R\bmaxError\x88\x01\x01B\b\n" +
 	"\x06_scaleB\x12\n" +
-	"\x10_max_reply_bytes\"\xe4\x01\n" +
+	"\x10_max_reply_bytesB\f\n" +
+	"\n" +
+	"_max_error\"\xe4\x01\n" +
 	"\x06Window\x12\x12\n" +
 	"\x04last\x18\x01 \x01(\x04R\x04last\x12\x14\n" +
 	"\x05sinks\x18\x02 \x01(\x04R\x05sinks\x12;\n" +
@@ -3418,14 +3449,16 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12)\n" +
 	"\x06record\x18\x02 \x01(\v2\x11.engram.v1.RecordR\x06record\x12\x16\n" +
 	"\x06weight\x18\x03 \x01(\x01R\x06weight\x12\x14\n" +
-	"\x05score\x18\x04 \x01(\x02R\x05score\"\x96\x01\n" +
+	"\x05score\x18\x04 \x01(\x02R\x05score\"\xb7\x01\n" +
 	"\n" +
 	"HeadResult\x12\x1e\n" +
 	"\vlog_sum_exp\x18\x01 \x01(\x01R\tlogSumExp\x12\x18\n" +
 	"\aentropy\x18\x02 \x01(\x01R\aentropy\x12\x1a\n" +
 	"\battended\x18\x03 \x01(\x04R\battended\x122\n" +
 	"\vtop_weights\x18\x04 \x03(\v2\x11.engram.v1.WeightR\n" +
-	"topWeights\"\x90\x01\n" +
+	"topWeights\x12\x1f\n" +
+	"\verror_bound\x18\x05 \x01(\x01R\n" +
+	"errorBound\"\x90\x01\n" +
 	"\tAttention\x12)\n" +
 	"\x06output\x18\x01 \x01(\v2\x11.engram.v1.VectorR\x06output\x12+\n" +
 	"\acontext\x18\x02 \x01(\v2\x11.engram.v1.VectorR\acontext\x12+\n" +
