@@ -51,11 +51,12 @@ class WindowedAttention:
         gone_keys, keys = keys[:, :, :leave], keys[:, :, leave:]
         gone_values, values = values[:, :, :leave], values[:, :, leave:]
 
-        context, log_sum_exp = attend(queries, keys, values)
+        scores = causal_scores(queries, keys)
+        context = weighted_sum(scores, values)
         if self.memory is not None:
             remote, remote_lse = self.memory.step(start, gone_keys, gone_values, queries)
             if self.gate is None:
-                context = merge(context, log_sum_exp, remote, remote_lse)
+                context = merge(context, torch.logsumexp(scores, dim=-1), remote, remote_lse)
             else:
                 gate = torch.sigmoid(self.gate)[:, None] * (remote_lse > float("-inf"))
                 gate = gate.to(context)[..., None]
@@ -64,17 +65,24 @@ class WindowedAttention:
         return context
 
 
-def attend(queries, keys, values):
-    """Causal attention whose last query stands at the last key: the context, and the log-sum-exp."""
+def causal_scores(queries, keys):
+    """[sequences, query_heads, queries, keys]: scaled scores, -inf for keys that come later.
+
+    The last query stands at the last key.
+    """
     sequences, heads, number, dim = queries.shape
     kv_heads, tokens = keys.shape[1:3]
-    grouped = queries.reshape(sequences, kv_heads, heads // kv_heads, number, dim)
-    scores = grouped @ keys.unsqueeze(2).transpose(-1, -2) * dim**-0.5
+    grouped = queries.reshape(sequences, kv_heads, -1, dim)  # the heads of a group one after the other
+    scores = (grouped @ keys.transpose(-1, -2) * dim**-0.5).view(sequences, heads, number, tokens)
     later = torch.ones(number, tokens, dtype=torch.bool, device=keys.device).triu(tokens - number + 1)
-    scores = scores.masked_fill(later, float("-inf"))
-    context = torch.softmax(scores, dim=-1) @ values.unsqueeze(2)
-    shape = (sequences, heads, number)
-    return context.reshape(*shape, -1), torch.logsumexp(scores, dim=-1).reshape(shape)
+    return scores.masked_fill(later, float("-inf"))
+
+
+def weighted_sum(scores, values):
+    """softmax(scores)·values: [sequences, query_heads, queries, head_dim]."""
+    sequences, heads, number, tokens = scores.shape
+    grouped = torch.softmax(scores, dim=-1).view(sequences, values.shape[1], -1, tokens)
+    return (grouped @ values).view(sequences, heads, number, -1)
 
 
 def merge(context, log_sum_exp, other, other_log_sum_exp):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from engram.v1 import memory_service_pb2, memory_service_pb2_grpc
-from engram_attention import EngramAttention, WindowedAttention, attend
+from engram_attention import EngramAttention, WindowedAttention, causal_scores, weighted_sum
 from engram_memory import EngramMemory
 
 DIM = 64
@@ -106,9 +106,9 @@ class TestLayer(Case):
         q, k, v = (
             p(x).unflatten(-1, (-1, DIM // 4)).transpose(1, 2) for p in (layer.query, layer.key, layer.value)
         )
-        early = attend(q[:, :, :window], k[:, :, :window], v[:, :, :window])[0]
+        early = weighted_sum(causal_scores(q[:, :, :window], k[:, :, :window]), v[:, :, :window])
         self.assertClose(first, layer.out(early.transpose(1, 2).flatten(2)))  # nothing in the memory yet
-        local = attend(q[:, :, window:], k[:, :, 1:], v[:, :, 1:])[0]
+        local = weighted_sum(causal_scores(q[:, :, window:], k[:, :, 1:]), v[:, :, 1:])
         remote = v[:, :, :1].repeat_interleave(2, dim=1)  # one token: its value, whatever its score
         g = torch.sigmoid(layer.gate)[:, None, None]
         want = layer.out((g * remote + (1 - g) * local).transpose(1, 2).flatten(2))
