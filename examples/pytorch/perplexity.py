@@ -61,11 +61,11 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("transcript", help="apollo11.jsonl")
     parser.add_argument("--model", help="a file: the model is loaded from it, or if it isn't there saved in it")
-    parser.add_argument("--steps", type=int, default=1500, help="of training (%(default)s)")
+    parser.add_argument("--steps", type=int, default=1000, help="of training (%(default)s)")
     parser.add_argument("--context", type=int, default=1024, help="characters of a training piece (%(default)s)")
-    parser.add_argument("--sequences", type=int, default=4, help="pieces in a step of training (%(default)s)")
-    parser.add_argument("--documents", type=int, default=4, help="to evaluate on (%(default)s)")
-    parser.add_argument("--length", type=int, default=8192, help="characters of a document (%(default)s)")
+    parser.add_argument("--sequences", type=int, default=2, help="pieces in a step of training (%(default)s)")
+    parser.add_argument("--documents", type=int, default=5, help="to evaluate on (%(default)s)")
+    parser.add_argument("--length", type=int, default=16384, help="characters of a document (%(default)s)")
     return parser.parse_args()
 
 
