@@ -3,13 +3,17 @@ package memory
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
 
 	"engram/index"
+	"engram/internal/slab"
 	"engram/memory/filter"
 )
 
@@ -317,5 +321,65 @@ func TestGroupsOverNamespaces(t *testing.T) {
 		if !slices.Equal(got, test.want) {
 			t.Errorf("%+v: %q, want %q", test.opt, got, test.want)
 		}
+	}
+}
+
+// Where a namespace is searched by its index, groups that the search didn't reach are found
+// nevertheless, and a record that is queried by id is in none.
+func TestGroupsByIndex(t *testing.T) {
+	db := newDB(Options{Pool: slab.NewPool(1 << 30)}, sizes{segmentRows: 2048, indexRows: 1 << 20, compactRows: 64, ivfRows: 1000})
+	defer func() { _ = db.Close() }()
+	c := Config{Name: "n", Metric: index.Cosine, Dimension: 8, ValueDimension: 8, Recall: 0.9}
+	if _, err := db.CreateNamespace(t.Context(), &CreateNamespace{c}); err != nil {
+		t.Fatal(err)
+	}
+	r := rand.New(rand.NewPCG(3, 4))
+	centers := [][]float32{{1, 0, 0, 0, 0, 0, 0, 0}, {0, 1, 0, 0, 0, 0, 0, 0}, {0, 0, 1, 0, 0, 0, 0, 0}}
+	for b := range 5 {
+		puts := make([]Put, 1000)
+		for i := range puts {
+			puts[i].Record = Record{ID: fmt.Sprint(1000*b + i), Key: clustered(r, centers), Speaker: "Ann"}
+		}
+		mustStore(t, db, "n", puts...)
+	}
+	rare := func(id, speaker string) Put {
+		return Put{Record: Record{ID: id, Key: []float32{-1, 0, 0, 0, 0, 0, 0, 0}, Speaker: speaker}}
+	}
+	mustStore(t, db, "n", rare("b", "Bob"), rare("c1", "Cy"), rare("c2", "Cy"), rare("c3", "Cy"))
+	eventually(t, "there is an index", func() bool { return statsOf(t, db, "n").IVF.Lists > 0 })
+	v := view(t, db, "n")
+	defer v.Release()
+	opt := RetrieveOptions{K: 3, MinScore: -2, Near: Nearness{Probes: 1}, Group: &Grouping{filter.Operand{Field: filter.FieldSpeaker}, 2}}
+	hits, stats, err := db.Retrieve(t.Context(), []*View{v}, []Query{{Vector: centers[0]}, {Vector: centers[0], Exclude: &Exclude{0, "c1"}}}, opt)
+	if err != nil || stats.ListsProbed == 0 {
+		t.Fatal(stats, err)
+	}
+	for q, want := range [][]string{{"b", "c1", "c2"}, {"b", "c2", "c3"}} {
+		var got []string
+		for _, h := range hits[q][2:] {
+			got = append(got, v.At(h.Ref, 0).ID)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("query %d: beside Ann's there are %q, want %q", q, got, want)
+		}
+	}
+}
+
+// What lasts too long is given up.
+func TestChoiceIsCanceled(t *testing.T) {
+	db := newTestDB(t)
+	mustStore(t, db, "n", put("a", 1, 0), put("b", 0, 1), put("c", 1, 1))
+	v := view(t, db, "n")
+	defer v.Release()
+	r := read([]*View{v}, nil)
+	defer r.done()
+	opt := RetrieveOptions{K: 3, MinScore: -2, Diversity: &Diversity{0.5, 3}}
+	ctx, cancel := context.WithCancel(t.Context())
+	_, _, err := r.chooser([]*View{v}, &opt).choose(ctx, func(int) ([]index.Hit, bool, error) {
+		cancel()
+		return []index.Hit{{Row: 0, Score: 1}, {Row: 1}, {Row: 2}}, true, nil
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Error(err)
 	}
 }

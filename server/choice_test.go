@@ -157,8 +157,8 @@ func TestChoiceOfRanked(t *testing.T) {
 	)
 	reply := must[*engramv1.RetrieveResponse](t)(h.memory.Retrieve(ctx(t), &engramv1.RetrieveRequest{
 		Namespaces: []string{"talk"}, Queries: []*engramv1.Query{{Text: "river"}},
-		GroupBy:    &engramv1.GroupBy{Operand: &engramv1.GroupBy_Field{Field: engramv1.Field_FIELD_SPEAKER}},
-		Diversity:  &engramv1.Diversity{}, Neighbours: &engramv1.NeighbourCount{Before: 1},
+		GroupBy:   &engramv1.GroupBy{Operand: &engramv1.GroupBy_Field{Field: engramv1.Field_FIELD_SPEAKER}},
+		Diversity: &engramv1.Diversity{}, Neighbours: &engramv1.NeighbourCount{Before: 1},
 	}))
 	seen := map[string]bool{}
 	for i, hit := range reply.Results[0].Hits {
