@@ -19,14 +19,22 @@ type Grouping struct {
 }
 
 // groupBytes is about what grouping takes for each row of its views, where it must
-// look at them all: a score, and twice a hit.
-const groupBytes = 64
+// look at them all: a score, and hits twice. neighbourBytes is likewise of neighbours, where
+// sessions must be looked up.
+const (
+	groupBytes     = 64
+	neighbourBytes = 16
+)
 
-// ChoiceBytes is about what the options' Group and Diversity take while a Retrieve lasts.
+// ChoiceBytes is about what the options' Group, Diversity and neighbours take at most while
+// a Retrieve lasts, beside the answer.
 func (o *RetrieveOptions) ChoiceBytes(views []*View) (n int64) {
-	if o.Group != nil {
-		for _, v := range views {
+	for _, v := range views {
+		if o.Group != nil {
 			n += groupBytes * int64(v.Rows())
+		}
+		if o.Before+o.After > 0 {
+			n += neighbourBytes * int64(v.Rows())
 		}
 	}
 	if o.Diversity != nil && len(views) > 0 {

@@ -193,6 +193,23 @@ func TestDiversityTies(t *testing.T) {
 	}
 }
 
+// Equal keys resemble each other wholly, where there is no distance to measure by.
+func TestDiversityOfEqualKeys(t *testing.T) {
+	for _, metric := range []index.Metric{index.Dot, index.Cosine, index.L2} {
+		db := newTestDB(t)
+		if _, err := db.CreateNamespace(t.Context(), &CreateNamespace{Config{Name: "n", Metric: metric, Dimension: 2, ValueDimension: 2}}); err != nil {
+			t.Fatal(err)
+		}
+		mustStore(t, db, "n", put("a", 3, 4), put("b", 3, 4))
+		v := view(t, db, "n")
+		hits, _, err := db.Retrieve(t.Context(), []*View{v}, []Query{{Vector: []float32{1, 0}}}, RetrieveOptions{K: 2, MinScore: -99, Diversity: &Diversity{0.25, 2}})
+		v.Release()
+		if err != nil || len(hits[0]) != 2 || math.Abs(float64(hits[0][1].Diversity)-0.25) > 1e-6 || hits[0][0].Score != hits[0][1].Score {
+			t.Errorf("metric %d: %+v, %v", metric, hits, err)
+		}
+	}
+}
+
 // naiveGroups gives the ids of the answer, ranked, as Grouping says.
 func naiveGroups(ranked []Record, k, each int, same func(a, b *Record) bool) (groups [][]string) {
 	var heads []*Record

@@ -20,7 +20,8 @@ type Neighbours struct{ Before, After []Ref }
 // match is not asked.
 //
 // In a session that lies together that takes a few steps for each record. Where
-// those don't do, all records of the session are looked up, once for all refs.
+// those don't do, as times are in no order or sessions are mixed, all records of the session
+// are looked up, once for all refs.
 func (v *View) Neighbours(refs []Ref, before, after int, f *filter.Filter) []Neighbours {
 	m := takeMasks()
 	defer m.put()
@@ -83,8 +84,9 @@ type conversation struct {
 
 // A rowOrder is the order of the conversation of a segment's rows, dead ones too.
 type rowOrder struct {
-	known bool
-	rows  []uint32 // nil: as they lie
+	known     bool
+	scattered bool     // none that is made in passing
+	rows      []uint32 // nil: as they lie
 }
 
 func (o *rowOrder) at(i int) uint32 {
@@ -100,21 +102,23 @@ func (c *conversation) order(segment int) *rowOrder {
 		o.known = true
 		if s := &c.view.segments[segment]; !s.sorted() {
 			o.rows = s.inTimeOrder()
+			o.scattered = o.rows == nil
 		}
 	}
 	return o
 }
 
 // inTimeOrder gives the rows in the order of the conversation. Few are out of place as a
-// rule, updated ones mostly: those are sorted, and merged with the others.
+// rule, updated ones mostly: those are sorted, and merged with the others. nil: more are.
 func (s *segView) inTimeOrder() []uint32 {
 	compare := func(a, b uint32) int { return TimeAsc.compare(s.rows[a].position(), s.rows[b].position()) }
-	var run, strays []uint32
+	var strays []uint32
+	run := make([]uint32, 0, s.n)
 	for row := range s.n {
-		if len(run) > 0 && compare(row, run[len(run)-1]) < 0 {
-			strays = append(strays, row)
-		} else {
+		if len(run) == 0 || compare(row, run[len(run)-1]) >= 0 {
 			run = append(run, row)
+		} else if strays = append(strays, row); len(strays) > 16+int(s.n)/16 {
+			return nil
 		}
 	}
 	slices.SortStableFunc(strays, compare)
@@ -160,9 +164,12 @@ func (c *conversation) walk(ref Ref, way, want int) walk {
 
 // step walks through a segment, away from the position, until no row can be nearer.
 func (c *conversation) step(w *walk, segment int) {
-	s, o := &c.view.segments[segment], c.order(segment)
-	mask := c.eligible[segment]
-	n := int(s.n)
+	s, mask := &c.view.segments[segment], c.eligible[segment]
+	o, n := c.order(segment), int(s.n)
+	if o.scattered {
+		w.done = false
+		return
+	}
 	i := sort.Search(n, func(i int) bool { return TimeAsc.compare(s.rows[o.at(i)].position(), w.from) >= 0 })
 	if w.way < 0 {
 		i--
@@ -190,9 +197,6 @@ func (c *conversation) step(w *walk, segment int) {
 
 func (w *walk) keep(l listed) {
 	at, _ := slices.BinarySearchFunc(w.kept, l, func(a, b listed) int { return w.way * TimeAsc.compare(a.Position, b.Position) })
-	if at == w.want {
-		return
-	}
 	w.kept = slices.Insert(w.kept, at, l)
 	w.kept = w.kept[:min(len(w.kept), w.want)]
 }
