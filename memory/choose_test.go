@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -206,6 +207,57 @@ func TestDiversityOfEqualKeys(t *testing.T) {
 		v.Release()
 		if err != nil || len(hits[0]) != 2 || math.Abs(float64(hits[0][1].Diversity)-0.25) > 1e-6 || hits[0][0].Score != hits[0][1].Score {
 			t.Errorf("metric %d: %+v, %v", metric, hits, err)
+		}
+	}
+}
+
+// The picks, and what diversity took, have the same bits on every processor and in any
+// batch: those that a run on another one gave.
+func TestDiversityBits(t *testing.T) {
+	for metric, want := range map[index.Metric]uint64{index.Dot: 0x7281370baf408437, index.Cosine: 0x8d5e5974ca6bd7e3, index.L2: 0xf0cc2e5136628508} {
+		db := newTestDB(t)
+		const dim = 150
+		if _, err := db.CreateNamespace(t.Context(), &CreateNamespace{Config{Name: "n", Metric: metric, Dimension: dim, ValueDimension: dim}}); err != nil {
+			t.Fatal(err)
+		}
+		r := rand.New(rand.NewPCG(7, 7))
+		vector := func() []float32 {
+			v := make([]float32, dim)
+			for i := range v {
+				v[i] = float32(r.IntN(2001)-1000) / 100
+			}
+			return v
+		}
+		for range 4 {
+			puts := make([]Put, 100)
+			for i := range puts {
+				puts[i].Key = vector()
+			}
+			mustStore(t, db, "n", puts...)
+		}
+		var queries []Query
+		for range 20 {
+			queries = append(queries, Query{Vector: vector()})
+		}
+		v := view(t, db, "n")
+		opt := RetrieveOptions{K: 30, MinScore: float32(math.Inf(-1)), Diversity: &Diversity{0.7, 100}}
+		all, _, err := db.Retrieve(t.Context(), []*View{v}, queries, opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bits := fnv.New64a()
+		for q := range queries {
+			alone, _, err := db.Retrieve(t.Context(), []*View{v}, queries[q:q+1], opt)
+			if err != nil || !slices.Equal(alone[0], all[q]) {
+				t.Fatalf("metric %d: query %d by itself is answered otherwise, %v", metric, q, err)
+			}
+			for _, h := range all[q] {
+				fmt.Fprintln(bits, h.Ref.row, math.Float32bits(h.Score), math.Float32bits(h.Diversity))
+			}
+		}
+		v.Release()
+		if got := bits.Sum64(); got != want {
+			t.Errorf("metric %d: the hits have the sum %#x, want %#x", metric, got, want)
 		}
 	}
 }
