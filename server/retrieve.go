@@ -24,6 +24,8 @@ func (m *memoryService) Retrieve(ctx context.Context, req *engramv1.RetrieveRequ
 	case rank.Plain():
 	case rank.Similarity == 0 && req.MinScore == nil:
 		need = forWords
+	case rank.Mention > 0:
+		need = forNames
 	default:
 		need = forBoth
 	}
@@ -103,6 +105,7 @@ func (m *memoryService) Retrieve(ctx context.Context, req *engramv1.RetrieveRequ
 			m.hit.Namespace, m.hit.Similarity, m.hit.Score, m.hit.ScoreError = req.Namespaces[h.View], h.Parts.Similarity, h.Score, h.Error
 			if !rank.Plain() {
 				m.parts.Similarity, m.parts.Lexical, m.parts.Association, m.parts.Mention = h.Parts.Similarity, h.Parts.Lexical, h.Parts.Association, h.Parts.Mention
+				m.parts.Retention, m.parts.Importance = h.Parts.Retention, h.Parts.Importance
 				m.hit.Parts = &m.parts
 			}
 			m.hit.Record = m.record.set(&r, inc)
@@ -110,6 +113,9 @@ func (m *memoryService) Retrieve(ctx context.Context, req *engramv1.RetrieveRequ
 			results[i].Hits[j] = &m.hit
 		}
 		out.Results[i] = &results[i]
+	}
+	if req.Rehearse {
+		s.db.Rehearse(vs, hits)
 	}
 	return out, nil
 }
