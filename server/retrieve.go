@@ -42,6 +42,7 @@ func (m *memoryService) Retrieve(ctx context.Context, req *engramv1.RetrieveRequ
 			v.add("min_score", "is %v; it must be finite", f)
 		}
 	}
+	s.choice(&v, req, &opt)
 	opt.Near = nearness(&v, req.Search)
 	inc := included(&v, req.Include)
 	limit := s.replyLimit(&v, req.MaxReplyBytes)
@@ -49,8 +50,11 @@ func (m *memoryService) Retrieve(ctx context.Context, req *engramv1.RetrieveRequ
 		return nil, err
 	}
 
+	scratch := opt.ChoiceBytes(vs)
 	if !rank.Plain() {
-		scratch := int64(vs.rankBytes())
+		scratch += int64(vs.rankBytes())
+	}
+	if scratch > 0 {
 		if err := s.inflight.acquire(ctx, scratch); err != nil {
 			return nil, err
 		}
@@ -68,11 +72,11 @@ func (m *memoryService) Retrieve(ctx context.Context, req *engramv1.RetrieveRequ
 	for _, of := range hits {
 		cost += 8
 		for _, h := range of {
-			cost += recordOverhead + len(req.Namespaces[h.View]) + vs[h.View].Size(h.Ref, inc.Include)
+			cost += recordOverhead + len(req.Namespaces[h.View]) + vs[h.View].Size(h.Ref, inc.Include) + aroundBytes(vs[h.View], h.Neighbours, inc)
 		}
 	}
 	if cost > limit {
-		return nil, tooLarge(cost, limit, "lower top_k, send fewer queries, or ask for less by include")
+		return nil, tooLarge(cost, limit, "lower top_k or neighbours, send fewer queries, or ask for less by include")
 	}
 	if err := reserveReply(ctx, cost); err != nil {
 		return nil, err
@@ -105,6 +109,7 @@ func (m *memoryService) Retrieve(ctx context.Context, req *engramv1.RetrieveRequ
 				m.hit.Parts = &m.parts
 			}
 			m.hit.Record = m.record.set(&r, inc)
+			setChoice(&m.hit, vs[h.View], &of[j], &opt, inc)
 			results[i].Hits[j] = &m.hit
 		}
 		out.Results[i] = &results[i]

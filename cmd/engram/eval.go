@@ -15,9 +15,10 @@ type evalCmd struct {
 }
 
 type evalLocomoCmd struct {
-	File    string   `arg:"" help:"The file: JSON, as LoCoMo publishes it." type:"existingfile"`
-	Ranking []string `help:"What hits are ranked by: ${ranking_help}. May be repeated, for a table of several; default: that of a namespace made by Store." placeholder:"R" sep:"none"`
-	Only    []string `help:"Only the dialogues of these names." placeholder:"NAME"`
+	File      string   `arg:"" help:"The file: JSON, as LoCoMo publishes it." type:"existingfile"`
+	Ranking   []string `help:"What hits are ranked by: ${ranking_help}. May be repeated, for a table of several; default: that of a namespace made by Store." placeholder:"R" sep:"none"`
+	Diversity *float64 `help:"Ask with this weight of diversity, for 100 hits and so many candidates." placeholder:"W"`
+	Only      []string `help:"Only the dialogues of these names." placeholder:"NAME"`
 
 	embedderFlags
 }
@@ -178,6 +179,9 @@ func (c *evalLocomoCmd) measure(ctx context.Context, e *client.Client, t *termin
 		options, name = append(options, client.RankBy(*r)), rankingText(r)
 	} else if n, err := e.Namespace(ctx, dialogues[0].name); err == nil {
 		name += " (" + rankingText(n.Ranking) + ")"
+	}
+	if c.Diversity != nil {
+		options, name = append(options, client.TopK(100), client.Diverse(*c.Diversity, 0)), fmt.Sprintf("%s, diversity %v", name, *c.Diversity)
 	}
 	tallies := make([]tally, len(categories)) // [0]: of all
 	for _, d := range dialogues {

@@ -74,7 +74,10 @@ func TestEvalLocomo(t *testing.T) {
 	if last.Ranking != "similarity=0.2,lexical,association,mention" || last.Category != "all" || last.Questions != 3 || last.Recall != 1 || math.Abs(last.MRR-1) > 1e-9 {
 		t.Errorf("%+v", last)
 	}
-	for _, args := range [][]string{{"--only", "talk-2"}, {"--ranking", "luck"}, {"--embedder", "none"}, {"--ranking", "lexical=x"}} {
+	if code, out, errOut = engram("", "eval", "locomo", "testdata/locomo.json", "--diversity", "0.3"); code != exitOK || !strings.Contains(out, "mention=2), diversity 0.3\n") {
+		t.Errorf("with diversity: %d: %s%s", code, out, errOut)
+	}
+	for _, args := range [][]string{{"--diversity", "2"}, {"--only", "talk-2"}, {"--ranking", "luck"}, {"--embedder", "none"}, {"--ranking", "lexical=x"}} {
 		if code, _, errOut := engram("", append([]string{"eval", "locomo", "testdata/locomo.json"}, args...)...); code != exitUsage && code != exitRefused || errOut == "" {
 			t.Errorf("%q: %d, %s", args, code, errOut)
 		}

@@ -712,8 +712,9 @@ type RetrieveRequest struct {
 	Namespaces []string `protobuf:"bytes,1,rep,name=namespaces,proto3" json:"namespaces,omitempty"`
 	// 1 to 256 queries.
 	Queries []*Query `protobuf:"bytes,2,rep,name=queries,proto3" json:"queries,omitempty"`
-	// How many records to return for each query: 1 to 1,000, and queries × top_k at
-	// most 65,536. Default 10.
+	// How many records to return for each query, or groups with group_by: 1 to 1,000, and
+	// queries × top_k at most 65,536; as many records in all, where groups have several or
+	// hits have neighbours. Default 10.
 	TopK *uint32 `protobuf:"varint,3,opt,name=top_k,json=topK,proto3,oneof" json:"top_k,omitempty"`
 	// Only records that match are returned. Default: all.
 	Filter *Filter `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
@@ -741,7 +742,14 @@ type RetrieveRequest struct {
 	// ago, their half-life grows (Namespace.retention). The reply doesn't wait for it: it shows
 	// in reads about a second later, and a crash can lose it. A server that is read-only, or has
 	// over 262,144 records waiting to be rehearsed, answers without rehearsing. Default false.
-	Rehearse      bool `protobuf:"varint,11,opt,name=rehearse,proto3" json:"rehearse,omitempty"`
+	Rehearse bool `protobuf:"varint,11,opt,name=rehearse,proto3" json:"rehearse,omitempty"`
+	// Has hits that resemble others give way. Default: none does.
+	Diversity *Diversity `protobuf:"bytes,12,opt,name=diversity,proto3" json:"diversity,omitempty"`
+	// How many neighbours of each hit are returned with it. Default: none.
+	Neighbours *NeighbourCount `protobuf:"bytes,13,opt,name=neighbours,proto3" json:"neighbours,omitempty"`
+	// Has records that have something in common put together: top_k then counts groups.
+	// Default: each record is by itself.
+	GroupBy       *GroupBy `protobuf:"bytes,14,opt,name=group_by,json=groupBy,proto3" json:"group_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -853,6 +861,27 @@ func (x *RetrieveRequest) GetRehearse() bool {
 	return false
 }
 
+func (x *RetrieveRequest) GetDiversity() *Diversity {
+	if x != nil {
+		return x.Diversity
+	}
+	return nil
+}
+
+func (x *RetrieveRequest) GetNeighbours() *NeighbourCount {
+	if x != nil {
+		return x.Neighbours
+	}
+	return nil
+}
+
+func (x *RetrieveRequest) GetGroupBy() *GroupBy {
+	if x != nil {
+		return x.GroupBy
+	}
+	return nil
+}
+
 // How near to the exact answer a Retrieve must be. At most one field is set. Scores are
 // exact in any case; what may happen is that some of the best records are missing. Records
 // stored since the index took them in are always all scored, and a filter makes none
@@ -924,6 +953,291 @@ func (x *Search) GetRecall() float64 {
 	return 0
 }
 
+// Maximal marginal relevance (Carbonell & Goldstein, "The Use of MMR, Diversity-Based
+// Reranking for Reordering Documents and Producing Summaries", SIGIR 1998). Of the best
+// candidates by the ranking the best is the first hit; each further one is that with the
+// greatest (1 − weight)·relevance − weight·resemblance, of equals the oldest.
+//
+// Relevance is the score, on a scale from that of the least candidate, 0, to that of the
+// best, 1; if all are equal it is 1. Resemblance is the greatest to a hit before it. That
+// of two keys is, for METRIC_DOT and METRIC_COSINE, their cosine, or 0 if that is below;
+// for METRIC_L2 1 − d²/D², or 0 if that is below, d being their distance and D that of
+// the best candidate from the farthest one. The same bits on every processor, for any batch.
+//
+// With group_by, candidates are groups, each standing as its best record.
+type Diversity struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// From 0, the order of the ranking, to 1, the least resemblance whatever the relevance.
+	// Default 0.5.
+	Weight *float64 `protobuf:"fixed64,1,opt,name=weight,proto3,oneof" json:"weight,omitempty"`
+	// How many candidates there are: top_k to 1,000, and queries × top_k × candidates at most
+	// 4,194,304. Default 100, or top_k if that is more.
+	Candidates    *uint32 `protobuf:"varint,2,opt,name=candidates,proto3,oneof" json:"candidates,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Diversity) Reset() {
+	*x = Diversity{}
+	mi := &file_engram_v1_memory_service_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Diversity) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Diversity) ProtoMessage() {}
+
+func (x *Diversity) ProtoReflect() protoreflect.Message {
+	mi := &file_engram_v1_memory_service_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Diversity.ProtoReflect.Descriptor instead.
+func (*Diversity) Descriptor() ([]byte, []int) {
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Diversity) GetWeight() float64 {
+	if x != nil && x.Weight != nil {
+		return *x.Weight
+	}
+	return 0
+}
+
+func (x *Diversity) GetCandidates() uint32 {
+	if x != nil && x.Candidates != nil {
+		return *x.Candidates
+	}
+	return 0
+}
+
+// How many neighbours of a record are wanted. Its neighbours stand next to it in the order
+// of the conversation (time, LSN of creation, place in its batch), among the records of its
+// session, or if it has none among those without one, in its namespace. They match the
+// request's filter, so that nothing in a reply shows what a filter keeps from it;
+// min_score isn't asked of them. A record queried by id may be one.
+type NeighbourCount struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Those before the record: at most 16.
+	Before uint32 `protobuf:"varint,1,opt,name=before,proto3" json:"before,omitempty"`
+	// Those after it: at most 16.
+	After         uint32 `protobuf:"varint,2,opt,name=after,proto3" json:"after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NeighbourCount) Reset() {
+	*x = NeighbourCount{}
+	mi := &file_engram_v1_memory_service_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NeighbourCount) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NeighbourCount) ProtoMessage() {}
+
+func (x *NeighbourCount) ProtoReflect() protoreflect.Message {
+	mi := &file_engram_v1_memory_service_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NeighbourCount.ProtoReflect.Descriptor instead.
+func (*NeighbourCount) Descriptor() ([]byte, []int) {
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *NeighbourCount) GetBefore() uint32 {
+	if x != nil {
+		return x.Before
+	}
+	return 0
+}
+
+func (x *NeighbourCount) GetAfter() uint32 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
+// What makes records a group, and how many of them are returned. The groups rank by their
+// best record, and the top_k best are returned, each with its best records, which stand
+// together. The answer is exact where the search is, however deep the records of a group
+// are in the ranking: where few values are shared by many records, all of those are looked at.
+type GroupBy struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the records of a group have in common. Exactly one must be set. A record that lacks
+	// it is a group of its own.
+	//
+	// Types that are valid to be assigned to Operand:
+	//
+	//	*GroupBy_Metadata
+	//	*GroupBy_Field
+	Operand isGroupBy_Operand `protobuf_oneof:"operand"`
+	// How many records of a group are returned, at most: 1 to 1,000. Default 1.
+	Hits          *uint32 `protobuf:"varint,3,opt,name=hits,proto3,oneof" json:"hits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupBy) Reset() {
+	*x = GroupBy{}
+	mi := &file_engram_v1_memory_service_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupBy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupBy) ProtoMessage() {}
+
+func (x *GroupBy) ProtoReflect() protoreflect.Message {
+	mi := &file_engram_v1_memory_service_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupBy.ProtoReflect.Descriptor instead.
+func (*GroupBy) Descriptor() ([]byte, []int) {
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *GroupBy) GetOperand() isGroupBy_Operand {
+	if x != nil {
+		return x.Operand
+	}
+	return nil
+}
+
+func (x *GroupBy) GetMetadata() *MetadataPath {
+	if x != nil {
+		if x, ok := x.Operand.(*GroupBy_Metadata); ok {
+			return x.Metadata
+		}
+	}
+	return nil
+}
+
+func (x *GroupBy) GetField() Field {
+	if x != nil {
+		if x, ok := x.Operand.(*GroupBy_Field); ok {
+			return x.Field
+		}
+	}
+	return Field_FIELD_UNSPECIFIED
+}
+
+func (x *GroupBy) GetHits() uint32 {
+	if x != nil && x.Hits != nil {
+		return *x.Hits
+	}
+	return 0
+}
+
+type isGroupBy_Operand interface {
+	isGroupBy_Operand()
+}
+
+type GroupBy_Metadata struct {
+	// What stands at a place in the metadata. Values of different types are never equal,
+	// null is a value, arrays and objects are equal as wholes. A group may have records
+	// of several namespaces.
+	Metadata *MetadataPath `protobuf:"bytes,1,opt,name=metadata,proto3,oneof"`
+}
+
+type GroupBy_Field struct {
+	// FIELD_SESSION, whose groups have records of one namespace each, or FIELD_SPEAKER.
+	Field Field `protobuf:"varint,2,opt,name=field,proto3,enum=engram.v1.Field,oneof"`
+}
+
+func (*GroupBy_Metadata) isGroupBy_Operand() {}
+
+func (*GroupBy_Field) isGroupBy_Operand() {}
+
+// The neighbours of a record, each with what the request's include asks for, in the order of
+// the conversation.
+type Neighbours struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Those before it, the nearest last.
+	Before []*Record `protobuf:"bytes,1,rep,name=before,proto3" json:"before,omitempty"`
+	// Those after it, the nearest first.
+	After         []*Record `protobuf:"bytes,2,rep,name=after,proto3" json:"after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Neighbours) Reset() {
+	*x = Neighbours{}
+	mi := &file_engram_v1_memory_service_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Neighbours) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Neighbours) ProtoMessage() {}
+
+func (x *Neighbours) ProtoReflect() protoreflect.Message {
+	mi := &file_engram_v1_memory_service_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Neighbours.ProtoReflect.Descriptor instead.
+func (*Neighbours) Descriptor() ([]byte, []int) {
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Neighbours) GetBefore() []*Record {
+	if x != nil {
+		return x.Before
+	}
+	return nil
+}
+
+func (x *Neighbours) GetAfter() []*Record {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
 // A record that was found.
 type Hit struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -943,14 +1257,21 @@ type Hit struct {
 	// encodings, and for a key of KEY_ENCODING_INT8_ONLY that was given as it is stored.
 	ScoreError float32 `protobuf:"fixed32,5,opt,name=score_error,json=scoreError,proto3" json:"score_error,omitempty"`
 	// The parts of the score beside similarity. Absent where the ranking is similarity alone.
-	Parts         *ScoreParts `protobuf:"bytes,6,opt,name=parts,proto3" json:"parts,omitempty"`
+	Parts *ScoreParts `protobuf:"bytes,6,opt,name=parts,proto3" json:"parts,omitempty"`
+	// The records around it. Absent unless the request asks for neighbours.
+	Neighbours *Neighbours `protobuf:"bytes,7,opt,name=neighbours,proto3" json:"neighbours,omitempty"`
+	// What diversity took off its place, or its group's: weight·resemblance. 0 for the first
+	// hit. Absent unless the request asks for diversity. score is what it was.
+	Diversity *float32 `protobuf:"fixed32,8,opt,name=diversity,proto3,oneof" json:"diversity,omitempty"`
+	// Which group it is of: its place among the groups, from 0. Absent without group_by.
+	Group         *uint32 `protobuf:"varint,9,opt,name=group,proto3,oneof" json:"group,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Hit) Reset() {
 	*x = Hit{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[9]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -962,7 +1283,7 @@ func (x *Hit) String() string {
 func (*Hit) ProtoMessage() {}
 
 func (x *Hit) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[9]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -975,7 +1296,7 @@ func (x *Hit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hit.ProtoReflect.Descriptor instead.
 func (*Hit) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{9}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Hit) GetNamespace() string {
@@ -1020,6 +1341,27 @@ func (x *Hit) GetParts() *ScoreParts {
 	return nil
 }
 
+func (x *Hit) GetNeighbours() *Neighbours {
+	if x != nil {
+		return x.Neighbours
+	}
+	return nil
+}
+
+func (x *Hit) GetDiversity() float32 {
+	if x != nil && x.Diversity != nil {
+		return *x.Diversity
+	}
+	return 0
+}
+
+func (x *Hit) GetGroup() uint32 {
+	if x != nil && x.Group != nil {
+		return *x.Group
+	}
+	return 0
+}
+
 // What the parts of a ranking gave a record, before they were weighed. What is said of
 // the memory's statistics is of all records of the namespaces searched, matching or not.
 type ScoreParts struct {
@@ -1054,7 +1396,7 @@ type ScoreParts struct {
 
 func (x *ScoreParts) Reset() {
 	*x = ScoreParts{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[10]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1066,7 +1408,7 @@ func (x *ScoreParts) String() string {
 func (*ScoreParts) ProtoMessage() {}
 
 func (x *ScoreParts) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[10]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1079,7 +1421,7 @@ func (x *ScoreParts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScoreParts.ProtoReflect.Descriptor instead.
 func (*ScoreParts) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{10}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ScoreParts) GetSimilarity() float32 {
@@ -1128,7 +1470,8 @@ func (x *ScoreParts) GetImportance() float32 {
 type QueryResult struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Best first; of equal scores the older record (by LSN of creation, then place
-	// in its batch) first. Fewer than top_k where no more records match.
+	// in its batch) first. With group_by group after group, with diversity in the order that
+	// it picks. Fewer than top_k where no more records match.
 	Hits          []*Hit `protobuf:"bytes,1,rep,name=hits,proto3" json:"hits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1136,7 +1479,7 @@ type QueryResult struct {
 
 func (x *QueryResult) Reset() {
 	*x = QueryResult{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[11]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1148,7 +1491,7 @@ func (x *QueryResult) String() string {
 func (*QueryResult) ProtoMessage() {}
 
 func (x *QueryResult) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[11]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1161,7 +1504,7 @@ func (x *QueryResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryResult.ProtoReflect.Descriptor instead.
 func (*QueryResult) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{11}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *QueryResult) GetHits() []*Hit {
@@ -1192,7 +1535,7 @@ type SearchStats struct {
 
 func (x *SearchStats) Reset() {
 	*x = SearchStats{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[12]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1204,7 +1547,7 @@ func (x *SearchStats) String() string {
 func (*SearchStats) ProtoMessage() {}
 
 func (x *SearchStats) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[12]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1217,7 +1560,7 @@ func (x *SearchStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SearchStats.ProtoReflect.Descriptor instead.
 func (*SearchStats) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{12}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SearchStats) GetRowsScanned() uint64 {
@@ -1270,7 +1613,7 @@ type RetrieveResponse struct {
 
 func (x *RetrieveResponse) Reset() {
 	*x = RetrieveResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[13]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1282,7 +1625,7 @@ func (x *RetrieveResponse) String() string {
 func (*RetrieveResponse) ProtoMessage() {}
 
 func (x *RetrieveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[13]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1295,7 +1638,7 @@ func (x *RetrieveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetrieveResponse.ProtoReflect.Descriptor instead.
 func (*RetrieveResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{13}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RetrieveResponse) GetResults() []*QueryResult {
@@ -1382,7 +1725,7 @@ type AttendRequest struct {
 
 func (x *AttendRequest) Reset() {
 	*x = AttendRequest{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[14]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1394,7 +1737,7 @@ func (x *AttendRequest) String() string {
 func (*AttendRequest) ProtoMessage() {}
 
 func (x *AttendRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[14]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1407,7 +1750,7 @@ func (x *AttendRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttendRequest.ProtoReflect.Descriptor instead.
 func (*AttendRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{14}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *AttendRequest) GetNamespaces() []string {
@@ -1545,7 +1888,7 @@ type Window struct {
 
 func (x *Window) Reset() {
 	*x = Window{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[15]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1557,7 +1900,7 @@ func (x *Window) String() string {
 func (*Window) ProtoMessage() {}
 
 func (x *Window) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[15]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1570,7 +1913,7 @@ func (x *Window) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Window.ProtoReflect.Descriptor instead.
 func (*Window) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{15}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Window) GetLast() uint64 {
@@ -1632,7 +1975,7 @@ type Bias struct {
 
 func (x *Bias) Reset() {
 	*x = Bias{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[16]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1644,7 +1987,7 @@ func (x *Bias) String() string {
 func (*Bias) ProtoMessage() {}
 
 func (x *Bias) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[16]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1657,7 +2000,7 @@ func (x *Bias) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bias.ProtoReflect.Descriptor instead.
 func (*Bias) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{16}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Bias) GetImportance() float64 {
@@ -1698,7 +2041,7 @@ type Weight struct {
 
 func (x *Weight) Reset() {
 	*x = Weight{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[17]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1710,7 +2053,7 @@ func (x *Weight) String() string {
 func (*Weight) ProtoMessage() {}
 
 func (x *Weight) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[17]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1723,7 +2066,7 @@ func (x *Weight) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Weight.ProtoReflect.Descriptor instead.
 func (*Weight) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{17}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Weight) GetNamespace() string {
@@ -1781,7 +2124,7 @@ type HeadResult struct {
 
 func (x *HeadResult) Reset() {
 	*x = HeadResult{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[18]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1793,7 +2136,7 @@ func (x *HeadResult) String() string {
 func (*HeadResult) ProtoMessage() {}
 
 func (x *HeadResult) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[18]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1806,7 +2149,7 @@ func (x *HeadResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeadResult.ProtoReflect.Descriptor instead.
 func (*HeadResult) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{18}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *HeadResult) GetLogSumExp() float64 {
@@ -1861,7 +2204,7 @@ type Attention struct {
 
 func (x *Attention) Reset() {
 	*x = Attention{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[19]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1873,7 +2216,7 @@ func (x *Attention) String() string {
 func (*Attention) ProtoMessage() {}
 
 func (x *Attention) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[19]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1886,7 +2229,7 @@ func (x *Attention) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attention.ProtoReflect.Descriptor instead.
 func (*Attention) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{19}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Attention) GetOutput() *Vector {
@@ -1939,7 +2282,7 @@ type AttendStreamRequest struct {
 
 func (x *AttendStreamRequest) Reset() {
 	*x = AttendStreamRequest{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[20]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1951,7 +2294,7 @@ func (x *AttendStreamRequest) String() string {
 func (*AttendStreamRequest) ProtoMessage() {}
 
 func (x *AttendStreamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[20]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1964,7 +2307,7 @@ func (x *AttendStreamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttendStreamRequest.ProtoReflect.Descriptor instead.
 func (*AttendStreamRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{20}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *AttendStreamRequest) GetStep() uint64 {
@@ -2043,7 +2386,7 @@ type AttendStreamResponse struct {
 
 func (x *AttendStreamResponse) Reset() {
 	*x = AttendStreamResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[21]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2055,7 +2398,7 @@ func (x *AttendStreamResponse) String() string {
 func (*AttendStreamResponse) ProtoMessage() {}
 
 func (x *AttendStreamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[21]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2068,7 +2411,7 @@ func (x *AttendStreamResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttendStreamResponse.ProtoReflect.Descriptor instead.
 func (*AttendStreamResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{21}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *AttendStreamResponse) GetStep() uint64 {
@@ -2121,7 +2464,7 @@ type AttendResponse struct {
 
 func (x *AttendResponse) Reset() {
 	*x = AttendResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[22]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2133,7 +2476,7 @@ func (x *AttendResponse) String() string {
 func (*AttendResponse) ProtoMessage() {}
 
 func (x *AttendResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[22]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2146,7 +2489,7 @@ func (x *AttendResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttendResponse.ProtoReflect.Descriptor instead.
 func (*AttendResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{22}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *AttendResponse) GetResults() []*Attention {
@@ -2187,7 +2530,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[23]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2199,7 +2542,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[23]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2212,7 +2555,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{23}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *GetRequest) GetNamespace() string {
@@ -2258,7 +2601,7 @@ type GetResponse struct {
 
 func (x *GetResponse) Reset() {
 	*x = GetResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[24]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2270,7 +2613,7 @@ func (x *GetResponse) String() string {
 func (*GetResponse) ProtoMessage() {}
 
 func (x *GetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[24]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2283,7 +2626,7 @@ func (x *GetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResponse.ProtoReflect.Descriptor instead.
 func (*GetResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{24}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GetResponse) GetRecords() []*Record {
@@ -2330,7 +2673,7 @@ type UpdateRequest struct {
 
 func (x *UpdateRequest) Reset() {
 	*x = UpdateRequest{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[25]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2342,7 +2685,7 @@ func (x *UpdateRequest) String() string {
 func (*UpdateRequest) ProtoMessage() {}
 
 func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[25]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2355,7 +2698,7 @@ func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateRequest.ProtoReflect.Descriptor instead.
 func (*UpdateRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{25}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *UpdateRequest) GetNamespace() string {
@@ -2406,7 +2749,7 @@ type UpdateResponse struct {
 
 func (x *UpdateResponse) Reset() {
 	*x = UpdateResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[26]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2418,7 +2761,7 @@ func (x *UpdateResponse) String() string {
 func (*UpdateResponse) ProtoMessage() {}
 
 func (x *UpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[26]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2431,7 +2774,7 @@ func (x *UpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateResponse.ProtoReflect.Descriptor instead.
 func (*UpdateResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{26}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *UpdateResponse) GetResults() []*RecordResult {
@@ -2465,7 +2808,7 @@ type DeleteRequest struct {
 
 func (x *DeleteRequest) Reset() {
 	*x = DeleteRequest{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[27]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2477,7 +2820,7 @@ func (x *DeleteRequest) String() string {
 func (*DeleteRequest) ProtoMessage() {}
 
 func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[27]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2490,7 +2833,7 @@ func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{27}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *DeleteRequest) GetNamespace() string {
@@ -2535,7 +2878,7 @@ type DeleteResponse struct {
 
 func (x *DeleteResponse) Reset() {
 	*x = DeleteResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[28]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2547,7 +2890,7 @@ func (x *DeleteResponse) String() string {
 func (*DeleteResponse) ProtoMessage() {}
 
 func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[28]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2560,7 +2903,7 @@ func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteResponse.ProtoReflect.Descriptor instead.
 func (*DeleteResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{28}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *DeleteResponse) GetDeleted() uint64 {
@@ -2604,7 +2947,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[29]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2616,7 +2959,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[29]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2629,7 +2972,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{29}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ListRequest) GetNamespace() string {
@@ -2696,7 +3039,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[30]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2708,7 +3051,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[30]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2721,7 +3064,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{30}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ListResponse) GetRecords() []*Record {
@@ -2758,7 +3101,7 @@ type CountRequest struct {
 
 func (x *CountRequest) Reset() {
 	*x = CountRequest{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[31]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2770,7 +3113,7 @@ func (x *CountRequest) String() string {
 func (*CountRequest) ProtoMessage() {}
 
 func (x *CountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[31]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2783,7 +3126,7 @@ func (x *CountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountRequest.ProtoReflect.Descriptor instead.
 func (*CountRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{31}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *CountRequest) GetNamespace() string {
@@ -2813,7 +3156,7 @@ type CountResponse struct {
 
 func (x *CountResponse) Reset() {
 	*x = CountResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[32]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2825,7 +3168,7 @@ func (x *CountResponse) String() string {
 func (*CountResponse) ProtoMessage() {}
 
 func (x *CountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[32]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2838,7 +3181,7 @@ func (x *CountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountResponse.ProtoReflect.Descriptor instead.
 func (*CountResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{32}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *CountResponse) GetCount() uint64 {
@@ -2873,7 +3216,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[33]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2885,7 +3228,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[33]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2898,7 +3241,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{33}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *WatchRequest) GetNamespace() string {
@@ -2934,7 +3277,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[34]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2946,7 +3289,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[34]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2959,7 +3302,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{34}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *WatchResponse) GetMutations() []*MutationEvent {
@@ -3019,7 +3362,7 @@ type MutationEvent struct {
 
 func (x *MutationEvent) Reset() {
 	*x = MutationEvent{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[35]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3031,7 +3374,7 @@ func (x *MutationEvent) String() string {
 func (*MutationEvent) ProtoMessage() {}
 
 func (x *MutationEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[35]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3044,7 +3387,7 @@ func (x *MutationEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MutationEvent.ProtoReflect.Descriptor instead.
 func (*MutationEvent) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{35}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *MutationEvent) GetLsn() uint64 {
@@ -3195,7 +3538,7 @@ type Rehearsal struct {
 
 func (x *Rehearsal) Reset() {
 	*x = Rehearsal{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[36]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3207,7 +3550,7 @@ func (x *Rehearsal) String() string {
 func (*Rehearsal) ProtoMessage() {}
 
 func (x *Rehearsal) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[36]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3220,7 +3563,7 @@ func (x *Rehearsal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rehearsal.ProtoReflect.Descriptor instead.
 func (*Rehearsal) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{36}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Rehearsal) GetId() string {
@@ -3258,7 +3601,7 @@ type RecordChange struct {
 
 func (x *RecordChange) Reset() {
 	*x = RecordChange{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[37]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3270,7 +3613,7 @@ func (x *RecordChange) String() string {
 func (*RecordChange) ProtoMessage() {}
 
 func (x *RecordChange) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[37]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3283,7 +3626,7 @@ func (x *RecordChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordChange.ProtoReflect.Descriptor instead.
 func (*RecordChange) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{37}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *RecordChange) GetRecord() *Record {
@@ -3340,7 +3683,7 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\n" +
 	"RecordName\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x0e\n" +
-	"\x02id\x18\x02 \x01(\tR\x02id\"\xdc\x03\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\"\xfa\x04\n" +
 	"\x0fRetrieveRequest\x12\x1e\n" +
 	"\n" +
 	"namespaces\x18\x01 \x03(\tR\n" +
@@ -3355,7 +3698,12 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\x06search\x18\t \x01(\v2\x11.engram.v1.SearchR\x06search\x12,\n" +
 	"\aranking\x18\n" +
 	" \x01(\v2\x12.engram.v1.RankingR\aranking\x12\x1a\n" +
-	"\brehearse\x18\v \x01(\bR\brehearseB\b\n" +
+	"\brehearse\x18\v \x01(\bR\brehearse\x122\n" +
+	"\tdiversity\x18\f \x01(\v2\x14.engram.v1.DiversityR\tdiversity\x129\n" +
+	"\n" +
+	"neighbours\x18\r \x01(\v2\x19.engram.v1.NeighbourCountR\n" +
+	"neighbours\x12-\n" +
+	"\bgroup_by\x18\x0e \x01(\v2\x12.engram.v1.GroupByR\agroupByB\b\n" +
 	"\x06_top_kB\f\n" +
 	"\n" +
 	"_min_scoreB\x12\n" +
@@ -3366,7 +3714,27 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\x06recall\x18\x03 \x01(\x01H\x02R\x06recall\x88\x01\x01B\b\n" +
 	"\x06_exactB\t\n" +
 	"\a_probesB\t\n" +
-	"\a_recall\"\xd2\x01\n" +
+	"\a_recall\"g\n" +
+	"\tDiversity\x12\x1b\n" +
+	"\x06weight\x18\x01 \x01(\x01H\x00R\x06weight\x88\x01\x01\x12#\n" +
+	"\n" +
+	"candidates\x18\x02 \x01(\rH\x01R\n" +
+	"candidates\x88\x01\x01B\t\n" +
+	"\a_weightB\r\n" +
+	"\v_candidates\">\n" +
+	"\x0eNeighbourCount\x12\x16\n" +
+	"\x06before\x18\x01 \x01(\rR\x06before\x12\x14\n" +
+	"\x05after\x18\x02 \x01(\rR\x05after\"\x97\x01\n" +
+	"\aGroupBy\x125\n" +
+	"\bmetadata\x18\x01 \x01(\v2\x17.engram.v1.MetadataPathH\x00R\bmetadata\x12(\n" +
+	"\x05field\x18\x02 \x01(\x0e2\x10.engram.v1.FieldH\x00R\x05field\x12\x17\n" +
+	"\x04hits\x18\x03 \x01(\rH\x01R\x04hits\x88\x01\x01B\t\n" +
+	"\aoperandB\a\n" +
+	"\x05_hits\"`\n" +
+	"\n" +
+	"Neighbours\x12)\n" +
+	"\x06before\x18\x01 \x03(\v2\x11.engram.v1.RecordR\x06before\x12'\n" +
+	"\x05after\x18\x02 \x03(\v2\x11.engram.v1.RecordR\x05after\"\xdf\x02\n" +
 	"\x03Hit\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12)\n" +
 	"\x06record\x18\x02 \x01(\v2\x11.engram.v1.RecordR\x06record\x12\x1e\n" +
@@ -3376,7 +3744,15 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\x05score\x18\x04 \x01(\x02R\x05score\x12\x1f\n" +
 	"\vscore_error\x18\x05 \x01(\x02R\n" +
 	"scoreError\x12+\n" +
-	"\x05parts\x18\x06 \x01(\v2\x15.engram.v1.ScorePartsR\x05parts\"\xc0\x01\n" +
+	"\x05parts\x18\x06 \x01(\v2\x15.engram.v1.ScorePartsR\x05parts\x125\n" +
+	"\n" +
+	"neighbours\x18\a \x01(\v2\x15.engram.v1.NeighboursR\n" +
+	"neighbours\x12!\n" +
+	"\tdiversity\x18\b \x01(\x02H\x00R\tdiversity\x88\x01\x01\x12\x19\n" +
+	"\x05group\x18\t \x01(\rH\x01R\x05group\x88\x01\x01B\f\n" +
+	"\n" +
+	"_diversityB\b\n" +
+	"\x06_group\"\xc0\x01\n" +
 	"\n" +
 	"ScoreParts\x12\x1e\n" +
 	"\n" +
@@ -3630,7 +4006,7 @@ func file_engram_v1_memory_service_proto_rawDescGZIP() []byte {
 }
 
 var file_engram_v1_memory_service_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_engram_v1_memory_service_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_engram_v1_memory_service_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_engram_v1_memory_service_proto_goTypes = []any{
 	(StoreMode)(0),                // 0: engram.v1.StoreMode
 	(Combine)(0),                  // 1: engram.v1.Combine
@@ -3644,148 +4020,162 @@ var file_engram_v1_memory_service_proto_goTypes = []any{
 	(*RecordName)(nil),            // 9: engram.v1.RecordName
 	(*RetrieveRequest)(nil),       // 10: engram.v1.RetrieveRequest
 	(*Search)(nil),                // 11: engram.v1.Search
-	(*Hit)(nil),                   // 12: engram.v1.Hit
-	(*ScoreParts)(nil),            // 13: engram.v1.ScoreParts
-	(*QueryResult)(nil),           // 14: engram.v1.QueryResult
-	(*SearchStats)(nil),           // 15: engram.v1.SearchStats
-	(*RetrieveResponse)(nil),      // 16: engram.v1.RetrieveResponse
-	(*AttendRequest)(nil),         // 17: engram.v1.AttendRequest
-	(*Window)(nil),                // 18: engram.v1.Window
-	(*Bias)(nil),                  // 19: engram.v1.Bias
-	(*Weight)(nil),                // 20: engram.v1.Weight
-	(*HeadResult)(nil),            // 21: engram.v1.HeadResult
-	(*Attention)(nil),             // 22: engram.v1.Attention
-	(*AttendStreamRequest)(nil),   // 23: engram.v1.AttendStreamRequest
-	(*AttendStreamResponse)(nil),  // 24: engram.v1.AttendStreamResponse
-	(*AttendResponse)(nil),        // 25: engram.v1.AttendResponse
-	(*GetRequest)(nil),            // 26: engram.v1.GetRequest
-	(*GetResponse)(nil),           // 27: engram.v1.GetResponse
-	(*UpdateRequest)(nil),         // 28: engram.v1.UpdateRequest
-	(*UpdateResponse)(nil),        // 29: engram.v1.UpdateResponse
-	(*DeleteRequest)(nil),         // 30: engram.v1.DeleteRequest
-	(*DeleteResponse)(nil),        // 31: engram.v1.DeleteResponse
-	(*ListRequest)(nil),           // 32: engram.v1.ListRequest
-	(*ListResponse)(nil),          // 33: engram.v1.ListResponse
-	(*CountRequest)(nil),          // 34: engram.v1.CountRequest
-	(*CountResponse)(nil),         // 35: engram.v1.CountResponse
-	(*WatchRequest)(nil),          // 36: engram.v1.WatchRequest
-	(*WatchResponse)(nil),         // 37: engram.v1.WatchResponse
-	(*MutationEvent)(nil),         // 38: engram.v1.MutationEvent
-	(*Rehearsal)(nil),             // 39: engram.v1.Rehearsal
-	(*RecordChange)(nil),          // 40: engram.v1.RecordChange
-	(*Record)(nil),                // 41: engram.v1.Record
-	(*Vector)(nil),                // 42: engram.v1.Vector
-	(*Filter)(nil),                // 43: engram.v1.Filter
-	(*Include)(nil),               // 44: engram.v1.Include
-	(*Ranking)(nil),               // 45: engram.v1.Ranking
-	(*NamespaceLSN)(nil),          // 46: engram.v1.NamespaceLSN
-	(*timestamppb.Timestamp)(nil), // 47: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil), // 48: google.protobuf.FieldMask
-	(*Namespace)(nil),             // 49: engram.v1.Namespace
-	(Durability)(0),               // 50: engram.v1.Durability
-	(KeyEncoding)(0),              // 51: engram.v1.KeyEncoding
-	(ValueEncoding)(0),            // 52: engram.v1.ValueEncoding
-	(*Retention)(nil),             // 53: engram.v1.Retention
-	(Eviction)(0),                 // 54: engram.v1.Eviction
+	(*Diversity)(nil),             // 12: engram.v1.Diversity
+	(*NeighbourCount)(nil),        // 13: engram.v1.NeighbourCount
+	(*GroupBy)(nil),               // 14: engram.v1.GroupBy
+	(*Neighbours)(nil),            // 15: engram.v1.Neighbours
+	(*Hit)(nil),                   // 16: engram.v1.Hit
+	(*ScoreParts)(nil),            // 17: engram.v1.ScoreParts
+	(*QueryResult)(nil),           // 18: engram.v1.QueryResult
+	(*SearchStats)(nil),           // 19: engram.v1.SearchStats
+	(*RetrieveResponse)(nil),      // 20: engram.v1.RetrieveResponse
+	(*AttendRequest)(nil),         // 21: engram.v1.AttendRequest
+	(*Window)(nil),                // 22: engram.v1.Window
+	(*Bias)(nil),                  // 23: engram.v1.Bias
+	(*Weight)(nil),                // 24: engram.v1.Weight
+	(*HeadResult)(nil),            // 25: engram.v1.HeadResult
+	(*Attention)(nil),             // 26: engram.v1.Attention
+	(*AttendStreamRequest)(nil),   // 27: engram.v1.AttendStreamRequest
+	(*AttendStreamResponse)(nil),  // 28: engram.v1.AttendStreamResponse
+	(*AttendResponse)(nil),        // 29: engram.v1.AttendResponse
+	(*GetRequest)(nil),            // 30: engram.v1.GetRequest
+	(*GetResponse)(nil),           // 31: engram.v1.GetResponse
+	(*UpdateRequest)(nil),         // 32: engram.v1.UpdateRequest
+	(*UpdateResponse)(nil),        // 33: engram.v1.UpdateResponse
+	(*DeleteRequest)(nil),         // 34: engram.v1.DeleteRequest
+	(*DeleteResponse)(nil),        // 35: engram.v1.DeleteResponse
+	(*ListRequest)(nil),           // 36: engram.v1.ListRequest
+	(*ListResponse)(nil),          // 37: engram.v1.ListResponse
+	(*CountRequest)(nil),          // 38: engram.v1.CountRequest
+	(*CountResponse)(nil),         // 39: engram.v1.CountResponse
+	(*WatchRequest)(nil),          // 40: engram.v1.WatchRequest
+	(*WatchResponse)(nil),         // 41: engram.v1.WatchResponse
+	(*MutationEvent)(nil),         // 42: engram.v1.MutationEvent
+	(*Rehearsal)(nil),             // 43: engram.v1.Rehearsal
+	(*RecordChange)(nil),          // 44: engram.v1.RecordChange
+	(*Record)(nil),                // 45: engram.v1.Record
+	(*Vector)(nil),                // 46: engram.v1.Vector
+	(*Filter)(nil),                // 47: engram.v1.Filter
+	(*Include)(nil),               // 48: engram.v1.Include
+	(*Ranking)(nil),               // 49: engram.v1.Ranking
+	(*MetadataPath)(nil),          // 50: engram.v1.MetadataPath
+	(Field)(0),                    // 51: engram.v1.Field
+	(*NamespaceLSN)(nil),          // 52: engram.v1.NamespaceLSN
+	(*timestamppb.Timestamp)(nil), // 53: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil), // 54: google.protobuf.FieldMask
+	(*Namespace)(nil),             // 55: engram.v1.Namespace
+	(Durability)(0),               // 56: engram.v1.Durability
+	(KeyEncoding)(0),              // 57: engram.v1.KeyEncoding
+	(ValueEncoding)(0),            // 58: engram.v1.ValueEncoding
+	(*Retention)(nil),             // 59: engram.v1.Retention
+	(Eviction)(0),                 // 60: engram.v1.Eviction
 }
 var file_engram_v1_memory_service_proto_depIdxs = []int32{
-	41, // 0: engram.v1.StoreRequest.records:type_name -> engram.v1.Record
+	45, // 0: engram.v1.StoreRequest.records:type_name -> engram.v1.Record
 	0,  // 1: engram.v1.StoreRequest.mode:type_name -> engram.v1.StoreMode
 	4,  // 2: engram.v1.StoreResponse.results:type_name -> engram.v1.RecordResult
-	41, // 3: engram.v1.StoreStreamRequest.records:type_name -> engram.v1.Record
+	45, // 3: engram.v1.StoreStreamRequest.records:type_name -> engram.v1.Record
 	0,  // 4: engram.v1.StoreStreamRequest.mode:type_name -> engram.v1.StoreMode
 	4,  // 5: engram.v1.StoreStreamResponse.results:type_name -> engram.v1.RecordResult
-	42, // 6: engram.v1.Query.vector:type_name -> engram.v1.Vector
+	46, // 6: engram.v1.Query.vector:type_name -> engram.v1.Vector
 	9,  // 7: engram.v1.Query.record:type_name -> engram.v1.RecordName
 	8,  // 8: engram.v1.RetrieveRequest.queries:type_name -> engram.v1.Query
-	43, // 9: engram.v1.RetrieveRequest.filter:type_name -> engram.v1.Filter
-	44, // 10: engram.v1.RetrieveRequest.include:type_name -> engram.v1.Include
+	47, // 9: engram.v1.RetrieveRequest.filter:type_name -> engram.v1.Filter
+	48, // 10: engram.v1.RetrieveRequest.include:type_name -> engram.v1.Include
 	11, // 11: engram.v1.RetrieveRequest.search:type_name -> engram.v1.Search
-	45, // 12: engram.v1.RetrieveRequest.ranking:type_name -> engram.v1.Ranking
-	41, // 13: engram.v1.Hit.record:type_name -> engram.v1.Record
-	13, // 14: engram.v1.Hit.parts:type_name -> engram.v1.ScoreParts
-	12, // 15: engram.v1.QueryResult.hits:type_name -> engram.v1.Hit
-	14, // 16: engram.v1.RetrieveResponse.results:type_name -> engram.v1.QueryResult
-	46, // 17: engram.v1.RetrieveResponse.namespaces:type_name -> engram.v1.NamespaceLSN
-	15, // 18: engram.v1.RetrieveResponse.search:type_name -> engram.v1.SearchStats
-	8,  // 19: engram.v1.AttendRequest.queries:type_name -> engram.v1.Query
-	43, // 20: engram.v1.AttendRequest.filter:type_name -> engram.v1.Filter
-	44, // 21: engram.v1.AttendRequest.include:type_name -> engram.v1.Include
-	18, // 22: engram.v1.AttendRequest.window:type_name -> engram.v1.Window
-	11, // 23: engram.v1.AttendRequest.search:type_name -> engram.v1.Search
-	19, // 24: engram.v1.AttendRequest.bias:type_name -> engram.v1.Bias
-	1,  // 25: engram.v1.AttendRequest.combine:type_name -> engram.v1.Combine
-	47, // 26: engram.v1.Window.before_time:type_name -> google.protobuf.Timestamp
-	41, // 27: engram.v1.Weight.record:type_name -> engram.v1.Record
-	20, // 28: engram.v1.HeadResult.top_weights:type_name -> engram.v1.Weight
-	42, // 29: engram.v1.Attention.output:type_name -> engram.v1.Vector
-	42, // 30: engram.v1.Attention.context:type_name -> engram.v1.Vector
-	21, // 31: engram.v1.Attention.heads:type_name -> engram.v1.HeadResult
-	41, // 32: engram.v1.AttendStreamRequest.records:type_name -> engram.v1.Record
-	0,  // 33: engram.v1.AttendStreamRequest.mode:type_name -> engram.v1.StoreMode
-	17, // 34: engram.v1.AttendStreamRequest.attend:type_name -> engram.v1.AttendRequest
-	8,  // 35: engram.v1.AttendStreamRequest.queries:type_name -> engram.v1.Query
-	4,  // 36: engram.v1.AttendStreamResponse.results:type_name -> engram.v1.RecordResult
-	25, // 37: engram.v1.AttendStreamResponse.attended:type_name -> engram.v1.AttendResponse
-	22, // 38: engram.v1.AttendResponse.results:type_name -> engram.v1.Attention
-	46, // 39: engram.v1.AttendResponse.namespaces:type_name -> engram.v1.NamespaceLSN
-	15, // 40: engram.v1.AttendResponse.search:type_name -> engram.v1.SearchStats
-	44, // 41: engram.v1.GetRequest.include:type_name -> engram.v1.Include
-	41, // 42: engram.v1.GetResponse.records:type_name -> engram.v1.Record
-	46, // 43: engram.v1.GetResponse.namespace:type_name -> engram.v1.NamespaceLSN
-	41, // 44: engram.v1.UpdateRequest.records:type_name -> engram.v1.Record
-	48, // 45: engram.v1.UpdateRequest.update_mask:type_name -> google.protobuf.FieldMask
-	4,  // 46: engram.v1.UpdateResponse.results:type_name -> engram.v1.RecordResult
-	43, // 47: engram.v1.DeleteRequest.filter:type_name -> engram.v1.Filter
-	43, // 48: engram.v1.ListRequest.filter:type_name -> engram.v1.Filter
-	2,  // 49: engram.v1.ListRequest.order:type_name -> engram.v1.ListOrder
-	44, // 50: engram.v1.ListRequest.include:type_name -> engram.v1.Include
-	41, // 51: engram.v1.ListResponse.records:type_name -> engram.v1.Record
-	46, // 52: engram.v1.ListResponse.namespace:type_name -> engram.v1.NamespaceLSN
-	43, // 53: engram.v1.CountRequest.filter:type_name -> engram.v1.Filter
-	46, // 54: engram.v1.CountResponse.namespace:type_name -> engram.v1.NamespaceLSN
-	44, // 55: engram.v1.WatchRequest.include:type_name -> engram.v1.Include
-	38, // 56: engram.v1.WatchResponse.mutations:type_name -> engram.v1.MutationEvent
-	47, // 57: engram.v1.MutationEvent.time:type_name -> google.protobuf.Timestamp
-	49, // 58: engram.v1.MutationEvent.namespace_created:type_name -> engram.v1.Namespace
-	50, // 59: engram.v1.MutationEvent.durability:type_name -> engram.v1.Durability
-	45, // 60: engram.v1.MutationEvent.ranking:type_name -> engram.v1.Ranking
-	51, // 61: engram.v1.MutationEvent.key_encoding:type_name -> engram.v1.KeyEncoding
-	52, // 62: engram.v1.MutationEvent.value_encoding:type_name -> engram.v1.ValueEncoding
-	40, // 63: engram.v1.MutationEvent.changes:type_name -> engram.v1.RecordChange
-	53, // 64: engram.v1.MutationEvent.retention:type_name -> engram.v1.Retention
-	39, // 65: engram.v1.MutationEvent.rehearsals:type_name -> engram.v1.Rehearsal
-	54, // 66: engram.v1.MutationEvent.eviction:type_name -> engram.v1.Eviction
-	47, // 67: engram.v1.Rehearsal.time:type_name -> google.protobuf.Timestamp
-	41, // 68: engram.v1.RecordChange.record:type_name -> engram.v1.Record
-	48, // 69: engram.v1.RecordChange.changed_fields:type_name -> google.protobuf.FieldMask
-	3,  // 70: engram.v1.MemoryService.Store:input_type -> engram.v1.StoreRequest
-	6,  // 71: engram.v1.MemoryService.StoreStream:input_type -> engram.v1.StoreStreamRequest
-	10, // 72: engram.v1.MemoryService.Retrieve:input_type -> engram.v1.RetrieveRequest
-	17, // 73: engram.v1.MemoryService.Attend:input_type -> engram.v1.AttendRequest
-	23, // 74: engram.v1.MemoryService.AttendStream:input_type -> engram.v1.AttendStreamRequest
-	26, // 75: engram.v1.MemoryService.Get:input_type -> engram.v1.GetRequest
-	28, // 76: engram.v1.MemoryService.Update:input_type -> engram.v1.UpdateRequest
-	30, // 77: engram.v1.MemoryService.Delete:input_type -> engram.v1.DeleteRequest
-	32, // 78: engram.v1.MemoryService.List:input_type -> engram.v1.ListRequest
-	34, // 79: engram.v1.MemoryService.Count:input_type -> engram.v1.CountRequest
-	36, // 80: engram.v1.MemoryService.Watch:input_type -> engram.v1.WatchRequest
-	5,  // 81: engram.v1.MemoryService.Store:output_type -> engram.v1.StoreResponse
-	7,  // 82: engram.v1.MemoryService.StoreStream:output_type -> engram.v1.StoreStreamResponse
-	16, // 83: engram.v1.MemoryService.Retrieve:output_type -> engram.v1.RetrieveResponse
-	25, // 84: engram.v1.MemoryService.Attend:output_type -> engram.v1.AttendResponse
-	24, // 85: engram.v1.MemoryService.AttendStream:output_type -> engram.v1.AttendStreamResponse
-	27, // 86: engram.v1.MemoryService.Get:output_type -> engram.v1.GetResponse
-	29, // 87: engram.v1.MemoryService.Update:output_type -> engram.v1.UpdateResponse
-	31, // 88: engram.v1.MemoryService.Delete:output_type -> engram.v1.DeleteResponse
-	33, // 89: engram.v1.MemoryService.List:output_type -> engram.v1.ListResponse
-	35, // 90: engram.v1.MemoryService.Count:output_type -> engram.v1.CountResponse
-	37, // 91: engram.v1.MemoryService.Watch:output_type -> engram.v1.WatchResponse
-	81, // [81:92] is the sub-list for method output_type
-	70, // [70:81] is the sub-list for method input_type
-	70, // [70:70] is the sub-list for extension type_name
-	70, // [70:70] is the sub-list for extension extendee
-	0,  // [0:70] is the sub-list for field type_name
+	49, // 12: engram.v1.RetrieveRequest.ranking:type_name -> engram.v1.Ranking
+	12, // 13: engram.v1.RetrieveRequest.diversity:type_name -> engram.v1.Diversity
+	13, // 14: engram.v1.RetrieveRequest.neighbours:type_name -> engram.v1.NeighbourCount
+	14, // 15: engram.v1.RetrieveRequest.group_by:type_name -> engram.v1.GroupBy
+	50, // 16: engram.v1.GroupBy.metadata:type_name -> engram.v1.MetadataPath
+	51, // 17: engram.v1.GroupBy.field:type_name -> engram.v1.Field
+	45, // 18: engram.v1.Neighbours.before:type_name -> engram.v1.Record
+	45, // 19: engram.v1.Neighbours.after:type_name -> engram.v1.Record
+	45, // 20: engram.v1.Hit.record:type_name -> engram.v1.Record
+	17, // 21: engram.v1.Hit.parts:type_name -> engram.v1.ScoreParts
+	15, // 22: engram.v1.Hit.neighbours:type_name -> engram.v1.Neighbours
+	16, // 23: engram.v1.QueryResult.hits:type_name -> engram.v1.Hit
+	18, // 24: engram.v1.RetrieveResponse.results:type_name -> engram.v1.QueryResult
+	52, // 25: engram.v1.RetrieveResponse.namespaces:type_name -> engram.v1.NamespaceLSN
+	19, // 26: engram.v1.RetrieveResponse.search:type_name -> engram.v1.SearchStats
+	8,  // 27: engram.v1.AttendRequest.queries:type_name -> engram.v1.Query
+	47, // 28: engram.v1.AttendRequest.filter:type_name -> engram.v1.Filter
+	48, // 29: engram.v1.AttendRequest.include:type_name -> engram.v1.Include
+	22, // 30: engram.v1.AttendRequest.window:type_name -> engram.v1.Window
+	11, // 31: engram.v1.AttendRequest.search:type_name -> engram.v1.Search
+	23, // 32: engram.v1.AttendRequest.bias:type_name -> engram.v1.Bias
+	1,  // 33: engram.v1.AttendRequest.combine:type_name -> engram.v1.Combine
+	53, // 34: engram.v1.Window.before_time:type_name -> google.protobuf.Timestamp
+	45, // 35: engram.v1.Weight.record:type_name -> engram.v1.Record
+	24, // 36: engram.v1.HeadResult.top_weights:type_name -> engram.v1.Weight
+	46, // 37: engram.v1.Attention.output:type_name -> engram.v1.Vector
+	46, // 38: engram.v1.Attention.context:type_name -> engram.v1.Vector
+	25, // 39: engram.v1.Attention.heads:type_name -> engram.v1.HeadResult
+	45, // 40: engram.v1.AttendStreamRequest.records:type_name -> engram.v1.Record
+	0,  // 41: engram.v1.AttendStreamRequest.mode:type_name -> engram.v1.StoreMode
+	21, // 42: engram.v1.AttendStreamRequest.attend:type_name -> engram.v1.AttendRequest
+	8,  // 43: engram.v1.AttendStreamRequest.queries:type_name -> engram.v1.Query
+	4,  // 44: engram.v1.AttendStreamResponse.results:type_name -> engram.v1.RecordResult
+	29, // 45: engram.v1.AttendStreamResponse.attended:type_name -> engram.v1.AttendResponse
+	26, // 46: engram.v1.AttendResponse.results:type_name -> engram.v1.Attention
+	52, // 47: engram.v1.AttendResponse.namespaces:type_name -> engram.v1.NamespaceLSN
+	19, // 48: engram.v1.AttendResponse.search:type_name -> engram.v1.SearchStats
+	48, // 49: engram.v1.GetRequest.include:type_name -> engram.v1.Include
+	45, // 50: engram.v1.GetResponse.records:type_name -> engram.v1.Record
+	52, // 51: engram.v1.GetResponse.namespace:type_name -> engram.v1.NamespaceLSN
+	45, // 52: engram.v1.UpdateRequest.records:type_name -> engram.v1.Record
+	54, // 53: engram.v1.UpdateRequest.update_mask:type_name -> google.protobuf.FieldMask
+	4,  // 54: engram.v1.UpdateResponse.results:type_name -> engram.v1.RecordResult
+	47, // 55: engram.v1.DeleteRequest.filter:type_name -> engram.v1.Filter
+	47, // 56: engram.v1.ListRequest.filter:type_name -> engram.v1.Filter
+	2,  // 57: engram.v1.ListRequest.order:type_name -> engram.v1.ListOrder
+	48, // 58: engram.v1.ListRequest.include:type_name -> engram.v1.Include
+	45, // 59: engram.v1.ListResponse.records:type_name -> engram.v1.Record
+	52, // 60: engram.v1.ListResponse.namespace:type_name -> engram.v1.NamespaceLSN
+	47, // 61: engram.v1.CountRequest.filter:type_name -> engram.v1.Filter
+	52, // 62: engram.v1.CountResponse.namespace:type_name -> engram.v1.NamespaceLSN
+	48, // 63: engram.v1.WatchRequest.include:type_name -> engram.v1.Include
+	42, // 64: engram.v1.WatchResponse.mutations:type_name -> engram.v1.MutationEvent
+	53, // 65: engram.v1.MutationEvent.time:type_name -> google.protobuf.Timestamp
+	55, // 66: engram.v1.MutationEvent.namespace_created:type_name -> engram.v1.Namespace
+	56, // 67: engram.v1.MutationEvent.durability:type_name -> engram.v1.Durability
+	49, // 68: engram.v1.MutationEvent.ranking:type_name -> engram.v1.Ranking
+	57, // 69: engram.v1.MutationEvent.key_encoding:type_name -> engram.v1.KeyEncoding
+	58, // 70: engram.v1.MutationEvent.value_encoding:type_name -> engram.v1.ValueEncoding
+	44, // 71: engram.v1.MutationEvent.changes:type_name -> engram.v1.RecordChange
+	59, // 72: engram.v1.MutationEvent.retention:type_name -> engram.v1.Retention
+	43, // 73: engram.v1.MutationEvent.rehearsals:type_name -> engram.v1.Rehearsal
+	60, // 74: engram.v1.MutationEvent.eviction:type_name -> engram.v1.Eviction
+	53, // 75: engram.v1.Rehearsal.time:type_name -> google.protobuf.Timestamp
+	45, // 76: engram.v1.RecordChange.record:type_name -> engram.v1.Record
+	54, // 77: engram.v1.RecordChange.changed_fields:type_name -> google.protobuf.FieldMask
+	3,  // 78: engram.v1.MemoryService.Store:input_type -> engram.v1.StoreRequest
+	6,  // 79: engram.v1.MemoryService.StoreStream:input_type -> engram.v1.StoreStreamRequest
+	10, // 80: engram.v1.MemoryService.Retrieve:input_type -> engram.v1.RetrieveRequest
+	21, // 81: engram.v1.MemoryService.Attend:input_type -> engram.v1.AttendRequest
+	27, // 82: engram.v1.MemoryService.AttendStream:input_type -> engram.v1.AttendStreamRequest
+	30, // 83: engram.v1.MemoryService.Get:input_type -> engram.v1.GetRequest
+	32, // 84: engram.v1.MemoryService.Update:input_type -> engram.v1.UpdateRequest
+	34, // 85: engram.v1.MemoryService.Delete:input_type -> engram.v1.DeleteRequest
+	36, // 86: engram.v1.MemoryService.List:input_type -> engram.v1.ListRequest
+	38, // 87: engram.v1.MemoryService.Count:input_type -> engram.v1.CountRequest
+	40, // 88: engram.v1.MemoryService.Watch:input_type -> engram.v1.WatchRequest
+	5,  // 89: engram.v1.MemoryService.Store:output_type -> engram.v1.StoreResponse
+	7,  // 90: engram.v1.MemoryService.StoreStream:output_type -> engram.v1.StoreStreamResponse
+	20, // 91: engram.v1.MemoryService.Retrieve:output_type -> engram.v1.RetrieveResponse
+	29, // 92: engram.v1.MemoryService.Attend:output_type -> engram.v1.AttendResponse
+	28, // 93: engram.v1.MemoryService.AttendStream:output_type -> engram.v1.AttendStreamResponse
+	31, // 94: engram.v1.MemoryService.Get:output_type -> engram.v1.GetResponse
+	33, // 95: engram.v1.MemoryService.Update:output_type -> engram.v1.UpdateResponse
+	35, // 96: engram.v1.MemoryService.Delete:output_type -> engram.v1.DeleteResponse
+	37, // 97: engram.v1.MemoryService.List:output_type -> engram.v1.ListResponse
+	39, // 98: engram.v1.MemoryService.Count:output_type -> engram.v1.CountResponse
+	41, // 99: engram.v1.MemoryService.Watch:output_type -> engram.v1.WatchResponse
+	89, // [89:100] is the sub-list for method output_type
+	78, // [78:89] is the sub-list for method input_type
+	78, // [78:78] is the sub-list for extension type_name
+	78, // [78:78] is the sub-list for extension extendee
+	0,  // [0:78] is the sub-list for field type_name
 }
 
 func init() { file_engram_v1_memory_service_proto_init() }
@@ -3799,20 +4189,26 @@ func file_engram_v1_memory_service_proto_init() {
 	file_engram_v1_memory_service_proto_msgTypes[5].OneofWrappers = []any{}
 	file_engram_v1_memory_service_proto_msgTypes[7].OneofWrappers = []any{}
 	file_engram_v1_memory_service_proto_msgTypes[8].OneofWrappers = []any{}
-	file_engram_v1_memory_service_proto_msgTypes[14].OneofWrappers = []any{}
-	file_engram_v1_memory_service_proto_msgTypes[15].OneofWrappers = []any{}
-	file_engram_v1_memory_service_proto_msgTypes[20].OneofWrappers = []any{}
-	file_engram_v1_memory_service_proto_msgTypes[23].OneofWrappers = []any{}
-	file_engram_v1_memory_service_proto_msgTypes[29].OneofWrappers = []any{}
+	file_engram_v1_memory_service_proto_msgTypes[9].OneofWrappers = []any{}
+	file_engram_v1_memory_service_proto_msgTypes[11].OneofWrappers = []any{
+		(*GroupBy_Metadata)(nil),
+		(*GroupBy_Field)(nil),
+	}
+	file_engram_v1_memory_service_proto_msgTypes[13].OneofWrappers = []any{}
+	file_engram_v1_memory_service_proto_msgTypes[18].OneofWrappers = []any{}
+	file_engram_v1_memory_service_proto_msgTypes[19].OneofWrappers = []any{}
+	file_engram_v1_memory_service_proto_msgTypes[24].OneofWrappers = []any{}
+	file_engram_v1_memory_service_proto_msgTypes[27].OneofWrappers = []any{}
 	file_engram_v1_memory_service_proto_msgTypes[33].OneofWrappers = []any{}
-	file_engram_v1_memory_service_proto_msgTypes[35].OneofWrappers = []any{}
+	file_engram_v1_memory_service_proto_msgTypes[37].OneofWrappers = []any{}
+	file_engram_v1_memory_service_proto_msgTypes[39].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_engram_v1_memory_service_proto_rawDesc), len(file_engram_v1_memory_service_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   38,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
