@@ -45,18 +45,25 @@ func pairs(c *codec.Codec) Counter {
 	}
 }
 
-// What runs of characters take, in sixths of a token: a word that a byte pair encoding
-// knows is one token, and has six letters, a few more or less.
+// What the characters of a run take, in thirtieths of a token. A byte pair encoding knows
+// most words of English, and parts of four letters or so of those that it doesn't know.
 const (
-	whole       = 6
-	latin       = 1  // an ASCII letter
-	accented    = 3  // other Latin letters
-	alphabetic  = 4  // letters of alphabets such as Cyrillic and Greek
-	syllabic    = 9  // letters of other scripts: abjads, abugidas, syllabaries, Han
-	pictorial   = 18 // what is none of these, outside of ASCII
-	punctuation = 3
-	digitGroup  = 3 // so many digits are a token
-	spaceGroup  = 16
+	whole       = 30
+	small       = 6
+	capital     = 10 // words in capitals are known less
+	accented    = 15 // other Latin letters
+	alphabetic  = 17 // Cyrillic and Greek
+	consonantal = 27 // Arabic and Hebrew
+	syllabic    = 42 // letters of other scripts, Han among them
+	punctuation = 15
+	symbolic    = 60 // arrows, dashes, signs
+	pictorial   = 90 // what is none of these
+)
+
+// So many digits are a token, and so many spaces.
+const (
+	digitGroup = 3
+	spaceGroup = 16
 )
 
 // Estimate is about how many tokens a text has, rather more: see docs/recall.md. It goes by
@@ -120,9 +127,9 @@ const (
 func classify(r rune) (kind, weight int) {
 	switch {
 	case r >= 'a' && r <= 'z':
-		return lower, latin
+		return lower, small
 	case r >= 'A' && r <= 'Z':
-		return upper, 2 * latin // words of capitals are known less
+		return upper, capital
 	case r >= '0' && r <= '9':
 		return digit, 0
 	case r == ' ' || r == '\t':
@@ -135,10 +142,12 @@ func classify(r rune) (kind, weight int) {
 		return lower, accented
 	case unicode.In(r, unicode.Cyrillic, unicode.Greek):
 		return lower, alphabetic
+	case unicode.In(r, unicode.Arabic, unicode.Hebrew):
+		return lower, consonantal
 	case unicode.In(r, unicode.L, unicode.M):
 		return lower, syllabic
 	case r < 0x3000: // general punctuation, arrows, symbols
-		return mark, 2 * whole
+		return mark, symbolic
 	}
 	return mark, pictorial
 }
