@@ -75,7 +75,12 @@ func (c *recallCmd) Run(ctx context.Context, cli *cli, t *terminal) error {
 		if t.json {
 			return t.object(promptObject(&p))
 		}
-		t.printf("%s", p.Text)
+		for line := range strings.Lines(p.Text) {
+			if t.person { // whose terminal isn't the texts' to command
+				line = oneLine(strings.TrimSuffix(line, "\n")) + "\n"
+			}
+			t.printf("%s", line)
+		}
 		t.note("%s\n", promptText(&p))
 		return nil
 	})
