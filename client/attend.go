@@ -52,6 +52,11 @@ func ByImportance(weight float64) ReadOption {
 	return bias(func(b *pb.Bias) { b.Importance = weight })
 }
 
+// ByRetention adds weight·ln(retention) to each record's scaled score.
+func ByRetention(weight float64) ReadOption {
+	return bias(func(b *pb.Bias) { b.Retention = weight })
+}
+
 // BySlopes takes from scaled scores, for each query head, its slope times the distance between
 // the query's position (Query.At) and the record's.
 func BySlopes(slopes ...float64) ReadOption { return bias(func(b *pb.Bias) { b.Slopes = slopes }) }
@@ -112,7 +117,7 @@ type Weight struct {
 }
 
 // Attend returns softmax(q·Kᵀ·scale + bias)·V over the namespace, in each head by itself.
-// Options: Scale, QueryHeads, Where, Last, BeforeTime, BeforeLSN, BeforePosition, ByImportance,
+// Options: Scale, QueryHeads, Where, Last, BeforeTime, BeforeLSN, BeforePosition, ByImportance, ByRetention,
 // BySlopes, TopK and with it Exact, Recall and Probes, Add, Concat, Gate, TopWeights,
 // WithVectors, WithoutContent.
 func (c *Client) Attend(ctx context.Context, namespace string, query Query, options ...ReadOption) (*Attention, error) {

@@ -328,6 +328,45 @@ func TestNamespace(t *testing.T) {
 	}
 }
 
+func TestRehearse(t *testing.T) {
+	c, ctx := dial(t, address)
+	interval := time.Duration(0)
+	keep := client.Retention{HalfLife: time.Hour, Growth: 3, MinInterval: &interval, MaxHalfLife: 5 * time.Hour}
+	made, err := c.CreateNamespace(ctx, client.Namespace{Name: t.Name(), Dimension: 2, Retention: &keep})
+	if err != nil || !reflect.DeepEqual(made.Retention, &keep) {
+		t.Fatalf("%+v, %v", made.Retention, err)
+	}
+	if _, err := c.Store(ctx, t.Name(), client.Record{ID: "a", Key: []float32{1, 0}}, client.Record{ID: "b", Key: []float32{0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	by := client.Ranking{Similarity: 1, Retention: 0.5, Importance: 0.25}
+	hits, err := c.Retrieve(ctx, t.Name(), client.Vector([]float32{1, 0}), client.TopK(1), client.RankBy(by), client.Rehearse())
+	if err != nil || hits[0].Record.ID != "a" || hits[0].Parts.Importance != 0.5 || !(hits[0].Parts.Retention > 0.9) || hits[0].Record.Rehearsals != 0 || !hits[0].Record.RehearseTime.IsZero() {
+		t.Fatalf("%+v, %v", hits, err)
+	}
+	for m, err := range c.Watch(ctx, t.Name(), client.After(0)) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(m.Rehearsals) > 0 {
+			if r := m.Rehearsals[0]; r.ID != "a" || r.Count != 1 || time.Since(r.Time) > time.Minute {
+				t.Errorf("%+v", r)
+			}
+			break
+		}
+	}
+	got, _, err := c.Get(ctx, t.Name(), []string{"a", "b"})
+	if err != nil || got[0].Rehearsals != 1 || got[0].RehearseTime.Before(got[0].CreateTime) || got[1].Rehearsals != 0 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if n, err := c.SetRetention(ctx, t.Name(), client.Retention{}); err != nil || n.Retention.HalfLife != 7*24*time.Hour || *n.Retention.MinInterval != 24*time.Hour {
+		t.Errorf("%+v, %v", n.Retention, err)
+	}
+	if _, err := c.Attend(ctx, t.Name(), client.Vector([]float32{1, 0}), client.ByRetention(1)); err != nil {
+		t.Error(err)
+	}
+}
+
 // A flaky server applies the first Store that it gets and answers that it is
 // unavailable, as one does whose answer is lost on the way.
 type flaky struct {

@@ -5,6 +5,7 @@ import (
 	"iter"
 	"time"
 
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	pb "engram/proto/engram/v1"
@@ -18,6 +19,17 @@ const (
 	Cosine = pb.Metric_METRIC_COSINE
 	Dot    = pb.Metric_METRIC_DOT
 	L2     = pb.Metric_METRIC_L2
+)
+
+// An Eviction says which records make room for new ones: see engram.v1.Eviction.
+type Eviction = pb.Eviction
+
+// The evictions.
+const (
+	EvictNone              = pb.Eviction_EVICTION_NONE                // none: the write is refused
+	EvictRetention         = pb.Eviction_EVICTION_RETENTION           // the least retention × importance
+	EvictOldest            = pb.Eviction_EVICTION_OLDEST              // those created first
+	EvictLeastRecentlyUsed = pb.Eviction_EVICTION_LEAST_RECENTLY_USED // those rehearsed, or created, longest ago
 )
 
 // A Durability says when writes are acknowledged, and so what a fault can take of them:
@@ -75,16 +87,50 @@ const (
 // A Ranking weighs the parts of a record's score: see engram.v1.Ranking. The zero Ranking
 // is similarity alone.
 type Ranking struct {
-	Similarity, Lexical, Association, Mention float64
-	Fusion                                    Fusion
+	Similarity, Lexical, Association, Mention, Retention, Importance float64
+	Fusion                                                           Fusion
 }
 
 func (r Ranking) proto() *pb.Ranking {
-	return &pb.Ranking{Similarity: r.Similarity, Lexical: r.Lexical, Association: r.Association, Mention: r.Mention, Fusion: r.Fusion}
+	return &pb.Ranking{Similarity: r.Similarity, Lexical: r.Lexical, Association: r.Association, Mention: r.Mention, Retention: r.Retention, Importance: r.Importance, Fusion: r.Fusion}
 }
 
 func rankingOf(p *pb.Ranking) Ranking {
-	return Ranking{p.GetSimilarity(), p.GetLexical(), p.GetAssociation(), p.GetMention(), p.GetFusion()}
+	return Ranking{p.GetSimilarity(), p.GetLexical(), p.GetAssociation(), p.GetMention(), p.GetRetention(), p.GetImportance(), p.GetFusion()}
+}
+
+// A Retention says how fast records fade and what keeps them: see engram.v1.Retention. Fields
+// that are 0 take their default.
+type Retention struct {
+	HalfLife    time.Duration  // of a record that is stored; default a week
+	Growth      float64        // of the half-life at a rehearsal; default 2
+	MinInterval *time.Duration // between growths; nil: a seventh of HalfLife
+	MaxHalfLife time.Duration  // default 52 times HalfLife
+}
+
+func (r Retention) proto() *pb.Retention {
+	p := new(pb.Retention)
+	if r.HalfLife != 0 {
+		p.HalfLife = durationpb.New(r.HalfLife)
+	}
+	if r.Growth != 0 {
+		p.Growth = &r.Growth
+	}
+	if r.MinInterval != nil {
+		p.MinInterval = durationpb.New(*r.MinInterval)
+	}
+	if r.MaxHalfLife != 0 {
+		p.MaxHalfLife = durationpb.New(r.MaxHalfLife)
+	}
+	return p
+}
+
+func retentionOf(p *pb.Retention) *Retention {
+	if p == nil {
+		return nil
+	}
+	interval := p.GetMinInterval().AsDuration()
+	return &Retention{p.GetHalfLife().AsDuration(), p.GetGrowth(), &interval, p.GetMaxHalfLife().AsDuration()}
 }
 
 // A Namespace is one memory. Zero fields are unset: see the comments of
@@ -102,7 +148,15 @@ type Namespace struct {
 	ValueEncoding  ValueEncoding
 	Recall         float64 // by an index; 0: exact
 	Lexical        Lexical
-	Ranking        *Ranking // of queries by text; nil: the default
+	Ranking        *Ranking   // of queries by text; nil: the default
+	Retention      *Retention // nil: the default
+
+	// RepeatSimilarity is the cosine from which on a record stored without an id repeats one
+	// of its speaker that is there, which is rehearsed in its place; 0: none does.
+	RepeatSimilarity float64
+
+	MaxRecords int64    // 0: no bound
+	Eviction   Eviction // what makes room for new records then
 
 	// Set by the server.
 	CreateTime time.Time
@@ -118,7 +172,7 @@ func namespace(p *pb.Namespace) Namespace {
 	}
 	return Namespace{
 		p.GetName(), p.GetMetric(), int(p.GetDimension()), int(p.GetValueDimension()), int(p.GetKvHeads()), p.GetEmbedder().GetName(),
-		int64(p.GetMaxBytes()), p.GetDurability(), p.GetKeyEncoding(), p.GetValueEncoding(), p.GetRecall(), p.GetLexical(), order, p.GetCreateTime().AsTime(), int(p.GetRecordCount()), p.GetLsn(),
+		int64(p.GetMaxBytes()), p.GetDurability(), p.GetKeyEncoding(), p.GetValueEncoding(), p.GetRecall(), p.GetLexical(), order, retentionOf(p.GetRetention()), p.GetRepeatSimilarity(), int64(p.GetMaxRecords()), p.GetEviction(), p.GetCreateTime().AsTime(), int(p.GetRecordCount()), p.GetLsn(),
 	}
 }
 
@@ -127,10 +181,13 @@ func namespace(p *pb.Namespace) Namespace {
 func (c *Client) CreateNamespace(ctx context.Context, n Namespace) (Namespace, error) {
 	p := &pb.Namespace{
 		Name: n.Name, Metric: n.Metric, Dimension: uint32(n.Dimension), ValueDimension: uint32(n.ValueDimension), KvHeads: uint32(n.KVHeads), MaxBytes: uint64(n.MaxBytes),
-		Durability: n.Durability, KeyEncoding: n.KeyEncoding, ValueEncoding: n.ValueEncoding, Recall: n.Recall, Lexical: n.Lexical,
+		Durability: n.Durability, KeyEncoding: n.KeyEncoding, ValueEncoding: n.ValueEncoding, Recall: n.Recall, Lexical: n.Lexical, RepeatSimilarity: n.RepeatSimilarity, MaxRecords: uint64(n.MaxRecords), Eviction: n.Eviction,
 	}
 	if n.Ranking != nil {
 		p.Ranking = n.Ranking.proto()
+	}
+	if n.Retention != nil {
+		p.Retention = n.Retention.proto()
 	}
 	if n.Embedder != "" {
 		p.Embedder = &pb.Embedder{Name: n.Embedder}
@@ -195,6 +252,23 @@ func (c *Client) SetRanking(ctx context.Context, name string, r Ranking) (Namesp
 	return c.update(ctx, &pb.Namespace{Name: name, Ranking: r.proto()}, "ranking")
 }
 
+// SetRetention changes how fast a namespace's records fade, as a whole.
+func (c *Client) SetRetention(ctx context.Context, name string, r Retention) (Namespace, error) {
+	return c.update(ctx, &pb.Namespace{Name: name, Retention: r.proto()}, "retention")
+}
+
+// SetRepeatSimilarity changes from which cosine on a record that is stored repeats another; 0:
+// none does.
+func (c *Client) SetRepeatSimilarity(ctx context.Context, name string, similarity float64) (Namespace, error) {
+	return c.update(ctx, &pb.Namespace{Name: name, RepeatSimilarity: similarity}, "repeat_similarity")
+}
+
+// SetMaxRecords bounds how many records there may be, 0 for no bound, and says which of them
+// make room for new ones.
+func (c *Client) SetMaxRecords(ctx context.Context, name string, n int64, e Eviction) (Namespace, error) {
+	return c.update(ctx, &pb.Namespace{Name: name, MaxRecords: uint64(n), Eviction: e}, "max_records", "eviction")
+}
+
 // SetRecall has a namespace's records found by an index, which finds the given share of the
 // best on average; 0: all, without an index. It returns at once; the index is built in the
 // background.
@@ -202,10 +276,10 @@ func (c *Client) SetRecall(ctx context.Context, name string, recall float64) (Na
 	return c.update(ctx, &pb.Namespace{Name: name, Recall: recall}, "recall")
 }
 
-// update changes one field of a namespace.
-func (c *Client) update(ctx context.Context, n *pb.Namespace, field string) (Namespace, error) {
+// update changes fields of a namespace.
+func (c *Client) update(ctx context.Context, n *pb.Namespace, fields ...string) (Namespace, error) {
 	reply, err := c.namespaces.Update(ctx, &pb.NamespaceServiceUpdateRequest{
-		Namespace: n, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{field}},
+		Namespace: n, UpdateMask: &fieldmaskpb.FieldMask{Paths: fields},
 	})
 	return namespace(reply.GetNamespace()), err
 }

@@ -44,6 +44,7 @@ type reading struct {
 	include  *pb.Include
 	maxBytes *uint32
 	after    *uint64
+	rehearse bool
 }
 
 func read(options []ReadOption) (*reading, error) {
@@ -83,6 +84,10 @@ func MinScore(s float32) ReadOption { return func(r *reading) { r.minScore = &s 
 // RankBy orders hits by a ranking, whatever the namespace's.
 func RankBy(by Ranking) ReadOption { return func(r *reading) { r.ranking = by.proto() } }
 
+// Rehearse rehearses the hits: what is found is kept longer. See
+// engram.v1.RetrieveRequest.rehearse.
+func Rehearse() ReadOption { return func(r *reading) { r.rehearse = true } }
+
 // Where leaves out records that don't match.
 func Where(f Filter) ReadOption { return func(r *reading) { r.filter = f } }
 
@@ -109,10 +114,10 @@ type Hit struct {
 
 // Parts are what the parts of a ranking gave a record beside Similarity, before they were
 // weighed: see engram.v1.ScoreParts. Zero where the ranking is similarity alone.
-type Parts struct{ Lexical, Association, Mention float32 }
+type Parts struct{ Lexical, Association, Mention, Retention, Importance float32 }
 
 // Retrieve returns the records nearest to the query, best first. Options: TopK,
-// MinScore, Where, RankBy, Exact, Recall, Probes, WithVectors, WithoutContent.
+// MinScore, Where, RankBy, Rehearse, Exact, Recall, Probes, WithVectors, WithoutContent.
 func (c *Client) Retrieve(ctx context.Context, namespace string, query Query, options ...ReadOption) ([]Hit, error) {
 	all, err := c.RetrieveAll(ctx, []string{namespace}, []Query{query}, options...)
 	if err != nil {
@@ -130,7 +135,7 @@ func (c *Client) RetrieveAll(ctx context.Context, namespaces []string, queries [
 	}
 	reply, err := c.memory.Retrieve(ctx, &pb.RetrieveRequest{
 		Namespaces: namespaces, Queries: queryProtos(queries), TopK: r.topK, Filter: r.filter.pb,
-		MinScore: r.minScore, Include: r.include, MaxReplyBytes: r.maxBytes, Search: r.search, Ranking: r.ranking,
+		MinScore: r.minScore, Include: r.include, MaxReplyBytes: r.maxBytes, Search: r.search, Ranking: r.ranking, Rehearse: r.rehearse,
 	})
 	if err != nil {
 		return nil, err
@@ -141,7 +146,7 @@ func (c *Client) RetrieveAll(ctx context.Context, namespaces []string, queries [
 			p := h.GetParts()
 			out[i] = append(out[i], Hit{
 				h.GetNamespace(), record(h.GetRecord()), h.GetSimilarity(), h.GetScore(), h.GetScoreError(),
-				Parts{p.GetLexical(), p.GetAssociation(), p.GetMention()},
+				Parts{p.GetLexical(), p.GetAssociation(), p.GetMention(), p.GetRetention(), p.GetImportance()},
 			})
 		}
 	}

@@ -100,7 +100,7 @@ func (c *Client) RecallAll(ctx context.Context, namespaces []string, query Query
 		out.Records = append(out.Records, Recalled{
 			Hit: Hit{
 				Namespace: p.GetNamespace(), Record: record(p.GetRecord()), Similarity: p.GetSimilarity(), Score: p.GetScore(),
-				Parts: Parts{Lexical: parts.GetLexical(), Association: parts.GetAssociation(), Mention: parts.GetMention()},
+				Parts: Parts{Lexical: parts.GetLexical(), Association: parts.GetAssociation(), Mention: parts.GetMention(), Retention: parts.GetRetention(), Importance: parts.GetImportance()},
 			},
 			IsHit: p.Score != nil, Reason: p.GetReason(), Tokens: int(p.GetTokens()),
 		})

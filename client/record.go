@@ -33,6 +33,8 @@ type Record struct {
 	// Set by the server.
 	CreateTime, UpdateTime time.Time
 	Version                uint64
+	Rehearsals             int
+	RehearseTime           time.Time // zero: never
 }
 
 // proto gives the record as it is sent.
@@ -80,6 +82,9 @@ func record(p *pb.Record) Record {
 		Session: p.GetSession(), Speaker: p.GetSpeaker(),
 		Time: p.GetTime().AsTime(), Importance: p.GetImportance(),
 		CreateTime: p.GetCreateTime().AsTime(), UpdateTime: p.GetUpdateTime().AsTime(), Version: p.GetVersion(), Position: p.Position,
+	}
+	if p.RehearseTime != nil {
+		r.Rehearsals, r.RehearseTime = int(p.GetRehearsals()), p.GetRehearseTime().AsTime()
 	}
 	if m := p.GetMetadata(); m != nil {
 		r.Metadata = m.AsMap()

@@ -22,8 +22,21 @@ type Mutation struct {
 	KeyEncoding      *KeyEncoding   // the new one; nil: unchanged
 	ValueEncoding    *ValueEncoding // the new one; nil: unchanged
 	Recall           *float64       // the new one; nil: unchanged
+	Ranking          *Ranking       // the new one; nil: unchanged
+	Retention        *Retention     // the new one; nil: unchanged
+	RepeatSimilarity *float64       // likewise
+	MaxRecords       *int64         // likewise
+	Eviction         *Eviction      // likewise
 	Deleted          []string       // ids of records
 	Changes          []Change       // in the order of the request
+	Rehearsals       []Rehearsal    // in the order of ids
+}
+
+// A Rehearsal is those of one record that were committed together.
+type Rehearsal struct {
+	ID    string
+	Time  time.Time // of the last
+	Count int
 }
 
 // A Change is a record that was made, replaced or changed.
@@ -98,6 +111,20 @@ func mutation(e *pb.MutationEvent) Mutation {
 	if k := e.GetValueEncoding(); k != 0 {
 		m.ValueEncoding = &k
 	}
-	m.Recall = e.Recall
+	m.Recall, m.Retention, m.RepeatSimilarity = e.Recall, retentionOf(e.GetRetention()), e.RepeatSimilarity
+	if e.MaxRecords != nil {
+		n := int64(e.GetMaxRecords())
+		m.MaxRecords = &n
+	}
+	if v := e.GetEviction(); v != 0 {
+		m.Eviction = &v
+	}
+	if p := e.GetRanking(); p != nil {
+		r := rankingOf(p)
+		m.Ranking = &r
+	}
+	for _, r := range e.GetRehearsals() {
+		m.Rehearsals = append(m.Rehearsals, Rehearsal{r.GetId(), r.GetTime().AsTime(), int(r.GetCount())})
+	}
 	return m
 }

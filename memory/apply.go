@@ -9,6 +9,7 @@ type version struct {
 	payload
 	key, value []float32
 	lost       float32
+	rehearsed  Rehearsed
 	old        Ref
 	exists     bool
 }
@@ -24,7 +25,9 @@ func (d *draft) merge(c *Change, lsn LSN, now int64) version {
 	}
 	fromText := c.KeyFromText
 	if c.Created != lsn { // else this mutation creates it
-		v.old, v.exists = d.find(hash, c.ID)
+		if v.old, v.exists = d.find(hash, c.ID); v.exists {
+			v.rehearsed = d.segments[v.old.segment].rehearsals(v.old.row)
+		}
 	}
 	if v.exists && c.Mask != MaskAll {
 		s := &d.segments[v.old.segment]
@@ -120,6 +123,18 @@ func (d *draft) apply(m *Mutation) {
 	if m.Ranking != nil {
 		d.set(func(s *settings) { s.ranking = *m.Ranking })
 	}
+	if m.Retention != nil {
+		d.set(func(s *settings) { s.retention = *m.Retention })
+	}
+	if m.Repeats != nil {
+		d.set(func(s *settings) { s.repeats = *m.Repeats })
+	}
+	if m.MaxRecords != nil {
+		d.set(func(s *settings) { s.maxRecords = *m.MaxRecords })
+	}
+	if m.Eviction != nil {
+		d.set(func(s *settings) { s.eviction = *m.Eviction })
+	}
 	for _, id := range m.Deletes {
 		if ref, ok := d.Find(id); ok {
 			d.kill(ref)
@@ -128,12 +143,13 @@ func (d *draft) apply(m *Mutation) {
 	}
 	for i := range m.Changes {
 		v := d.merge(&m.Changes[i], m.LSN, m.Time)
-		d.push(v.row, v.payload, v.key, v.value, v.lost)
+		d.push(v.row, v.payload, v.key, v.value, v.lost, v.rehearsed)
 		if v.exists {
 			d.kill(v.old)
 			d.count--
 		}
 	}
+	d.rehearse(m.Rehearsals)
 	d.sweep()
 	if m.Request != nil {
 		d.requests = d.requests.with(*m.Request, &d.db.limits)

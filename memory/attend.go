@@ -19,11 +19,11 @@ type AttendOptions struct {
 	TopK       int      // attend to so many best records alone; 0: all
 	Near       Nearness // how near to the best, with TopK, one head of keys and no bias
 
-	// ImportanceWeight times ln(importance) is added to each record's scaled scores; and
-	// less, for each query head, its slope times the distance from the query's position to
-	// the record's, if that has one.
-	ImportanceWeight float64
-	Slopes           []float64
+	// ImportanceWeight times ln(importance) is added to each record's scaled scores, and
+	// RetentionWeight times ln(retention) as of now; and less, for each query head, its slope
+	// times the distance from the query's position to the record's, if that has one.
+	ImportanceWeight, RetentionWeight float64
+	Slopes                            []float64
 }
 
 // A Weight is the attention that one record got.
@@ -80,9 +80,9 @@ func (db *DB) Attend(ctx context.Context, views []*View, queries []Query, opt At
 	} else {
 		a.opt.Scale = DefaultScale(shape.Metric, shape.HeadDim())
 	}
-	if opt.ImportanceWeight != 0 || opt.Slopes != nil {
+	if opt.ImportanceWeight != 0 || opt.RetentionWeight != 0 || opt.Slopes != nil {
 		a.opt.Bias = &index.Bias{Slopes: opt.Slopes}
-		r.bias(opt.ImportanceWeight)
+		r.bias(views, opt.ImportanceWeight, opt.RetentionWeight, db.clock.Now().UnixNano())
 	}
 
 	// Queries that leave a record out attend by themselves: the others share a pass.
@@ -181,15 +181,24 @@ func (a *attending) attendNearest(ctx context.Context, queries [][]float32) ([]i
 	return index.AttendTo(a.shape, a.r.parts, lanes, hits, a.opt), stats, nil
 }
 
-// bias has the parts tell what their records' importance adds to scaled scores, and where
-// they stand.
-func (r *reading) bias(importance float64) {
+// bias has the parts tell what their records' importance and retention at a time add to
+// scaled scores, and where they stand.
+func (r *reading) bias(views []*View, importance, retention float64, now int64) {
 	for i := range r.parts {
 		s := r.at[i].segment
-		if importance != 0 {
+		keep := views[r.at[i].view].settings.Value().retention
+		if importance != 0 || retention != 0 {
 			r.parts[i].Bias = func(dst []float64, from int) {
+				if retention == 0 {
+					clear(dst)
+				} else {
+					s.logRetention(dst, from, &keep, now)
+				}
 				for j := range dst {
-					dst[j] = importance * math.Log(float64(s.rows[from+j].importance))
+					dst[j] *= retention * math.Ln2
+					if importance != 0 {
+						dst[j] += importance * math.Log(float64(s.rows[from+j].importance))
+					}
 				}
 			}
 		}

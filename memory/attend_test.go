@@ -6,7 +6,9 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -17,7 +19,7 @@ import (
 
 // attendNaively is the reference for Attend, in float64: of each query the contexts of its
 // heads one after the other, log-sum-exps, and how many records were attended.
-func attendNaively(views []*View, q Query, opt AttendOptions) (context, lse []float64, attended int) {
+func attendNaively(views []*View, q Query, opt AttendOptions, now int64) (context, lse []float64, attended int) {
 	cfg := views[0].Config()
 	heads := cfg.KVHeads
 	d, dv, group := cfg.Dimension/heads, cfg.ValueDimension/heads, opt.QueryHeads/heads
@@ -77,6 +79,8 @@ func attendNaively(views []*View, q Query, opt AttendOptions) (context, lse []fl
 				score = -dist / 2
 			}
 			logit := scale*score + opt.ImportanceWeight*math.Log(float64(r.Importance))
+			view, _ := strconv.Atoi(r.Text)
+			logit += opt.RetentionWeight * math.Log(naiveRetention(views[view].Config().Retention, r.CreateTime, r.Rehearsed, now))
 			if opt.Slopes != nil && r.HasPosition {
 				logit -= opt.Slopes[h] * math.Abs(float64(q.Position-r.Position))
 			}
@@ -131,7 +135,7 @@ func TestAttendProperties(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		clock := new(ticking)
 		clock.ns.Store(1e18)
-		db := New(Options{Pool: slab.NewPool(1 << 30), Clock: clock})
+		db := New(Options{Pool: slab.NewPool(1 << 30), Clock: clock, RehearseAfter: time.Hour})
 		defer func() { _ = db.Close() }()
 		rnd := rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "seed"), 0))
 		heads := rapid.SampledFrom([]int{1, 2, 3}).Draw(rt, "heads")
@@ -149,7 +153,7 @@ func TestAttendProperties(t *testing.T) {
 		var lsns []LSN
 		for v := range rapid.IntRange(1, 2).Draw(rt, "namespaces") {
 			name := fmt.Sprint("n", v)
-			cfg := Config{Name: name, Metric: metric, Dimension: 4 * heads, ValueDimension: dv * heads, KVHeads: heads}
+			cfg := Config{Name: name, Metric: metric, Dimension: 4 * heads, ValueDimension: dv * heads, KVHeads: heads, Retention: RetentionOf(time.Duration(1+v) * time.Second)}
 			if _, err := db.CreateNamespace(t.Context(), &CreateNamespace{cfg}); err != nil {
 				rt.Fatal(err)
 			}
@@ -173,6 +177,20 @@ func TestAttendProperties(t *testing.T) {
 				}
 				lsns = append(lsns, mustStore(t, db, name, puts...).LSN)
 			}
+			clock.ns.Add(rnd.Int64N(3e9))
+			before := view(t, db, name)
+			var hits []Hit
+			for ref := range refsOf(before) {
+				if rnd.IntN(2) == 0 {
+					hits = append(hits, Hit{Ref: ref})
+				}
+			}
+			db.Rehearse([]*View{before}, [][]Hit{hits})
+			before.Release()
+			if err := db.CommitRehearsals(t.Context()); err != nil {
+				rt.Fatal(err)
+			}
+			clock.ns.Add(rnd.Int64N(3e9))
 			view := view(t, db, name)
 			defer view.Release()
 			views = append(views, view)
@@ -198,6 +216,9 @@ func TestAttendProperties(t *testing.T) {
 		if rapid.Bool().Draw(rt, "by importance") {
 			opt.ImportanceWeight = rapid.Float64Range(-2, 5).Draw(rt, "weight")
 		}
+		if rapid.Bool().Draw(rt, "by retention") {
+			opt.RetentionWeight = rapid.Float64Range(-2, 5).Draw(rt, "weight of retention")
+		}
 		if rapid.Bool().Draw(rt, "by distance") {
 			for range opt.QueryHeads {
 				opt.Slopes = append(opt.Slopes, rnd.Float64()/4)
@@ -217,8 +238,9 @@ func TestAttendProperties(t *testing.T) {
 		if err != nil {
 			rt.Fatal(err)
 		}
+		now := clock.ns.Load() // as Attend read it last
 		for i, q := range queries {
-			context, lse, attended := attendNaively(views, q, opt)
+			context, lse, attended := attendNaively(views, q, opt, now)
 			for h, a := range got[i].Heads {
 				if int(a.Attended) != attended || attended > 0 && math.Abs(a.LogSumExp-lse[h]) > 1e-5 || attended == 0 && !math.IsInf(a.LogSumExp, -1) {
 					rt.Fatalf("query %d, head %d: %d records and %v, want %d and %v", i, h, a.Attended, a.LogSumExp, attended, lse[h])

@@ -8,7 +8,8 @@ import (
 )
 
 // Config is what a namespace was made with. Only MaxBytes, Durability, KeyEncoding,
-// ValueEncoding, Recall and Ranking can change.
+// ValueEncoding, Recall, Ranking, Retention, Repeats, MaxRecords and
+// Eviction can change.
 type Config struct {
 	Name                      string
 	Metric                    index.Metric
@@ -32,7 +33,16 @@ type Config struct {
 	// Lexical is how texts are taken apart into words, for lexical search.
 	Lexical lexical.Analysis
 	// Ranking is that of queries by text which bring none; zero: similarity alone.
-	Ranking    Ranking
+	Ranking Ranking
+	// Retention is how its records fade; zero stands for the default.
+	Retention Retention
+	// Repeats is the cosine from which on a record stored without an id repeats another of
+	// its speaker, which is rehearsed in its place; 0: none does.
+	Repeats float64
+	// MaxRecords bounds how many records there are, 0: no bound; Eviction says which of them
+	// make room for new ones.
+	MaxRecords int64
+	Eviction   Eviction
 	CreateTime int64 // Unix nanoseconds
 	Created    LSN   // of the mutation that made it
 }
@@ -53,10 +63,14 @@ type settings struct {
 	recall     float64
 	lexical    lexical.Analysis
 	ranking    Ranking
+	retention  Retention // never zero
+	repeats    float64
+	maxRecords int64
+	eviction   Eviction
 }
 
 func (c *Config) settings() unique.Handle[settings] {
-	return unique.Make(settings{c.Metric, c.Dimension, c.ValueDimension, max(1, c.KVHeads), c.Embedder, c.MaxBytes, c.Durability, c.KeyEncoding, c.ValueEncoding, c.Recall, c.Lexical, c.Ranking})
+	return unique.Make(settings{c.Metric, c.Dimension, c.ValueDimension, max(1, c.KVHeads), c.Embedder, c.MaxBytes, c.Durability, c.KeyEncoding, c.ValueEncoding, c.Recall, c.Lexical, c.Ranking, c.Retention.OrDefault(), c.Repeats, c.MaxRecords, c.Eviction})
 }
 
 func (s settings) shape() index.Shape {

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/tidwall/btree"
@@ -27,6 +28,10 @@ type Options struct {
 
 	// Durability is that of namespaces which Store makes.
 	Durability Durability
+
+	// RehearseAfter is how long rehearsals gather before they are committed, and what a crash
+	// loses of them; 0: a second.
+	RehearseAfter time.Duration
 
 	// Workers bounds the goroutines of one read, and of all reads that share passes; 0:
 	// as many as processors.
@@ -59,6 +64,8 @@ type DB struct {
 	records atomic.Int64
 
 	published signal // when lsn rises
+
+	rehearsing rehearsing
 
 	unsynced   atomic.Bool // a namespace of durability Interval was written to
 	journal    atomic.Pointer[Log]
@@ -117,6 +124,9 @@ func newDB(opt Options, sizes sizes) *DB {
 	if db.clock == nil {
 		db.clock = SystemClock()
 	}
+	if db.rehearsing.after = opt.RehearseAfter; db.rehearsing.after == 0 {
+		db.rehearsing.after = time.Second
+	}
 	if db.limits == (Limits{}) {
 		db.limits = DefaultLimits()
 	}
@@ -141,9 +151,10 @@ func newDB(opt Options, sizes sizes) *DB {
 	return db
 }
 
-// Close waits for the writes under way, refuses further ones and frees what no
-// view holds. Views that are still held stay good.
+// Close commits the rehearsals that wait, waits for the writes under way, refuses further
+// ones and frees what no view holds. Views that are still held stay good.
 func (db *DB) Close() error {
+	_ = db.CommitRehearsals(db.maintenance.ctx) // a failure makes the memory read-only, and says so
 	db.closing.Lock()
 	if db.closed {
 		db.closing.Unlock()

@@ -23,6 +23,8 @@ type draft struct {
 	waits   bool   // it is published once the log is synced
 	deleted bool   // a row died since the last sweep
 
+	rehearsing map[*segment]bool // segments whose column of rehearsals is the draft's own
+
 	unbounded bool // max_bytes doesn't count: what is restored has been admitted before
 	admitted  bool // here: the server's budget doesn't count either
 
@@ -308,12 +310,16 @@ func (d *draft) attempt(tries [][2]int, values bool, freed int64, make func(pool
 }
 
 // push appends a row for which reserve made room.
-func (d *draft) push(r row, p payload, key, value []float32, lost float32) {
+func (d *draft) push(r row, p payload, key, value []float32, lost float32, rehearsed Rehearsed) {
 	for d.segments[d.open].n == d.segments[d.open].capacity {
 		d.open++
 	}
 	if err := d.segments[d.open].append(r, p, key, value, lost); err != nil {
 		panic(fmt.Sprintf("memory: no room where some was reserved: %v", err))
+	}
+	if rehearsed.Count > 0 {
+		s := d.ownRehearsed(uint32(d.open))
+		s.addRehearsed(s.n-1, rehearsed)
 	}
 	d.count++
 	d.words.Add(p.terms.Of())

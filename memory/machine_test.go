@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -17,8 +18,9 @@ import (
 func TestAgainstModel(t *testing.T) {
 	pool, copies := slab.NewPool(1<<30), slab.NewPool(1<<30)
 	rapid.Check(t, func(t *rapid.T) {
-		db := newDB(Options{Pool: pool}, sizes{segmentRows: 64, indexRows: 16, compactRows: 4})
-		m := &machine{db: db, model: model{}, copies: copies}
+		clock := new(hand)
+		db := newDB(Options{Pool: pool, Clock: clock, RehearseAfter: time.Hour}, sizes{segmentRows: 64, indexRows: 16, compactRows: 4})
+		m := &machine{db: db, model: model{}, copies: copies, clock: clock, retention: RetentionOf(DefaultHalfLife)}
 		ctx := t.Context()
 		if _, err := db.CreateNamespace(ctx, &CreateNamespace{Config{Name: "n", Metric: index.Dot, Dimension: 2, ValueDimension: 2}}); err != nil {
 			t.Fatal(err)
@@ -31,6 +33,8 @@ func TestAgainstModel(t *testing.T) {
 			"pages":       m.pages,
 			"copy":        m.copy,
 			"encode":      m.encode,
+			"rehearse":    m.rehearse,
+			"retain":      m.retain,
 			"":            m.check,
 		})
 		if err := db.Close(); err != nil {
@@ -46,6 +50,9 @@ type machine struct {
 	db     *DB
 	model  model
 	copies *slab.Pool
+
+	clock     *hand
+	retention Retention
 }
 
 var someID = rapid.Custom(func(t *rapid.T) string { return fmt.Sprint("id", rapid.IntRange(0, 60).Draw(t, "id")) })
@@ -78,6 +85,7 @@ func (m *machine) store(t *rapid.T) {
 		}
 	}
 	m.model.store(puts, res)
+	m.created(res)
 }
 
 func (m *machine) update(t *rapid.T) {
@@ -187,6 +195,7 @@ func (m *machine) store1(t *rapid.T) {
 		t.Fatal(err)
 	}
 	m.model.store([]Put{p}, res)
+	m.created(res)
 }
 
 // copy takes the state to another DB by Restore and by Import.
@@ -196,7 +205,7 @@ func (m *machine) copy(t *rapid.T) {
 		t.Fatal(err)
 	}
 	defer from.Release()
-	to := newDB(Options{Pool: m.copies}, m.db.sizes)
+	to := newDB(Options{Pool: m.copies, Clock: m.clock}, m.db.sizes)
 	r := to.Restore()
 	n, err := r.Namespace(from.Config(), from.LSN(), from.Requests())
 	if err != nil {
@@ -232,7 +241,7 @@ func (m *machine) copy(t *rapid.T) {
 	if to.LSN().Epoch() != 701 {
 		t.Fatalf("after importing LSN of epoch 700 it is %d", to.LSN().Epoch())
 	}
-	copied := &machine{db: to, model: m.model}
+	copied := &machine{db: to, model: m.model, clock: m.clock, retention: m.retention}
 	copied.checkIn(t, "n")
 	copied.checkIn(t, "imported")
 	if err := to.Close(); err != nil {
@@ -297,4 +306,5 @@ func (m *machine) checkIn(t *rapid.T, namespace string) {
 	if want := m.model.nearest(q, 5, keep); !slices.Equal(got, want) {
 		t.Fatalf("Retrieve gives %v, want %v", got, want)
 	}
+	m.retained(t, v)
 }

@@ -351,11 +351,21 @@ func (d *draft) swapIn(from []segView, made segView, moved [][]uint32) bool {
 		return false
 	}
 	dead := make([]uint64, (made.capacity+63)/64)
+	made.rehearsed = nil // some may have been since
 	for j := range from {
 		now := &d.segments[at+j]
 		if now.segment != from[j].segment {
 			return false
 		}
+		for i := range now.rehearsed {
+			e := now.rehearsed[i]
+			if r := uint32(e.row); r < from[j].n && moved[j][r] != gone {
+				made.addRehearsed(moved[j][r], e.state())
+			}
+		}
+	}
+	for j := range from {
+		now := &d.segments[at+j]
 		for r := range from[j].n {
 			if to := moved[j][r]; to != gone && now.isDead(r) {
 				dead[to/64] |= 1 << (to % 64)

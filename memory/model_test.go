@@ -35,6 +35,7 @@ func (m model) store(puts []Put, r *StoreResult) {
 		rec.Created, rec.Place = r.LSN, uint32(i)
 		if old, ok := m[rec.ID]; ok {
 			rec.Created, rec.Place = old.Created, old.Place
+			rec.CreateTime, rec.Rehearsed = old.CreateTime, old.Rehearsed
 		}
 		if !p.HasImportance {
 			rec.Importance = defaultImportance
@@ -79,7 +80,7 @@ func (m model) list(o Order, keep func(*Record) bool) []Record {
 // same compares what the model knows of a record.
 func same(got, want *Record) error {
 	if got.ID != want.ID || got.Text != want.Text || got.Version != want.Version || got.Created != want.Created ||
-		got.Place != want.Place || got.Time != want.Time || got.Importance != want.Importance ||
+		got.Place != want.Place || got.Rehearsed != want.Rehearsed || got.Time != want.Time || got.Importance != want.Importance ||
 		!slices.Equal(got.Key, want.Key) || !slices.Equal(got.Value, want.Value) || !bytes.Equal(got.Metadata, want.Metadata) {
 		return fmt.Errorf("got %+v, want %+v", *got, *want)
 	}

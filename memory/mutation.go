@@ -24,8 +24,13 @@ type Mutation struct {
 	ValueEncoding *index.Encoding // change it
 	Recall        *float64        // change it
 	Ranking       *Ranking        // change it
+	Retention     *Retention      // change it
+	Repeats       *float64        // change it
+	MaxRecords    *int64          // change it
+	Eviction      *Eviction       // change it
 	Deletes       []string        // ids, all of which exist
 	Changes       []Change        // in the order of the request
+	Rehearsals    []Rehearsal     // in the order of ids, each once
 
 	Request *RequestResult // to be remembered; nil if there was no request id
 
@@ -41,6 +46,9 @@ func (m *Mutation) bytes() int {
 	for i := range m.Changes {
 		r := &m.Changes[i].Record
 		n += 128 + len(r.ID) + len(r.Text) + len(r.Metadata) + len(r.Session) + len(r.Speaker) + 4*(len(r.Key)+len(r.Value))
+	}
+	for i := range m.Rehearsals {
+		n += 16 + len(m.Rehearsals[i].ID)
 	}
 	if m.Request != nil {
 		n += m.Request.size()

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"math"
+	"slices"
 	"sync"
 
 	"engram/index"
@@ -11,11 +12,11 @@ import (
 )
 
 // Parts are what the parts of a ranking give a record, before they are weighed.
-type Parts struct{ Similarity, Lexical, Association, Mention float32 }
+type Parts struct{ Similarity, Lexical, Association, Mention, Retention, Importance float32 }
 
 // RankBytes is about what a ranking that isn't plain takes for each row of its views
 // (View.Rows) while it is made.
-const RankBytes = 48
+const RankBytes = 56
 
 // A ranker scores all eligible rows of a read by every part of a ranking. Its slices have
 // an element for each row of each part of the reading, one after the other.
@@ -39,6 +40,7 @@ type ranker struct {
 	speakers []lexical.Query // by number, the words of their names
 
 	similarity, lexical, association, mention, own, score []float32
+	retention, importance                                 []float32 // the same for all queries
 }
 
 var rankers = sync.Pool{New: func() any { return new(ranker) }}
@@ -54,7 +56,7 @@ func zeroed[T any](v []T, n int) []T {
 }
 
 // newRanker prepares what all queries of a read have in common.
-func newRanker(r *reading, views []*View, ranking Ranking) *ranker {
+func newRanker(r *reading, views []*View, ranking Ranking, now int64) *ranker {
 	k := rankers.Get().(*ranker)
 	k.r, k.views, k.ranking = r, views, ranking
 	k.analysis = views[0].settings.Value().lexical
@@ -83,7 +85,40 @@ func newRanker(r *reading, views []*View, ranking Ranking) *ranker {
 			k.speakers = append(k.speakers, k.analysis.Query(name))
 		}
 	}
+	k.retention, k.importance = k.retention[:0], k.importance[:0]
+	if ranking.Retention > 0 {
+		k.retention = zeroed(k.retention, k.rows)
+		k.retain(now)
+	}
+	if ranking.Importance > 0 {
+		k.importance = zeroed(k.importance, k.rows)
+		for p := range r.parts {
+			for row, of := range r.at[p].segment.rows[:r.parts[p].Rows] {
+				k.importance[k.base[p]+row] = of.importance
+			}
+		}
+	}
 	return k
+}
+
+// retain makes the retention of all rows.
+func (k *ranker) retain(now int64) {
+	var block [512]float64
+	for p := range k.r.parts {
+		s, rows := k.r.at[p].segment, k.r.parts[p].Rows
+		keep := k.views[k.group[p]].settings.Value().retention
+		last, x := math.NaN(), float32(0)
+		for from := 0; from < rows; from += len(block) {
+			logs := block[:min(len(block), rows-from)]
+			s.logRetention(logs, from, &keep, now)
+			for i, log := range logs {
+				if log != last { // seldom, where many were stored together
+					last, x = log, float32(math.Exp2(log))
+				}
+				k.retention[k.base[p]+from+i] = x
+			}
+		}
+	}
 }
 
 // keepRows bounds the scratch that is kept for the next read.
@@ -146,7 +181,7 @@ func (k *ranker) rank(ctx context.Context, q *Query, opt *RetrieveOptions, exclu
 	k.fuse()
 
 	least := float32(math.Inf(-1))
-	if w.Similarity == 0 { // what no part found is no hit
+	if !k.findsAll() { // what no part found is no hit
 		least = math.SmallestNonzeroFloat32
 	}
 	top := index.NewTop(k.r.parts, opt.K, least)
@@ -158,7 +193,7 @@ func (k *ranker) rank(ctx context.Context, q *Query, opt *RetrieveOptions, exclu
 	for i, h := range found {
 		at := k.base[h.Part] + int(h.Row)
 		out[i].Score = h.Score
-		out[i].Parts = Parts{partAt(k.similarity, at), partAt(k.lexical, at), partAt(k.association, at), partAt(k.mention, at)}
+		out[i].Parts = Parts{partAt(k.similarity, at), partAt(k.lexical, at), partAt(k.association, at), partAt(k.mention, at), partAt(k.retention, at), partAt(k.importance, at)}
 		out[i].View, out[i].Ref = k.r.ref(h.Part, h.Row)
 	}
 	if len(q.Vector) > 0 {
@@ -202,27 +237,40 @@ func (k *ranker) offer(top *index.Top, values []float32, keep func(part int, row
 	}
 }
 
-// fuse makes the score of each row of its parts.
+// findsAll is true if every eligible record is a hit: there is a similarity, or nothing that
+// depends on the query. Otherwise those are that the words found.
+func (k *ranker) findsAll() bool { return k.ranking.Similarity > 0 || !k.ranking.Words() }
+
+// fuse makes the score of each row of its parts. Retention and importance, which every record
+// has, come last, and are given to what was found alone.
 func (k *ranker) fuse() {
 	k.score = zeroed(k.score, k.rows)
+	var found func(at int) bool // nil: all
 	for _, part := range []struct {
-		weight float64
-		of     []float32
-		signed bool
+		weight          float64
+		of              []float32
+		signed, unasked bool
 	}{
-		{k.ranking.Similarity, k.similarity, true},
-		{k.ranking.Lexical, k.lexical, false},
-		{k.ranking.Association, k.association, false},
-		{k.ranking.Mention, k.mention, false},
+		{weight: k.ranking.Similarity, of: k.similarity, signed: true},
+		{weight: k.ranking.Lexical, of: k.lexical},
+		{weight: k.ranking.Association, of: k.association},
+		{weight: k.ranking.Mention, of: k.mention},
+		{weight: k.ranking.Retention, of: k.retention, unasked: true},
+		{weight: k.ranking.Importance, of: k.importance, unasked: true},
 	} {
+		if part.unasked && !k.findsAll() {
+			found = func(at int) bool { return k.score[at] > 0 }
+		}
 		switch {
 		case part.weight == 0:
 		case k.ranking.Fusion == ReciprocalRank:
-			k.addPlaces(part.weight, part.of, part.signed)
+			k.addPlaces(part.weight, part.of, part.signed, found)
 		default:
 			w := float32(part.weight)
 			for i, x := range part.of {
-				k.score[i] += float32(w * x)
+				if found == nil || found(i) {
+					k.score[i] += float32(w * x)
+				}
 			}
 		}
 	}
@@ -235,21 +283,40 @@ const (
 	fusionPlaces = 1000
 )
 
-// addPlaces adds weight/(60 + place) to the best rows of a part, which are above zero unless
-// it is signed. Equal values have one place.
-func (k *ranker) addPlaces(weight float64, values []float32, signed bool) {
+// addPlaces adds weight/(60 + place) to the best rows of a part among those found, which are
+// above zero unless it is signed. Equal values have one place, all of them: many records have
+// one importance, or were stored at one time.
+func (k *ranker) addPlaces(weight float64, values []float32, signed bool, found func(at int) bool) {
 	least := float32(math.SmallestNonzeroFloat32)
 	if signed {
 		least = float32(math.Inf(-1))
 	}
 	top := index.NewTop(k.r.parts, fusionPlaces, least)
-	k.offer(top, values, func(int, uint32) bool { return true })
-	place := 0
-	best := top.Best()
-	for i, h := range best {
-		if i == 0 || h.Score != best[i-1].Score {
-			place = i + 1
+	k.offer(top, values, func(p int, row uint32) bool { return found == nil || found(k.base[p]+int(row)) })
+	type step struct{ value, gain float32 }
+	var steps []step // falling
+	for i, h := range top.Best() {
+		if i == 0 || h.Score != steps[len(steps)-1].value {
+			steps = append(steps, step{h.Score, float32(weight / float64(fusionK+i+1))})
 		}
-		k.score[k.base[h.Part]+int(h.Row)] += float32(weight / float64(fusionK+place))
+	}
+	if len(steps) == 0 {
+		return
+	}
+	last := steps[0]
+	for p := range k.r.parts {
+		mask := k.r.parts[p].Mask
+		for row := range k.r.parts[p].Rows {
+			at := k.base[p] + row
+			x := values[at]
+			if x < steps[len(steps)-1].value || mask != nil && mask[row/64]>>(row%64)&1 == 0 || found != nil && !found(at) {
+				continue
+			}
+			if x != last.value {
+				n, _ := slices.BinarySearchFunc(steps, x, func(s step, x float32) int { return cmp.Compare(x, s.value) })
+				last = steps[n]
+			}
+			k.score[at] += last.gain
+		}
 	}
 }

@@ -58,8 +58,9 @@ func bm25(query []string, scored, all [][]string) (scores []float64, weight floa
 }
 
 // naiveParts ranks the records of one namespace that keep lets through as the API says;
-// all are the records that count for the statistics.
-func naiveParts(records []Record, keep func(*Record) bool, all []Record, q *Query, w Ranking) map[string]Parts {
+// all are the records that count for the statistics, and now is when it is asked of a namespace
+// of the default retention.
+func naiveParts(records []Record, keep func(*Record) bool, all []Record, q *Query, w Ranking, now int64) map[string]Parts {
 	records = slices.DeleteFunc(slices.Clone(records), func(r Record) bool { return !keep(&r) })
 	slices.SortFunc(records, func(a, b Record) int { return TimeAsc.compare(PositionOf(&a), PositionOf(&b)) })
 	query := terms(q.Text)
@@ -128,12 +129,12 @@ func naiveParts(records []Record, keep func(*Record) bool, all []Record, q *Quer
 	out := map[string]Parts{}
 	for i, r := range records {
 		if w.Association > 0 {
-			a := 0.5*at(i-1) + 0.3*at(i+1) + 0.2*(at(i-2)+at(i+2))
+			a := 0.4*at(i-1) + 0.3*at(i+1) + 0.2*(at(i-2)+at(i+2))
 			if asks(i - 1) {
-				a += 0.4 * at(i-1)
+				a += 0.5 * at(i-1)
 			}
 			if asks(i) {
-				a -= 0.3 * at(i)
+				a -= 0.4 * at(i)
 			}
 			if weight > 0 {
 				for k, name := range names {
@@ -151,6 +152,12 @@ func naiveParts(records []Record, keep func(*Record) bool, all []Record, q *Quer
 				}
 			}
 		}
+		if w.Retention > 0 {
+			parts[i].Retention = float32(naiveRetention(RetentionOf(DefaultHalfLife), r.CreateTime, r.Rehearsed, now))
+		}
+		if w.Importance > 0 {
+			parts[i].Importance = r.Importance
+		}
 		out[r.ID] = parts[i]
 	}
 	return out
@@ -161,13 +168,16 @@ func near(a, b float32) bool { return math.Abs(float64(a-b)) < 1e-4*(1+math.Abs(
 // checkRanked compares an answer with the naive one: parts, scores, order, and that nothing
 // better was left out.
 func checkRanked(t *rapid.T, v *View, hits []Hit, want map[string]Parts, w Ranking, k int) {
-	score := func(p Parts) float64 {
+	found := func(p Parts) float64 {
 		return w.Similarity*float64(p.Similarity) + w.Lexical*float64(p.Lexical) + w.Association*float64(p.Association) + w.Mention*float64(p.Mention)
+	}
+	score := func(p Parts) float64 {
+		return found(p) + w.Retention*float64(p.Retention) + w.Importance*float64(p.Importance)
 	}
 	var scores []float64
 	for _, p := range want {
-		if s := score(p); w.Similarity > 0 || s > 1e-6 {
-			scores = append(scores, s)
+		if w.Similarity > 0 || !w.Words() || found(p) > 1e-6 {
+			scores = append(scores, score(p))
 		}
 	}
 	slices.SortFunc(scores, func(a, b float64) int { return cmp.Compare(b, a) })
@@ -180,7 +190,7 @@ func checkRanked(t *rapid.T, v *View, hits []Hit, want map[string]Parts, w Ranki
 		if !ok {
 			t.Fatalf("%q is a hit", r.ID)
 		}
-		if g := h.Parts; !near(g.Similarity, p.Similarity) || !near(g.Lexical, p.Lexical) || !near(g.Association, p.Association) || !near(g.Mention, p.Mention) {
+		if g := h.Parts; !near(g.Similarity, p.Similarity) || !near(g.Lexical, p.Lexical) || !near(g.Association, p.Association) || !near(g.Mention, p.Mention) || !near(g.Retention, p.Retention) || g.Importance != p.Importance {
 			t.Fatalf("%q has parts %+v, want %+v", r.ID, g, p)
 		}
 		if !near(h.Score, float32(score(p))) || !near(h.Score, float32(scores[i])) {
@@ -197,7 +207,8 @@ func checkRanked(t *rapid.T, v *View, hits []Hit, want map[string]Parts, w Ranki
 func TestRankedAgainstDefinition(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		pool := slab.NewPool(1 << 30)
-		db := newDB(Options{Pool: pool, Clock: new(ticking)}, sizes{segmentRows: 64, indexRows: 8, compactRows: 8, ivfRows: 1 << 30})
+		clock := new(hand)
+		db := newDB(Options{Pool: pool, Clock: clock, RehearseAfter: time.Hour}, sizes{segmentRows: 64, indexRows: 8, compactRows: 8, ivfRows: 1 << 30})
 		defer func() { _ = db.Close() }()
 		ctx := context.Background()
 		cfg := Config{Name: "n", Metric: index.Dot, Dimension: 2, ValueDimension: 2, Lexical: lexical.Words}
@@ -213,7 +224,20 @@ func TestRankedAgainstDefinition(t *testing.T) {
 		})
 		steps := rapid.IntRange(1, 12).Draw(t, "steps")
 		for range steps {
-			switch rapid.IntRange(0, 5).Draw(t, "step") {
+			clock.move(time.Duration(rapid.IntRange(0, 5).Draw(t, "days")) * day)
+			switch rapid.IntRange(0, 6).Draw(t, "step") {
+			case 6:
+				v, err := db.View("n")
+				if err != nil {
+					t.Fatal(err)
+				}
+				if ref, ok := v.Find(fmt.Sprint(rapid.IntRange(0, 60).Draw(t, "id"))); ok {
+					db.Rehearse([]*View{v}, [][]Hit{{{Ref: ref}}})
+				}
+				v.Release()
+				if err := db.CommitRehearsals(ctx); err != nil {
+					t.Fatal(err)
+				}
 			case 0:
 				if _, err := db.Delete(ctx, &Delete{Namespace: "n", IDs: []string{fmt.Sprint(rapid.IntRange(0, 60).Draw(t, "id"))}}); err != nil {
 					t.Fatal(err)
@@ -232,8 +256,9 @@ func TestRankedAgainstDefinition(t *testing.T) {
 						ID: fmt.Sprint(id), Key: []float32{float32(id % 7), float32(id%3) - 1}, Text: text.Draw(t, "text"),
 						Session: rapid.SampledFrom([]string{"", "s", "t"}).Draw(t, "session"),
 						Speaker: rapid.SampledFrom([]string{"", "a", "b x", "y"}).Draw(t, "speaker"),
-						Time:    int64(rapid.IntRange(0, 5).Draw(t, "time")),
+						Time:    int64(rapid.IntRange(0, 5).Draw(t, "time")), Importance: rapid.SampledFrom([]float32{0.25, 0.5, 1}).Draw(t, "importance"),
 					}
+					puts[i].HasImportance = true
 					puts[i].HasTime = rapid.Bool().Draw(t, "has time")
 				}
 				if _, err := db.Store(ctx, &Store{Namespace: "n", Records: puts}); err != nil {
@@ -245,7 +270,10 @@ func TestRankedAgainstDefinition(t *testing.T) {
 			settle(t, db)
 		}
 		weights := rapid.SampledFrom([]float64{0, 0, 0.5, 1})
-		w := Ranking{weights.Draw(t, "similarity"), weights.Draw(t, "lexical"), weights.Draw(t, "association"), weights.Draw(t, "mention"), Weighted}
+		w := Ranking{
+			weights.Draw(t, "similarity"), weights.Draw(t, "lexical"), weights.Draw(t, "association"), weights.Draw(t, "mention"),
+			weights.Draw(t, "retention"), weights.Draw(t, "importance"), Weighted,
+		}
 		if w.Plain() {
 			w.Lexical = 1
 		}
@@ -275,7 +303,7 @@ func TestRankedAgainstDefinition(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		checkRanked(t, v, got[0], naiveParts(all, keep, all, &q, w), w, opt.K)
+		checkRanked(t, v, got[0], naiveParts(all, keep, all, &q, w, clock.Now().UnixNano()), w, opt.K)
 	})
 }
 
@@ -466,6 +494,83 @@ func TestReciprocalRank(t *testing.T) {
 		if id := v.At(h.Ref, 0).ID; !near(h.Score, float32(want[id])) {
 			t.Errorf("%s scores %v, want %v", id, h.Score, want[id])
 		}
+	}
+}
+
+// What orders alone finds nothing: retention and importance are given to what the words found,
+// and their places are among those.
+func TestRetentionFindsNothing(t *testing.T) {
+	clock := new(hand)
+	clock.ns.Store(1e18)
+	db := newTestDB(t, func(o *Options) { o.Clock = clock })
+	createWords(t, db, "n")
+	for _, r := range []Record{
+		{ID: "old", Key: []float32{0.1, 0}, Text: "lake", Importance: 1},
+		{ID: "other", Key: []float32{1, 0}, Text: "dog", Importance: 1},
+		{ID: "new", Key: []float32{0.9, 0}, Text: "lake", Importance: 0.5},
+	} {
+		mustStore(t, db, "n", Put{Record: r, HasImportance: true})
+		clock.move(7 * day)
+	}
+	v := view(t, db, "n")
+	defer v.Release()
+	for _, c := range []struct {
+		by   Ranking
+		want string
+	}{
+		{Ranking{Lexical: 1, Retention: 1}, "new old"},
+		{Ranking{Lexical: 1, Retention: 0.1, Importance: 1}, "old new"},
+		{Ranking{Lexical: 1, Retention: 1, Fusion: ReciprocalRank}, "new old"},
+		{Ranking{Lexical: 1, Retention: 1, Importance: 2, Fusion: ReciprocalRank}, "old new"},
+		{Ranking{Retention: 1}, "new other old"},
+		{Ranking{Similarity: 1, Retention: 4}, "new other old"},
+		{Ranking{Similarity: 8, Retention: 1}, "other new old"},
+	} {
+		hits, _, err := db.Retrieve(t.Context(), []*View{v}, []Query{{Text: "lake", Vector: []float32{1, 0}}}, RetrieveOptions{K: 9, MinScore: float32(math.Inf(-1)), Ranking: c.by})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, h := range hits[0] {
+			got = append(got, v.At(h.Ref, 0).ID)
+		}
+		if s := strings.Join(got, " "); s != c.want {
+			t.Errorf("by %+v: %s, want %s", c.by, s, c.want)
+		}
+	}
+	hits, _, err := db.Retrieve(t.Context(), []*View{v}, []Query{{Text: "lake"}}, RetrieveOptions{K: 9, MinScore: float32(math.Inf(-1)), Ranking: Ranking{Lexical: 1, Retention: 1, Fusion: ReciprocalRank}})
+	if err != nil || !near(hits[0][0].Score, 1.0/61+1.0/61) || !near(hits[0][1].Score, 1.0/61+1.0/62) {
+		t.Errorf("%+v, %v", hits, err)
+	}
+}
+
+// However many records are equal, they have one place.
+func TestPlacesOfEquals(t *testing.T) {
+	db := newTestDB(t)
+	createWords(t, db, "n")
+	talk(db, t, 3*fusionPlaces)
+	v := view(t, db, "n")
+	defer v.Release()
+	hits, _, err := db.Retrieve(t.Context(), []*View{v}, []Query{{Vector: []float32{1, 1}}}, RetrieveOptions{
+		K: 3 * fusionPlaces, MinScore: float32(math.Inf(-1)), Ranking: Ranking{Similarity: 1, Importance: 1, Fusion: ReciprocalRank},
+	})
+	if err != nil || len(hits[0]) != 3*fusionPlaces {
+		t.Fatal(len(hits[0]), err)
+	}
+	var dots [5]int // a fifth of the keys has each
+	for _, h := range hits[0] {
+		dot := int(h.Parts.Similarity) - 1
+		dots[dot]++
+		want := 1.0 / 61
+		if place := (4-dot)*len(hits[0])/5 + 1; place <= fusionPlaces {
+			want += 1.0 / float64(60+place)
+		}
+		if !near(h.Score, float32(want)) {
+			t.Fatalf("a hit of similarity %d scores %v, want %v", dot+1, h.Score, want)
+		}
+	}
+	if dots != [5]int{600, 600, 600, 600, 600} {
+		t.Errorf("%v", dots)
 	}
 }
 

@@ -22,11 +22,15 @@ const (
 //     have that has them all (lexical.Scorer), from 0 to 1.
 //   - Association: what it gets of the scores of what was said around it.
 //   - Mention: whether the query names who said it, or when.
+//   - Retention: how much is left of it (Retention.Of).
+//   - Importance: that which it was stored with.
 //
-// The zero Ranking is similarity alone.
+// The last two know no query. Beside weights of the words' parts (Words) and none of
+// similarity they order what those found, and find nothing. The zero Ranking is similarity
+// alone.
 type Ranking struct {
-	Similarity, Lexical, Association, Mention float64
-	Fusion                                    Fusion
+	Similarity, Lexical, Association, Mention, Retention, Importance float64
+	Fusion                                                           Fusion
 }
 
 // maxWeight bounds weights, so that sums stay finite.
@@ -37,7 +41,7 @@ func (r Ranking) Check() string {
 	for _, w := range []struct {
 		name string
 		of   float64
-	}{{"similarity", r.Similarity}, {"lexical", r.Lexical}, {"association", r.Association}, {"mention", r.Mention}} {
+	}{{"similarity", r.Similarity}, {"lexical", r.Lexical}, {"association", r.Association}, {"mention", r.Mention}, {"retention", r.Retention}, {"importance", r.Importance}} {
 		if !(w.of >= 0 && w.of <= maxWeight) {
 			return fmt.Sprintf("has a weight of %s of %v; weights are from 0 to %g", w.name, w.of, float64(maxWeight))
 		}
@@ -50,7 +54,7 @@ func (r Ranking) Check() string {
 
 // Plain is true of rankings by similarity alone, whatever its weight.
 func (r Ranking) Plain() bool {
-	return !r.Words()
+	return !r.Words() && r.Retention == 0 && r.Importance == 0
 }
 
 // Words is true of rankings for which a query's text is looked at.
@@ -74,10 +78,14 @@ func (r Ranking) fits(views []*View) error {
 }
 
 // DefaultsFor gives what a namespace has that is made without saying: where an embedder
-// makes keys of texts, texts are English, and ranked by all that is known of them.
+// makes keys of texts, texts are English, and ranked by all that is known of them. How the
+// weights were chosen: docs/evaluation.md.
 func DefaultsFor(e EmbedderID) (lexical.Analysis, Ranking) {
-	if e.Name == "" {
+	switch e.Name {
+	case "":
 		return lexical.None, Ranking{}
+	case "lexical": // whose vectors are of words too, and add little to them
+		return lexical.English, Ranking{Similarity: 0.2, Lexical: 1, Association: 1, Mention: 2}
 	}
-	return lexical.English, Ranking{Similarity: 0.2, Lexical: 1, Association: 1, Mention: 1}
+	return lexical.English, Ranking{Similarity: 0.6, Lexical: 1, Association: 0.6, Mention: 2}
 }

@@ -22,10 +22,12 @@ type Record struct {
 	// KeyLost is how far Key is from the one that was given, which index.Int8Only has
 	// rounded, the norm of the difference; of index.F16 and index.BF16 a bound of it.
 	KeyLost float32
+
+	Rehearsed Rehearsed
 }
 
 // Include says what of a record is copied, beside its id, session, speaker,
-// times, importance, position and version.
+// times, importance, position, version and rehearsals.
 type Include uint8
 
 // The parts of a record that are left out unless asked for.

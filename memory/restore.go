@@ -198,6 +198,9 @@ func (n *NamespaceRestorer) check(r *Record, at int) error {
 	if !(r.KeyLost >= 0 && r.KeyLost <= math.MaxFloat32) {
 		c.add(field{at, "key"}, "was rounded by %v; that must be a number of at least 0", r.KeyLost)
 	}
+	if reason := r.Rehearsed.check(); reason != "" {
+		c.add(field{at, "rehearsals"}, "%s", reason)
+	}
 	if r.Version > n.lsn || r.Created > r.Version {
 		c.add(field{at, "version"}, "is %d, created at %d, in a namespace at %d", r.Version, r.Created, n.lsn)
 	}
@@ -223,9 +226,11 @@ func (n *NamespaceRestorer) Place(p *Part) error {
 	p.runs = p.runs[:0]
 	for at := 0; at < len(sizes); {
 		r := n.draft.claim(sizes[at:])
-		for _, w := range b.rows[at : at+r.rows] {
+		to := &n.draft.segments[n.draft.open]
+		for i, w := range b.rows[at : at+r.rows] {
 			n.draft.words.Add(w.words)
 			r.segment.payload += int64(w.content)
+			to.addRehearsed(r.first+uint32(i), w.rehearsed)
 		}
 		p.runs = append(p.runs, r)
 		at += r.rows
@@ -391,6 +396,7 @@ type batchRow struct {
 	size, content int // of the payload, without its lengths
 	words         lexical.Counts
 	lost          float32
+	rehearsed     Rehearsed
 }
 
 func (b *batch) add(r *Record, a lexical.Analysis) {
@@ -411,7 +417,7 @@ func (b *batch) add(r *Record, a lexical.Analysis) {
 	p.terms = b.terms
 	before := len(b.payloads)
 	b.payloads = p.appendTo(b.payloads)
-	b.rows = append(b.rows, batchRow{w, len(b.payloads) - before, p.bytes(), p.terms.Of(), r.KeyLost})
+	b.rows = append(b.rows, batchRow{w, len(b.payloads) - before, p.bytes(), p.terms.Of(), r.KeyLost, r.Rehearsed})
 }
 
 func (b *batch) bytes() int { return len(b.payloads) + 4*len(b.floats) + rowBytes*len(b.rows) }

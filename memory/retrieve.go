@@ -133,7 +133,7 @@ func largest(views []*View) *Namespace {
 
 // ranked answers by a ranking of more than similarity.
 func (db *DB) ranked(ctx context.Context, r *reading, views []*View, queries []Query, opt *RetrieveOptions) ([][]Hit, index.Stats, error) {
-	k := newRanker(r, views, opt.Ranking)
+	k := newRanker(r, views, opt.Ranking, db.clock.Now().UnixNano())
 	defer k.done()
 	var stats index.Stats
 	out := make([][]Hit, len(queries))

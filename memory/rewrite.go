@@ -100,7 +100,7 @@ func grow(pool *slab.Pool, from *segView, capacity, payload int, values bool) (s
 			made.ids.insertNew(made.rows[r].hash, uint32(r))
 		}
 	}
-	return segView{segment: made, n: from.n, chunks: made.chunks}, nil
+	return segView{segment: made, n: from.n, chunks: made.chunks, rehearsed: from.rehearsed}, nil
 }
 
 // copyRow appends a row of another segment.
@@ -108,5 +108,9 @@ func (s *segView) copyRow(from *segView, r uint32) error {
 	w := from.rows[r]
 	p, _ := readPayload(from.at(&w))
 	w.payload &= flagValue | flagKeyText
-	return s.append(w, p, from.key(r), from.value(r), from.vectors.Lost(int(r)))
+	if err := s.append(w, p, from.key(r), from.value(r), from.vectors.Lost(int(r))); err != nil {
+		return err
+	}
+	s.addRehearsed(s.n-1, from.rehearsals(r))
+	return nil
 }

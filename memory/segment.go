@@ -181,6 +181,8 @@ type segView struct {
 	chunks   [][]byte      // those that the rows need
 	index    *filterIndex  // of a prefix of the rows; nil: none
 	lexical  *lexicalIndex // likewise
+
+	rehearsed []rehearsedRow // the rows that were, in order
 }
 
 // keepIndexes takes references to the segment's indexes for one more who shows it.
@@ -348,7 +350,7 @@ func (s *segView) alias(r uint32, inc Include) Record {
 		ID: p.id, Session: p.session, Speaker: p.speaker,
 		Time: w.time, CreateTime: w.createTime, UpdateTime: w.updateTime,
 		Importance: w.importance, Version: LSN(w.version), Created: LSN(w.created), Place: w.place,
-		KeyFromText: w.has(flagKeyText),
+		KeyFromText: w.has(flagKeyText), Rehearsed: s.rehearsals(r),
 	}
 	rec.Position, rec.HasPosition = p.at()
 	if inc&IncludeText != 0 {

@@ -62,7 +62,7 @@ func (v *View) Stats() NamespaceStats {
 		if s.lexical != nil {
 			st.LexicalBytes += s.lexical.Bytes()
 		}
-		st.HeapBytes += int64(unsafe.Sizeof(segment{})+unsafe.Sizeof(index.Segment{})) + int64(8*len(s.dead))
+		st.HeapBytes += int64(unsafe.Sizeof(segment{})+unsafe.Sizeof(index.Segment{})) + int64(8*len(s.dead)) + int64(cap(s.rehearsed))*int64(unsafe.Sizeof(rehearsedRow{}))
 	}
 	return st
 }

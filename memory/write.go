@@ -77,6 +77,10 @@ type UpdateNamespace struct {
 	ValueEncoding *index.Encoding
 	Recall        *float64
 	Ranking       *Ranking
+	Retention     *Retention
+	Repeats       *float64
+	MaxRecords    *int64
+	Eviction      *Eviction
 }
 
 // DeleteNamespace deletes a namespace with all its records.
@@ -87,6 +91,9 @@ type RecordResult struct {
 	ID      string
 	Version LSN
 	Created bool // else it was replaced or changed
+	// Repeated: the record that was given repeats that of the ID, which was rehearsed; it
+	// wasn't added, and there is no Version.
+	Repeated bool
 }
 
 // StoreResult acknowledges a Store or an Update.

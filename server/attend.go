@@ -42,7 +42,7 @@ func (s *Server) attend(ctx context.Context, req *engramv1.AttendRequest, reserv
 		}
 		opt.Scale = &scale
 	}
-	opt.ImportanceWeight, opt.Slopes = s.bias(&v, req, queries, heads)
+	s.bias(&v, req, queries, heads, &opt)
 	join := combineOf(&v, vs, req, heads)
 	inc := included(&v, req.Include)
 	limit := s.replyLimit(&v, req.MaxReplyBytes)
@@ -172,7 +172,7 @@ func position(v *violations, field string, at int64) {
 }
 
 // bias reads what is added to scaled scores, and sets the queries' positions.
-func (s *Server) bias(v *violations, req *engramv1.AttendRequest, queries []memory.Query, heads int) (importance float64, slopes []float64) {
+func (s *Server) bias(v *violations, req *engramv1.AttendRequest, queries []memory.Query, heads int, opt *memory.AttendOptions) {
 	for i, q := range req.Queries {
 		if q.GetPosition() != 0 {
 			position(v, at("queries", i)+".position", *q.Position)
@@ -184,15 +184,21 @@ func (s *Server) bias(v *violations, req *engramv1.AttendRequest, queries []memo
 			queries[i].Position = q.GetPosition()
 		}
 	}
-	importance, slopes = req.GetBias().GetImportance(), req.GetBias().GetSlopes()
-	if math.IsNaN(importance) || math.IsInf(importance, 0) {
-		v.add("bias.importance", "is %v; it must be finite", importance)
+	b := req.GetBias()
+	for _, w := range []struct {
+		field string
+		of    float64
+	}{{"bias.importance", b.GetImportance()}, {"bias.retention", b.GetRetention()}} {
+		if math.IsNaN(w.of) || math.IsInf(w.of, 0) {
+			v.add(w.field, "is %v; it must be finite", w.of)
+		}
 	}
+	slopes := b.GetSlopes()
 	if n := len(slopes); n != 0 && n != heads {
 		v.add("bias.slopes", "has %d slopes; give one for each query head, %d", n, heads)
 	}
 	if i := slices.IndexFunc(slopes, func(x float64) bool { return !(x >= 0 && x <= math.MaxFloat64) }); i >= 0 {
 		v.add(at("bias.slopes", i), "is %v; it must be finite and not negative", slopes[i])
 	}
-	return importance, slopes
+	opt.ImportanceWeight, opt.RetentionWeight, opt.Slopes = b.GetImportance(), b.GetRetention(), slopes
 }

@@ -88,9 +88,13 @@ func (e *exporter) namespace(view *memory.View) bool {
 				return false
 			}
 		}
-		e.item(&engramv1.ExportItem{Item: &engramv1.ExportItem_Record{Record: &engramv1.ExportItem_RecordState{
+		state := &engramv1.ExportItem_RecordState{
 			Record: p, Created: uint64(r.Created), Place: r.Place, KeyFromText: r.KeyFromText, KeyError: r.KeyLost,
-		}}})
+		}
+		if g := r.Rehearsed.Growths; g > 0 {
+			state.Growths, state.GrowTime = uint32(g), timestamp(r.Rehearsed.Grown)
+		}
+		e.item(&engramv1.ExportItem{Item: &engramv1.ExportItem_Record{Record: state}})
 		e.records++
 		return e.err == nil && e.ctx.Err() == nil
 	})

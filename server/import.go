@@ -5,6 +5,7 @@ import (
 	"errors"
 	"hash/crc32"
 	"io"
+	"math"
 	"time"
 
 	"google.golang.org/grpc"
@@ -272,6 +273,14 @@ func (im *importer) record(p *engramv1.ExportItem_RecordState) (*memory.Record, 
 		v.add(field+".time", "is unset")
 	case !put.HasImportance:
 		v.add(field+".importance", "is unset")
+	}
+	if n := p.GetRecord().GetRehearsals(); n > 0 {
+		r.Rehearsed = memory.Rehearsed{Count: n, Last: set("rehearse_time", p.GetRecord().GetRehearseTime())}
+	}
+	if p.Growths > math.MaxUint16 {
+		v.add(field+".growths", "is %d; at most %d are counted", p.Growths, math.MaxUint16)
+	} else if p.Growths > 0 {
+		r.Rehearsed.Growths, r.Rehearsed.Grown = uint16(p.Growths), set("grow_time", p.GrowTime)
 	}
 	r.Version, r.Created = memory.LSN(p.GetRecord().GetVersion()), memory.LSN(p.Created)
 	r.Place, r.KeyFromText, r.KeyLost = p.Place, p.KeyFromText, p.KeyError

@@ -33,7 +33,7 @@ func ranking(v *violations, field string, p *engramv1.Ranking) memory.Ranking {
 	if p == nil {
 		return memory.Ranking{}
 	}
-	r := memory.Ranking{Similarity: p.Similarity, Lexical: p.Lexical, Association: p.Association, Mention: p.Mention}
+	r := memory.Ranking{Similarity: p.Similarity, Lexical: p.Lexical, Association: p.Association, Mention: p.Mention, Retention: p.Retention, Importance: p.Importance}
 	switch p.Fusion {
 	case engramv1.Fusion_FUSION_UNSPECIFIED, engramv1.Fusion_FUSION_WEIGHTED:
 	case engramv1.Fusion_FUSION_RECIPROCAL_RANK:
@@ -58,7 +58,10 @@ func rankingProto(r memory.Ranking) *engramv1.Ranking {
 	if r == (memory.Ranking{}) {
 		r.Similarity = 1
 	}
-	return &engramv1.Ranking{Similarity: r.Similarity, Lexical: r.Lexical, Association: r.Association, Mention: r.Mention, Fusion: fusion}
+	return &engramv1.Ranking{
+		Similarity: r.Similarity, Lexical: r.Lexical, Association: r.Association, Mention: r.Mention,
+		Retention: r.Retention, Importance: r.Importance, Fusion: fusion,
+	}
 }
 
 // rankingFor is a read's ranking: the request's, else where a query has text that which all

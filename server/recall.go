@@ -223,6 +223,7 @@ func (r *recallReply) build(plan *prompt.Plan) *engramv1.RecallResponse {
 				p.Parts = &engramv1.ScoreParts{
 					Similarity: h.Parts.Similarity, Lexical: h.Parts.Lexical,
 					Association: h.Parts.Association, Mention: h.Parts.Mention,
+					Retention: h.Parts.Retention, Importance: h.Parts.Importance,
 				}
 			}
 		}
@@ -263,6 +264,8 @@ func needOf(r memory.Ranking, floor bool) needs {
 		return asVectors
 	case r.Similarity == 0 && !floor:
 		return forWords
+	case r.Mention > 0:
+		return forNames
 	}
 	return forBoth
 }

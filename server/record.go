@@ -104,6 +104,7 @@ func included(v *violations, p *engramv1.Include) include {
 type recordMessage struct {
 	record               engramv1.Record
 	time, create, update timestamppb.Timestamp
+	rehearse             timestamppb.Timestamp
 	importance           float32
 	position             int64
 	session, speaker     string
@@ -119,6 +120,10 @@ func (m *recordMessage) set(r *memory.Record, inc include) *engramv1.Record {
 	out.Id, out.Text, out.Version, out.Importance = r.ID, r.Text, uint64(r.Version), &m.importance
 	out.Time, out.CreateTime, out.UpdateTime = &m.time, &m.create, &m.update
 	out.Key, out.Value = vectorProto(r.Key, inc.form), vectorProto(r.Value, inc.form)
+	if r.Rehearsed.Count > 0 {
+		setTimestamp(&m.rehearse, r.Rehearsed.Last)
+		out.Rehearsals, out.RehearseTime = r.Rehearsed.Count, &m.rehearse
+	}
 	if r.HasPosition {
 		m.position = r.Position
 		out.Position = &m.position
@@ -145,7 +150,7 @@ var metadataField = (*engramv1.Record)(nil).ProtoReflect().Descriptor().Fields()
 
 // recordOverhead is more than the fields of a record that every reply carries take, its
 // id, session and speaker aside, with what frames it.
-const recordOverhead = 128
+const recordOverhead = 160
 
 // recordProtos writes the records that refs name.
 func recordProtos(view *memory.View, refs []memory.Ref, inc include) []*engramv1.Record {

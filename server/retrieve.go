@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"math"
 
 	"engram/index"
 	"engram/memory"
@@ -19,26 +18,12 @@ func (m *memoryService) Retrieve(ctx context.Context, req *engramv1.RetrieveRequ
 	defer vs.release()
 	vs.sameShape(&v, false)
 	rank := rankingFor(&v, vs, req)
-	need := asVectors
-	switch {
-	case rank.Plain():
-	case rank.Similarity == 0 && req.MinScore == nil:
-		need = forWords
-	default:
-		need = forBoth
-	}
-	queries, queryErr := s.queries(ctx, &v, vs, req.Queries, 0, need)
+	queries, queryErr := s.queries(ctx, &v, vs, req.Queries, 0, needOf(rank, req.MinScore != nil))
 	opt := memory.RetrieveOptions{
 		K:        s.topK(&v, "top_k", req.TopK, defaultTopK, 1, len(req.Queries)),
 		Filter:   s.filterOf(&v, req.Filter),
-		MinScore: float32(math.Inf(-1)),
+		MinScore: minScore(&v, req.MinScore),
 		Ranking:  rank,
-	}
-	if req.MinScore != nil {
-		opt.MinScore = *req.MinScore
-		if f := float64(opt.MinScore); math.IsNaN(f) || math.IsInf(f, 0) {
-			v.add("min_score", "is %v; it must be finite", f)
-		}
 	}
 	opt.Near = nearness(&v, req.Search)
 	inc := included(&v, req.Include)
@@ -99,12 +84,16 @@ func (m *memoryService) Retrieve(ctx context.Context, req *engramv1.RetrieveRequ
 			m.hit.Namespace, m.hit.Similarity, m.hit.Score, m.hit.ScoreError = req.Namespaces[h.View], h.Parts.Similarity, h.Score, h.Error
 			if !rank.Plain() {
 				m.parts.Similarity, m.parts.Lexical, m.parts.Association, m.parts.Mention = h.Parts.Similarity, h.Parts.Lexical, h.Parts.Association, h.Parts.Mention
+				m.parts.Retention, m.parts.Importance = h.Parts.Retention, h.Parts.Importance
 				m.hit.Parts = &m.parts
 			}
 			m.hit.Record = m.record.set(&r, inc)
 			results[i].Hits[j] = &m.hit
 		}
 		out.Results[i] = &results[i]
+	}
+	if req.Rehearse {
+		s.db.Rehearse(vs, hits)
 	}
 	return out, nil
 }

@@ -87,6 +87,21 @@ func (w *watch) mutation(m *memory.Mutation) error {
 	if m.Ranking != nil {
 		e.Ranking = rankingProto(*m.Ranking)
 	}
+	if m.Retention != nil {
+		e.Retention = retentionProto(*m.Retention)
+	}
+	e.RepeatSimilarity = m.Repeats
+	if m.MaxRecords != nil {
+		n := uint64(*m.MaxRecords)
+		e.MaxRecords = &n
+	}
+	if m.Eviction != nil {
+		e.Eviction = evictionProto[*m.Eviction]
+	}
+	for i := range m.Rehearsals {
+		r := &m.Rehearsals[i]
+		e.Rehearsals = append(e.Rehearsals, &engramv1.Rehearsal{Id: r.ID, Time: timestamp(r.Time), Count: r.Count})
+	}
 	w.bytes += proto.Size(e)
 	for i := range m.Changes {
 		c := w.change(&m.Changes[i], m)

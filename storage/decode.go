@@ -9,7 +9,6 @@ import (
 
 	"engram/index"
 	"engram/memory"
-	"engram/memory/lexical"
 )
 
 // A cursor reads a frame's raw data. The first mistake stays in err, and every
@@ -149,12 +148,9 @@ func (c *cursor) config(name string) memory.Config {
 			c.fail(fmt.Errorf("at least 2 heads, not %d", cfg.KVHeads))
 		}
 	}
-	if c.version > 1 && metric&configRanking != 0 {
-		metric &^= configRanking
-		if cfg.Lexical = lexical.Analysis(c.u8()); !cfg.Lexical.Valid() {
-			c.fail(fmt.Errorf("an analysis of at most %d, not %d", lexical.English, cfg.Lexical))
-		}
-		cfg.Ranking = c.ranking()
+	if c.version > 1 && metric&configMore != 0 {
+		metric &^= configMore
+		c.moreConfig(&cfg)
 	}
 	cfg.Metric = index.Metric(metric)
 	cfg.Dimension = int(c.uvarint("a dimension", maxDimension))
@@ -172,17 +168,6 @@ func (c *cursor) config(name string) memory.Config {
 	cfg.CreateTime = int64(c.u64())
 	cfg.Created = memory.LSN(c.u64())
 	return cfg
-}
-
-func (c *cursor) ranking() memory.Ranking {
-	r := memory.Ranking{Fusion: memory.Fusion(c.u8())}
-	for _, w := range []*float64{&r.Similarity, &r.Lexical, &r.Association, &r.Mention} {
-		*w = math.Float64frombits(c.u64())
-	}
-	if reason := r.Check(); reason != "" {
-		c.fail(fmt.Errorf("a ranking that %s", reason))
-	}
-	return r
 }
 
 func (c *cursor) durability() memory.Durability {
@@ -215,7 +200,7 @@ func (c *cursor) record(r *memory.Record, key, value []float32, cfg *memory.Conf
 	flags := c.u8()
 	known := byte(recordHasValue | recordKeyFromText)
 	if c.version > 1 {
-		known |= recordKeyLost | recordPosition
+		known |= recordKeyLost | recordPosition | recordMore
 	}
 	if flags&^known != 0 {
 		c.fail(fmt.Errorf("record flags up to %d, not %d", known, flags))
@@ -249,6 +234,9 @@ func (c *cursor) record(r *memory.Record, key, value []float32, cfg *memory.Conf
 	}
 	if flags&recordPosition != 0 {
 		r.Position, r.HasPosition = int64(c.u64()), true
+	}
+	if flags&recordMore != 0 {
+		c.moreRecord(r)
 	}
 	return key, value
 }

@@ -7,7 +7,6 @@ import (
 	"unsafe"
 
 	"engram/memory"
-	"engram/memory/lexical"
 )
 
 // A frame's raw data is a run of chunks. A chunk is a part of one namespace: the
@@ -28,13 +27,14 @@ const (
 	recordKeyFromText = 1 << 1
 	recordKeyLost     = 1 << 2
 	recordPosition    = 1 << 3
+	recordMore        = 1 << 4
 )
 
-// What follows the metric, beside which it is said: the number of heads; how texts are
-// searched, and the ranking.
+// What follows the metric, beside which it is said: the number of heads; and a block of
+// what else there is (more.go).
 const (
-	configHeads   = 1 << 7
-	configRanking = 1 << 6
+	configHeads = 1 << 7
+	configMore  = 1 << 6
 )
 
 // chunkHeader opens a chunk; the record count that is its last field is filled in
@@ -84,10 +84,9 @@ func appendConfig(b []byte, c *memory.Config) []byte {
 		b[at] |= configHeads
 		b = binary.AppendUvarint(b, uint64(c.KVHeads))
 	}
-	if c.Lexical != lexical.None || c.Ranking != (memory.Ranking{}) {
-		b[at] |= configRanking
-		b = append(b, byte(c.Lexical))
-		b = appendRanking(b, &c.Ranking)
+	if hasMoreConfig(c) {
+		b[at] |= configMore
+		b = appendMoreConfig(b, c)
 	}
 	b = binary.AppendUvarint(b, uint64(c.Dimension))
 	b = binary.AppendUvarint(b, uint64(c.ValueDimension))
@@ -99,14 +98,6 @@ func appendConfig(b []byte, c *memory.Config) []byte {
 	b = le.AppendUint64(b, math.Float64bits(c.Recall))
 	b = le.AppendUint64(b, uint64(c.CreateTime))
 	return le.AppendUint64(b, uint64(c.Created))
-}
-
-func appendRanking(b []byte, r *memory.Ranking) []byte {
-	b = append(b, byte(r.Fusion))
-	for _, w := range [...]float64{r.Similarity, r.Lexical, r.Association, r.Mention} {
-		b = le.AppendUint64(b, math.Float64bits(w))
-	}
-	return b
 }
 
 func appendRecord(b []byte, r *memory.Record) []byte {
@@ -122,6 +113,9 @@ func appendRecord(b []byte, r *memory.Record) []byte {
 	}
 	if r.HasPosition {
 		flags |= recordPosition
+	}
+	if hasMoreRecord(r) {
+		flags |= recordMore
 	}
 	b = append(b, flags)
 	b = le.AppendUint64(b, uint64(r.Created))
@@ -145,6 +139,9 @@ func appendRecord(b []byte, r *memory.Record) []byte {
 	}
 	if r.HasPosition {
 		b = le.AppendUint64(b, uint64(r.Position))
+	}
+	if flags&recordMore != 0 {
+		b = appendMoreRecord(b, r)
 	}
 	return b
 }

@@ -82,6 +82,7 @@ func FuzzMutation(f *testing.F) {
 	f.Add(append(append([]byte{mutationRequest}, head[1:]...), huge...))  // an id
 	f.Add(append(append([]byte{0xff}, head[1:]...), huge...))             // everything
 	f.Add(append(append(head[:len(head):len(head)], 0, 1), 0xff, 1, 255)) // a change
+	f.Add(unknownMutation())
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m, err := mutationOf(&journalFrame{lsn: 7, data: data})
 		if err != nil {

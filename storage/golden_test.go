@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -27,11 +28,14 @@ func golden() []step {
 		}, true},
 		storing("s", true, "r1", scripted("a", 40, 1, 2), memory.Put{Record: memory.Record{Key: []float32{0, 1}}}),
 		updating("s", true, memory.MaskKey|memory.MaskImportance, scripted("a", 0, 3, 4)),
+		retaining("s", true, time.Hour),
+		rehearsing("s", true, "made-2", "a"),
 		importing("imported", 3, 2), // in a new epoch
 		settling("n", true, 1<<16, memory.Interval),
 		storing("n", false, "", scripted("b", 600, 1, 2)),
 		idling,
 		storing("s", true, "", scripted("c", 700, 1, 2)),
+		rehearsing("s", true, "a"),
 		deleting("s", true, "r2", "c"),
 		dropping("n", true),
 		stopping,

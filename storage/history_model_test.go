@@ -191,7 +191,7 @@ func historySame(a, b *memory.Record) bool {
 	return a.ID == b.ID && slices.Equal(a.Key, b.Key) && slices.Equal(a.Value, b.Value) && a.Text == b.Text &&
 		bytes.Equal(a.Metadata, b.Metadata) && a.Session == b.Session && a.Speaker == b.Speaker &&
 		a.Time == b.Time && a.CreateTime == b.CreateTime && a.UpdateTime == b.UpdateTime && a.Importance == b.Importance &&
-		a.Position == b.Position && a.HasPosition == b.HasPosition &&
+		a.Rehearsed == b.Rehearsed && a.Position == b.Position && a.HasPosition == b.HasPosition &&
 		a.Version == b.Version && a.Created == b.Created && a.Place == b.Place
 }
 

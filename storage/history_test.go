@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -43,6 +44,7 @@ func TestRandomHistories(t *testing.T) {
 			"restart":   h.restart,
 			"crash":     h.crash,
 			"repair":    h.repair,
+			"rehearse":  h.rehearse,
 			"":          h.check,
 		})
 	})
@@ -147,7 +149,7 @@ func (h *historyRun) expect(t *rapid.T, err error, want string) bool {
 func (h *historyRun) create(t *rapid.T) {
 	c := memory.Config{
 		Name: historyName(t), Metric: rapid.SampledFrom([]index.Metric{index.Dot, index.L2}).Draw(t, "metric"), Dimension: 2, ValueDimension: 2,
-		KVHeads: rapid.IntRange(1, 2).Draw(t, "heads"), Lexical: lexical.Analysis(rapid.IntRange(0, 2).Draw(t, "lexical")), Ranking: drawRanking(t), Durability: memory.Durability(rapid.IntRange(0, 2).Draw(t, "durability")),
+		KVHeads: rapid.IntRange(1, 2).Draw(t, "heads"), Lexical: lexical.Analysis(rapid.IntRange(0, 2).Draw(t, "lexical")), Ranking: drawRanking(t), Retention: drawRetention(t), Durability: memory.Durability(rapid.IntRange(0, 2).Draw(t, "durability")),
 	}
 	want := historyFine
 	if h.now()[c.Name] != nil {
@@ -172,6 +174,63 @@ func drawRanking(t *rapid.T) memory.Ranking {
 	}
 }
 
+func drawRetention(t *rapid.T) memory.Retention {
+	r := memory.RetentionOf(rapid.SampledFrom([]time.Duration{time.Second, time.Hour, memory.DefaultHalfLife}).Draw(t, "half-life"))
+	r.MinInterval = rapid.SampledFrom([]time.Duration{0, time.Millisecond, r.MinInterval}).Draw(t, "min interval")
+	return r
+}
+
+// rehearse rehearses records, some of which may be gone before that is committed.
+func (h *historyRun) rehearse(t *rapid.T) {
+	name := historyName(t)
+	n := h.now()[name]
+	if n == nil || len(n.records) == 0 {
+		t.Skip("no record")
+	}
+	ids := rapid.SliceOfNDistinct(rapid.SampledFrom(slices.Sorted(maps.Keys(n.records))), 1, len(n.records), rapid.ID).Draw(t, "ids")
+	v, err := h.db.View(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var hits []memory.Hit
+	for _, id := range ids {
+		ref, _ := v.Find(id)
+		hits = append(hits, memory.Hit{Ref: ref})
+	}
+	reads := rapid.IntRange(1, 2).Draw(t, "reads")
+	for range reads {
+		h.db.Rehearse([]*memory.View{v}, [][]memory.Hit{hits})
+	}
+	v.Release()
+	now := h.clock.Now().UnixNano()
+	if rapid.IntRange(0, 3).Draw(t, "deleted") == 0 {
+		h.remove(t, &memory.Delete{Namespace: name, IDs: ids[:1]}, func(r *memory.Record) bool { return r.ID == ids[0] })
+		ids = ids[1:]
+	}
+	if err := h.db.CommitRehearsals(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if len(ids) == 0 {
+		return
+	}
+	lsn := h.appended()
+	h.did(lsn, h.now().with(name, lsn, func(n *historyNamespace) {
+		for _, id := range ids {
+			rec := n.records[id]
+			s := &rec.Rehearsed
+			grown := s.Grown
+			if s.Growths == 0 {
+				grown = rec.CreateTime
+			}
+			if now-grown >= int64(n.config.Retention.MinInterval) {
+				s.Grown, s.Growths = now, s.Growths+1
+			}
+			s.Last, s.Count = now, s.Count+uint32(reads)
+			n.records[id] = rec
+		}
+	}), n.config.Durability)
+}
+
 func (h *historyRun) settings(t *rapid.T) {
 	name := historyName(t)
 	u := &memory.UpdateNamespace{Name: name}
@@ -184,6 +243,10 @@ func (h *historyRun) settings(t *rapid.T) {
 	if rapid.Bool().Draw(t, "ranking too") {
 		r := drawRanking(t)
 		u.Ranking = &r
+	}
+	if rapid.Bool().Draw(t, "retention too") {
+		r := drawRetention(t)
+		u.Retention = &r
 	}
 	if rapid.Bool().Draw(t, "values too") {
 		e := rapid.SampledFrom([]index.Encoding{index.F32, index.BF16}).Draw(t, "values")
@@ -204,6 +267,9 @@ func (h *historyRun) settings(t *rapid.T) {
 		n.config.MaxBytes, n.config.Durability = bytes, after
 		if u.Ranking != nil {
 			n.config.Ranking = *u.Ranking
+		}
+		if u.Retention != nil {
+			n.config.Retention = *u.Retention
 		}
 		if u.ValueEncoding != nil {
 			n.config.ValueEncoding = *u.ValueEncoding
@@ -240,7 +306,7 @@ func (h *historyRun) store(t *rapid.T) {
 	var d memory.Durability
 	h.did(r.LSN, h.now().with(name, r.LSN, func(n *historyNamespace) {
 		if n.config.Name == "" {
-			n.config = memory.Config{Name: name, Metric: index.Cosine, Dimension: 2, ValueDimension: 2, KVHeads: 1, CreateTime: now.UnixNano(), Created: r.LSN}
+			n.config = memory.Config{Name: name, Metric: index.Cosine, Dimension: 2, ValueDimension: 2, KVHeads: 1, Retention: memory.RetentionOf(memory.DefaultHalfLife), CreateTime: now.UnixNano(), Created: r.LSN}
 		}
 		d = n.config.Durability
 		n.put(s.Records, memory.MaskAll, r, now)
@@ -339,6 +405,7 @@ func (h *historyRun) retry(t *rapid.T) {
 func (h *historyRun) importing(t *rapid.T) {
 	c := memory.Config{
 		Name: historyName(t), Metric: index.L2, Dimension: 2, ValueDimension: 2, KVHeads: 2, CreateTime: 7, Created: memory.MakeLSN(1, 3),
+		Retention:  drawRetention(t),
 		Durability: memory.Durability(rapid.IntRange(0, 2).Draw(t, "durability")),
 	}
 	epoch := uint64(1)
@@ -350,6 +417,9 @@ func (h *historyRun) importing(t *rapid.T) {
 	for i := range rapid.IntRange(0, 5).Draw(t, "records") {
 		at := memory.MakeLSN(1, uint64(10+i))
 		r := memory.Record{ID: fmt.Sprint("id", i), Key: historyVector(t), Text: "imported", Importance: 0.5, Position: int64(i), HasPosition: true, Created: at, Version: at}
+		if i%2 == 1 {
+			r.Rehearsed = memory.Rehearsed{Last: 5, Grown: 5, Count: 3, Growths: 1}
+		}
 		records[r.ID] = r
 	}
 	want := historyFine

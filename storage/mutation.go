@@ -22,8 +22,8 @@ const (
 )
 
 // sameKeys stands for the encoding of keys where only that of values changes. By itself it
-// would say nothing, and says that the ranking changes: another byte of encodings follows,
-// sameKeys for none, and the ranking.
+// would say nothing, and says that there is more: another byte of encodings follows, sameKeys
+// for none, and a block (more.go).
 const sameKeys = 15
 
 // appendMutation writes all of a mutation but its LSN, which is the frame's.
@@ -55,9 +55,9 @@ func appendMutation(b []byte, m *memory.Mutation) []byte {
 		b[at] |= mutationRequest
 		b = appendRequest(b, m.Request)
 	}
-	if m.KeyEncoding != nil || m.ValueEncoding != nil || m.Ranking != nil {
+	if more := hasMoreMutation(m); more || m.KeyEncoding != nil || m.ValueEncoding != nil {
 		b[at] |= mutationEncodings
-		if m.Ranking != nil {
+		if more {
 			b = append(b, sameKeys)
 		}
 		key, value := byte(sameKeys), byte(0)
@@ -68,8 +68,8 @@ func appendMutation(b []byte, m *memory.Mutation) []byte {
 			value = byte(*m.ValueEncoding) + 1
 		}
 		b = append(b, key|value<<4)
-		if m.Ranking != nil {
-			b = appendRanking(b, m.Ranking)
+		if more {
+			b = appendMoreMutation(b, m)
 		}
 	}
 	if m.Recall != nil {
@@ -142,8 +142,8 @@ func mutationOf(f *journalFrame) (*memory.Mutation, error) {
 	}
 	if flags&mutationEncodings != 0 {
 		b := c.u8()
-		ranked := b == sameKeys
-		if ranked {
+		more := b == sameKeys
+		if more {
 			b = c.u8()
 		}
 		if key := b & 15; key != sameKeys {
@@ -154,9 +154,8 @@ func mutationOf(f *journalFrame) (*memory.Mutation, error) {
 			e := c.valueEncoding(value - 1)
 			m.ValueEncoding = &e
 		}
-		if ranked {
-			r := c.ranking()
-			m.Ranking = &r
+		if more {
+			c.moreMutation(m)
 		}
 	}
 	if flags&mutationRecall != 0 {
@@ -184,9 +183,13 @@ func mutationOf(f *journalFrame) (*memory.Mutation, error) {
 	return m, nil
 }
 
-// mutationIn reads the mutation of a frame of a segment; if it isn't one, that is damage.
+// mutationIn reads the mutation of a frame of a segment; if it isn't one, that is damage,
+// unless a newer version wrote it.
 func mutationIn(segment string, f *journalFrame) (*memory.Mutation, error) {
 	m, err := mutationOf(f)
+	if errors.Is(err, ErrNewer) {
+		return nil, newer(segment, f.offset, err)
+	}
 	if err != nil {
 		return nil, &Damage{segment, f.offset, fmt.Sprintf("a mutation, but: %v", err)}
 	}

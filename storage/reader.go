@@ -195,6 +195,15 @@ func (d *Dir) verify(ctx context.Context, name string) error {
 	return s.each(ctx, d.opt.Workers, func(context.Context, []byte, int) error { return nil })
 }
 
+// undecoded is the error of a whole frame whose data can't be read.
+func (s *snapshot) undecoded(i int, c *cursor) error {
+	offset := s.footer.frames[i].offset
+	if errors.Is(c.err, ErrNewer) {
+		return newer(s.file, offset, c.err)
+	}
+	return &Damage{s.file, offset, fmt.Sprintf("%v (%d bytes into the frame)", c.err, c.off)}
+}
+
 // damaged is true of errors that mean the file, not the machine.
 func damaged(err error) bool {
 	var d *Damage

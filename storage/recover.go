@@ -511,7 +511,7 @@ func (s *snapshot) records() iter.Seq2[*memory.Record, error] {
 				}
 			}
 			if c.err != nil {
-				yield(nil, &Damage{s.file, s.footer.frames[i].offset, fmt.Sprintf("%v (%d bytes into the frame)", c.err, c.off)})
+				yield(nil, s.undecoded(i, c))
 				return
 			}
 		}

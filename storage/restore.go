@@ -170,7 +170,7 @@ func (r *restorer) frame(ctx context.Context, raw []byte, i int) error {
 		r.namespaces.Add(1)
 	}
 	if c.err != nil {
-		return &Damage{r.file, r.footer.frames[i].offset, fmt.Sprintf("%v (%d bytes into the frame)", c.err, c.off)}
+		return r.undecoded(i, c)
 	}
 	return nil
 }

@@ -60,7 +60,7 @@ var sharedPool = slab.NewPool(1 << 30)
 
 func (w *world) newDB() *memory.DB {
 	return memory.New(memory.Options{
-		Pool: sharedPool, Clock: w.clock, Limits: memory.DefaultLimits(), Log: w.log,
+		Pool: sharedPool, Clock: w.clock, Limits: memory.DefaultLimits(), Log: w.log, RehearseAfter: time.Hour,
 		NewID: func() string { w.ids++; return fmt.Sprintf("made-%d", w.ids) },
 	})
 }
@@ -157,6 +157,45 @@ func settling(name string, durable bool, max int64, d memory.Durability) step {
 	}, durable}
 }
 
+// retaining changes how fast records fade, and their ranking with it.
+func retaining(name string, durable bool, halfLife time.Duration) step {
+	return step{"retention of " + name, func(w *world) error {
+		keep := memory.RetentionOf(halfLife)
+		keep.MinInterval = time.Second
+		by := memory.Ranking{Similarity: 1, Retention: 0.5, Importance: 0.25}
+		return w.db.UpdateNamespace(context.Background(), &memory.UpdateNamespace{Name: name, Retention: &keep, Ranking: &by})
+	}, durable}
+}
+
+// rehearsing rehearses records, and waits until that is committed.
+func rehearsing(name string, durable bool, ids ...string) step {
+	return step{fmt.Sprintf("rehearse %d in %s", len(ids), name), func(w *world) error {
+		if err := w.rehearse(name, ids...); err != nil {
+			return err
+		}
+		return w.db.CommitRehearsals(context.Background())
+	}, durable}
+}
+
+// rehearse rehearses records, and doesn't wait.
+func (w *world) rehearse(name string, ids ...string) error {
+	v, err := w.db.View(name)
+	if err != nil {
+		return err
+	}
+	defer v.Release()
+	var hits []memory.Hit
+	for _, id := range ids {
+		ref, ok := v.Find(id)
+		if !ok {
+			return &memory.NotFound{Kind: "record", Namespace: name, Name: id}
+		}
+		hits = append(hits, memory.Hit{Ref: ref})
+	}
+	w.db.Rehearse([]*memory.View{v}, [][]memory.Hit{hits})
+	return nil
+}
+
 // importing brings a namespace whose LSNs are of an epoch.
 func importing(name string, epoch uint64, records int) step {
 	return step{"import " + name, func(w *world) error {
@@ -227,11 +266,16 @@ func everything() []step {
 		updating("s", true, memory.MaskText|memory.MaskImportance, scripted("b", 500, 0, 0)),
 		refused(conflicts),
 		refused(updating("s", true, memory.MaskText, scripted("missing", 5, 0, 0))),
+		rehearsing("s", true, "b", "a"),
 		storing("n", false, "", scripted("z", 800, 1, 2)),
 		storing("s", true, "", scripted("c", 1200, 5, 6)),
 		deleting("s", true, "r3", "a", "missing"),
 		deleting("n", false, "", "y"),
+		retaining("s", true, time.Hour),
+		rehearsing("s", true, "c", "b"),
+		rehearsing("n", false, "x"),
 		taking,
+		rehearsing("s", true, "c"),
 		storing("s", true, "r4", scripted("d", 1500, 7, 8), memory.Put{Record: memory.Record{Key: []float32{9, 9}}}),
 		storing("n", false, "", scripted("w", 1500, 7, 8)),
 		storing("big", true, "", scripted("larger than a segment", 6000, 1)),
@@ -266,6 +310,7 @@ func everything() []step {
 		dropping("n", false),
 		creating("n", memory.None),
 		storing("n", false, "", scripted("l", 900, 1, 2)),
+		rehearsing("s", true, "g"),
 		updating("s", true, memory.MaskKey, scripted("g", 0, 1, 1)),
 		deleting("s", true, "r6", "h", "i"),
 		stopping, starting, stopping,

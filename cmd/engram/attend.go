@@ -21,6 +21,7 @@ type attendCmd struct {
 	Position     *int64    `help:"Where the query stands, for --slopes." placeholder:"POSITION"`
 	Slopes       []float64 `help:"How much less a record counts by its distance, one for each query head." placeholder:"M,…"`
 	ByImportance float64   `help:"Add so many times ln(importance)." placeholder:"W"`
+	ByRetention  float64   `help:"Add so many times ln(retention), which falls with the time since a record was stored or rehearsed." placeholder:"W"`
 	TopK         int       `help:"Attend to the N best records alone." placeholder:"N"`
 	Svg          string    `help:"Write a heat map, queries by time, to this file." placeholder:"FILE" type:"path"`
 	And          []string  `help:"Another query in words for --svg; may be repeated." placeholder:"WORDS" sep:"none"`
@@ -50,6 +51,9 @@ func (c *attendCmd) options() []client.ReadOption {
 	}
 	if len(c.Slopes) > 0 {
 		options = append(options, client.BySlopes(c.Slopes...))
+	}
+	if c.ByRetention != 0 {
+		options = append(options, client.ByRetention(c.ByRetention))
 	}
 	if c.ByImportance != 0 {
 		options = append(options, client.ByImportance(c.ByImportance))

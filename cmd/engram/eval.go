@@ -126,9 +126,9 @@ func (c *evalLocomoCmd) Run(ctx context.Context, _ *cli, t *terminal) (err error
 			turns, questions = turns+len(d.turns), questions+len(d.questions)
 			dropped, skipped = dropped+d.dropped, skipped+d.skipped
 		}
-		t.printf("%s, %s, %s; dropped: %s that name no turn, %s without evidence\n\n",
+		t.printf("%s, %s, %s; dropped: %s to evidence that name no turn, %s without evidence\n\n",
 			plural(len(dialogues), "dialogue"), plural(turns, "turn"), plural(questions, "question"),
-			plural(dropped, "piece of evidence"), plural(skipped, "question"))
+			plural(dropped, "reference"), plural(skipped, "question"))
 	}
 	for _, r := range rankings {
 		if err := c.measure(ctx, e, t, dialogues, r); err != nil {

@@ -296,6 +296,31 @@ func TestNamespacesAndStats(t *testing.T) {
 		t.Errorf("of four heads: %v", h)
 	}
 	s.ok("", "namespaces", "delete", "heads")
+	fades := objects(t, s.ok("", "namespaces", "create", "fades", "--dimension=2", "--half-life=2d", "--growth=1.5", "--min-interval=90s", "--json"))[0]
+	if want := map[string]any{"half_life": 2 * 86400.0, "growth": 1.5, "min_interval": 90.0, "max_half_life": 104 * 86400.0}; !reflect.DeepEqual(fades["retention"], want) {
+		t.Errorf("%v", fades["retention"])
+	}
+	s.ok("", "store", "fades", "--id=a", "--key=1,0")
+	if hit := objects(t, s.ok("", "retrieve", "fades", "--vector=1,0", "--rehearse", "--ranking=similarity,retention=0.5", "--json"))[0]; hit["retention"].(float64) < 0.99 {
+		t.Errorf("%v", hit)
+	}
+	for deadline := time.Now().Add(time.Minute); ; {
+		got := objects(t, s.ok("", "get", "fades", "a", "--json"))[0]
+		if got["rehearsals"] == 1.0 && got["rehearse_time"] != nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("it wasn't rehearsed: %v", got)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	if got := objects(t, s.ok("", "namespaces", "retention", "fades", "--half-life=36h", "--json"))[0]["retention"].(map[string]any); got["half_life"] != 129600.0 || got["growth"] != 2.0 {
+		t.Errorf("%v", got)
+	}
+	s.fails(exitUsage, "half-life", "namespaces", "retention", "fades", "--half-life=soon")
+	s.fails(exitRefused, "namespace.retention.growth", "namespaces", "retention", "fades", "--growth=0.5")
+	s.ok("", "attend", "fades", "--vector=1,0", "--by-retention=1")
+	s.ok("", "namespaces", "delete", "fades")
 	n := objects(t, s.ok("", "namespaces", "limit", "v", "64MiB", "--json"))[0]
 	if n["metric"] != "l2" || n["dimension"] != 2.0 || n["records"] != 1.0 || n["max_bytes"] != float64(64<<20) {
 		t.Errorf("namespace %v", n)

@@ -10,7 +10,7 @@ import (
 )
 
 // rankingHelp says what --ranking takes.
-const rankingHelp = "weights of similarity, lexical, association and mention as NAME=WEIGHT with commas between, and rrf for reciprocal rank fusion in the place of a sum; \"similarity\" stands for similarity alone"
+const rankingHelp = "weights of similarity, lexical, association, mention, retention and importance as NAME=WEIGHT with commas between, and rrf for reciprocal rank fusion in the place of a sum; \"similarity\" stands for similarity alone"
 
 // parseRanking reads a ranking: "similarity=0.2,lexical=1,rrf". A name by itself weighs 1.
 func parseRanking(s string) (r client.Ranking, err error) {
@@ -31,6 +31,10 @@ func parseRanking(s string) (r client.Ranking, err error) {
 			r.Association = weight
 		case "mention":
 			r.Mention = weight
+		case "retention":
+			r.Retention = weight
+		case "importance":
+			r.Importance = weight
 		case "rrf":
 			r.Fusion = client.ReciprocalRank
 		default:
@@ -49,7 +53,7 @@ func rankingText(r *client.Ranking) string {
 	for _, p := range []struct {
 		name   string
 		weight float64
-	}{{"similarity", r.Similarity}, {"lexical", r.Lexical}, {"association", r.Association}, {"mention", r.Mention}} {
+	}{{"similarity", r.Similarity}, {"lexical", r.Lexical}, {"association", r.Association}, {"mention", r.Mention}, {"retention", r.Retention}, {"importance", r.Importance}} {
 		switch p.weight {
 		case 0:
 		case 1:

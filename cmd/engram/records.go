@@ -74,11 +74,14 @@ func (c *storeCmd) Run(ctx context.Context, cli *cli, t *terminal) error {
 		}
 		res := results[0]
 		if t.json {
-			return t.object(map[string]any{"id": res.ID, "version": res.Version, "created": res.Created})
+			return t.object(map[string]any{"id": res.ID, "version": res.Version, "created": res.Created, "repeated": res.Repeated})
 		}
 		verb := "replaced"
-		if res.Created {
+		switch {
+		case res.Created:
 			verb = "stored"
+		case res.Repeated:
+			verb = "repeated"
 		}
 		t.printf("%s %s in %s\n", verb, t.paint(bold, res.ID), c.Namespace)
 		return nil
@@ -103,6 +106,7 @@ type retrieveCmd struct {
 	TopK     int      `short:"k" help:"How many hits." default:"10"`
 	MinScore *float32 `help:"Leave out hits below this similarity." placeholder:"S"`
 	Ranking  string   `help:"What hits are ranked by: ${ranking_help}; default: for words the namespace's ranking." placeholder:"R"`
+	Rehearse bool     `help:"Rehearse the hits: what is found is kept longer."`
 	Exact    bool     `help:"The best of all records, whatever the namespace's recall."`
 	Recall   float64  `help:"Find this share of the best records on average, if the namespace has an index." placeholder:"R"`
 	Vectors  bool     `help:"Show vectors too (with --json)."`
@@ -139,6 +143,9 @@ func (c *retrieveCmd) Run(ctx context.Context, cli *cli, t *terminal) error {
 		}
 		options = append(options, client.RankBy(r))
 	}
+	if c.Rehearse {
+		options = append(options, client.Rehearse())
+	}
 	if c.Exact {
 		options = append(options, client.Exact())
 	}
@@ -155,6 +162,7 @@ func (c *retrieveCmd) Run(ctx context.Context, cli *cli, t *terminal) error {
 				o := recordObject(&h.Record)
 				o["namespace"], o["score"], o["similarity"] = h.Namespace, h.Score, h.Similarity
 				o["lexical"], o["association"], o["mention"] = h.Parts.Lexical, h.Parts.Association, h.Parts.Mention
+				o["retention"] = h.Parts.Retention
 				if err := t.object(o); err != nil {
 					return err
 				}
@@ -197,6 +205,8 @@ func recordObject(r *client.Record) map[string]any {
 			o[k] = v
 		}
 	}
+	set("rehearsals", r.Rehearsals, r.Rehearsals > 0)
+	set("rehearse_time", r.RehearseTime.UTC(), r.Rehearsals > 0)
 	set("text", r.Text, r.Text != "")
 	set("metadata", r.Metadata, r.Metadata != nil)
 	set("session", r.Session, r.Session != "")

@@ -208,6 +208,7 @@ func end(db *memory.DB, dir *storage.Dir, snapshots *storage.Snapshots, log *slo
 	if err := db.ReadOnly(); err != nil {
 		return fmt.Errorf("%w. What was acknowledged is on the disk, as far as that can be trusted; `engram check` tells", err)
 	}
+	_ = db.CommitRehearsals(context.Background()) // which the snapshot then has
 	if _, err := db.Barrier(context.Background()); err != nil {
 		return err
 	}

@@ -1421,7 +1421,11 @@ type ExportItem_RecordState struct {
 	KeyFromText bool `protobuf:"varint,4,opt,name=key_from_text,json=keyFromText,proto3" json:"key_from_text,omitempty"`
 	// How far its key is from the one that was given, if its encoding rounded it: the norm
 	// of the difference, or a bound of it.
-	KeyError      float32 `protobuf:"fixed32,5,opt,name=key_error,json=keyError,proto3" json:"key_error,omitempty"`
+	KeyError float32 `protobuf:"fixed32,5,opt,name=key_error,json=keyError,proto3" json:"key_error,omitempty"`
+	// When its half-life grew last; unset if it never did.
+	GrowTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=grow_time,json=growTime,proto3" json:"grow_time,omitempty"`
+	// How often its half-life grew.
+	Growths       uint32 `protobuf:"varint,7,opt,name=growths,proto3" json:"growths,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1487,6 +1491,20 @@ func (x *ExportItem_RecordState) GetKeyFromText() bool {
 func (x *ExportItem_RecordState) GetKeyError() float32 {
 	if x != nil {
 		return x.KeyError
+	}
+	return 0
+}
+
+func (x *ExportItem_RecordState) GetGrowTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.GrowTime
+	}
+	return nil
+}
+
+func (x *ExportItem_RecordState) GetGrowths() uint32 {
+	if x != nil {
+		return x.Growths
 	}
 	return 0
 }
@@ -1655,7 +1673,7 @@ const file_engram_v1_admin_service_proto_rawDesc = "" +
 	"namespaces\x18\x01 \x01(\x04R\n" +
 	"namespaces\x12\x18\n" +
 	"\arecords\x18\x02 \x01(\x04R\arecords\x12\x10\n" +
-	"\x03lsn\x18\x03 \x01(\x04R\x03lsn\"\xa7\x05\n" +
+	"\x03lsn\x18\x03 \x01(\x04R\x03lsn\"\xfa\x05\n" +
 	"\n" +
 	"ExportItem\x126\n" +
 	"\x06header\x18\x01 \x01(\v2\x1c.engram.v1.ExportItem.HeaderH\x00R\x06header\x12D\n" +
@@ -1667,13 +1685,15 @@ const file_engram_v1_admin_service_proto_rawDesc = "" +
 	"\x03lsn\x18\x02 \x01(\x04R\x03lsn\x1a^\n" +
 	"\x0eNamespaceState\x122\n" +
 	"\tnamespace\x18\x01 \x01(\v2\x14.engram.v1.NamespaceR\tnamespace\x12\x18\n" +
-	"\acreated\x18\x02 \x01(\x04R\acreated\x1a\xa9\x01\n" +
+	"\acreated\x18\x02 \x01(\x04R\acreated\x1a\xfc\x01\n" +
 	"\vRecordState\x12)\n" +
 	"\x06record\x18\x01 \x01(\v2\x11.engram.v1.RecordR\x06record\x12\x18\n" +
 	"\acreated\x18\x02 \x01(\x04R\acreated\x12\x14\n" +
 	"\x05place\x18\x03 \x01(\rR\x05place\x12\"\n" +
 	"\rkey_from_text\x18\x04 \x01(\bR\vkeyFromText\x12\x1b\n" +
-	"\tkey_error\x18\x05 \x01(\x02R\bkeyError\x1a[\n" +
+	"\tkey_error\x18\x05 \x01(\x02R\bkeyError\x127\n" +
+	"\tgrow_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\bgrowTime\x12\x18\n" +
+	"\agrowths\x18\a \x01(\rR\agrowths\x1a[\n" +
 	"\aTrailer\x12\x1e\n" +
 	"\n" +
 	"namespaces\x18\x01 \x01(\x04R\n" +
@@ -1753,19 +1773,20 @@ var file_engram_v1_admin_service_proto_depIdxs = []int32{
 	20, // 20: engram.v1.ExportItem.trailer:type_name -> engram.v1.ExportItem.Trailer
 	24, // 21: engram.v1.ExportItem.NamespaceState.namespace:type_name -> engram.v1.Namespace
 	26, // 22: engram.v1.ExportItem.RecordState.record:type_name -> engram.v1.Record
-	0,  // 23: engram.v1.AdminService.Stats:input_type -> engram.v1.StatsRequest
-	9,  // 24: engram.v1.AdminService.Snapshot:input_type -> engram.v1.SnapshotRequest
-	12, // 25: engram.v1.AdminService.Export:input_type -> engram.v1.ExportRequest
-	14, // 26: engram.v1.AdminService.Import:input_type -> engram.v1.ImportRequest
-	1,  // 27: engram.v1.AdminService.Stats:output_type -> engram.v1.StatsResponse
-	10, // 28: engram.v1.AdminService.Snapshot:output_type -> engram.v1.SnapshotResponse
-	13, // 29: engram.v1.AdminService.Export:output_type -> engram.v1.ExportResponse
-	15, // 30: engram.v1.AdminService.Import:output_type -> engram.v1.ImportResponse
-	27, // [27:31] is the sub-list for method output_type
-	23, // [23:27] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	25, // 23: engram.v1.ExportItem.RecordState.grow_time:type_name -> google.protobuf.Timestamp
+	0,  // 24: engram.v1.AdminService.Stats:input_type -> engram.v1.StatsRequest
+	9,  // 25: engram.v1.AdminService.Snapshot:input_type -> engram.v1.SnapshotRequest
+	12, // 26: engram.v1.AdminService.Export:input_type -> engram.v1.ExportRequest
+	14, // 27: engram.v1.AdminService.Import:input_type -> engram.v1.ImportRequest
+	1,  // 28: engram.v1.AdminService.Stats:output_type -> engram.v1.StatsResponse
+	10, // 29: engram.v1.AdminService.Snapshot:output_type -> engram.v1.SnapshotResponse
+	13, // 30: engram.v1.AdminService.Export:output_type -> engram.v1.ExportResponse
+	15, // 31: engram.v1.AdminService.Import:output_type -> engram.v1.ImportResponse
+	28, // [28:32] is the sub-list for method output_type
+	24, // [24:28] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_engram_v1_admin_service_proto_init() }

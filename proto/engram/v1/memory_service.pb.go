@@ -461,10 +461,13 @@ type RecordResult struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The record's id: the client's, or the one the server gave.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// The record's new version.
+	// The record's new version. 0 if it repeats another.
 	Version uint64 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
 	// True if the record was created, false if it was replaced or changed.
-	Created       bool `protobuf:"varint,3,opt,name=created,proto3" json:"created,omitempty"`
+	Created bool `protobuf:"varint,3,opt,name=created,proto3" json:"created,omitempty"`
+	// True if what was given repeats a stored record (Namespace.repeat_similarity). It wasn't
+	// added: id is that of the record that it repeats, which was rehearsed.
+	Repeated      bool `protobuf:"varint,4,opt,name=repeated,proto3" json:"repeated,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -516,6 +519,13 @@ func (x *RecordResult) GetVersion() uint64 {
 func (x *RecordResult) GetCreated() bool {
 	if x != nil {
 		return x.Created
+	}
+	return false
+}
+
+func (x *RecordResult) GetRepeated() bool {
+	if x != nil {
+		return x.Repeated
 	}
 	return false
 }
@@ -729,7 +739,10 @@ type Query struct {
 	Vector *Vector `protobuf:"bytes,1,opt,name=vector,proto3" json:"vector,omitempty"`
 	// Text: at most 64 KiB. By itself it is what the server's embedder turns into a vector,
 	// where the ranking has similarity or there is a min_score; if the namespaces have no
-	// embedder that is then FailedPrecondition. Retrieve also looks for its words, as the
+	// embedder that is then FailedPrecondition. Where the ranking has mention, words that are of
+	// the names of the namespaces' speakers are left out of what becomes the vector, unless no
+	// others are there: who spoke counts by itself, and a sentence that names somebody
+	// resembles those about that person, not those by them. Retrieve also looks for its words, as the
 	// ranking says, and beside a vector or a record for nothing else; a ranking by
 	// similarity alone, and Attend, take no text beside these.
 	Text string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
@@ -887,7 +900,13 @@ type RetrieveRequest struct {
 	// namespaces have; similarity alone if they differ in it, or in lexical search, and where
 	// no query has text. A weight of lexical is
 	// FailedPrecondition for a namespace without lexical search.
-	Ranking       *Ranking `protobuf:"bytes,10,opt,name=ranking,proto3" json:"ranking,omitempty"`
+	Ranking *Ranking `protobuf:"bytes,10,opt,name=ranking,proto3" json:"ranking,omitempty"`
+	// True rehearses the records that are returned: each once, however many queries found it,
+	// at the time of this request. Their retention is full again and, if it was long enough
+	// ago, their half-life grows (Namespace.retention). The reply doesn't wait for it: it shows
+	// in reads about a second later, and a crash can lose it. A server that is read-only, or has
+	// over 262,144 records waiting to be rehearsed, answers without rehearsing. Default false.
+	Rehearse      bool `protobuf:"varint,11,opt,name=rehearse,proto3" json:"rehearse,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -990,6 +1009,13 @@ func (x *RetrieveRequest) GetRanking() *Ranking {
 		return x.Ranking
 	}
 	return nil
+}
+
+func (x *RetrieveRequest) GetRehearse() bool {
+	if x != nil {
+		return x.Rehearse
+	}
+	return false
 }
 
 // How near to the exact answer a Retrieve must be. At most one field is set. Scores are
@@ -1171,17 +1197,22 @@ type ScoreParts struct {
 	// words that no text has none is expected. From 0 to below 1.
 	Lexical float32 `protobuf:"fixed32,2,opt,name=lexical,proto3" json:"lexical,omitempty"`
 	// What what was said around it has of similarity (where above 0) and lexical, weighed as
-	// the ranking does: half of the record before it in the order of the conversation, and
-	// 0.4 more if that ends with a question mark; 0.3 of the one after; 0.2 of each of those
+	// the ranking does: 0.4 of the record before it in the order of the conversation, and
+	// 0.5 more if that ends with a question mark; 0.3 of the one after; 0.2 of each of those
 	// two away; and all that its session has of lexical, taken as one text. A record that
-	// ends with a question mark loses 0.3 of its own. Only records that match the filter are
+	// ends with a question mark loses 0.4 of its own. Only records that match the filter are
 	// there.
 	Association float32 `protobuf:"fixed32,3,opt,name=association,proto3" json:"association,omitempty"`
 	// Whether the query names the record's speaker, by any word of the name, and the year,
 	// month or day of its time, by UTC: for each the inverse document frequency among the
 	// records that match the filter, in units of lexical. Dates are found in English
 	// ("May 2023", "7 May", "May 7th"), by LEXICAL_ENGLISH.
-	Mention       float32 `protobuf:"fixed32,4,opt,name=mention,proto3" json:"mention,omitempty"`
+	Mention float32 `protobuf:"fixed32,4,opt,name=mention,proto3" json:"mention,omitempty"`
+	// How much is left of the record at the time of the request: from 0 to 1, see
+	// Namespace.retention. 0 where the ranking has no retention.
+	Retention float32 `protobuf:"fixed32,5,opt,name=retention,proto3" json:"retention,omitempty"`
+	// Record.importance. 0 where the ranking has no importance.
+	Importance    float32 `protobuf:"fixed32,6,opt,name=importance,proto3" json:"importance,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1240,6 +1271,20 @@ func (x *ScoreParts) GetAssociation() float32 {
 func (x *ScoreParts) GetMention() float32 {
 	if x != nil {
 		return x.Mention
+	}
+	return 0
+}
+
+func (x *ScoreParts) GetRetention() float32 {
+	if x != nil {
+		return x.Retention
+	}
+	return 0
+}
+
+func (x *ScoreParts) GetImportance() float32 {
+	if x != nil {
+		return x.Importance
 	}
 	return 0
 }
@@ -1715,7 +1760,9 @@ func (x *Window) GetBeforePosition() int64 {
 
 // What is added to scaled scores before the softmax: the logit of a record is
 //
-//	scale·score + importance·ln(record.importance) − slopes[head]·|query.position − record.position|
+//	scale·score + importance·ln(record.importance) + retention·ln(R) − slopes[head]·|query.position − record.position|
+//
+// with R the record's retention (Namespace.retention) at the time of the request.
 type Bias struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The weight of importance: at 1 a record counts in proportion to its importance, at 0 it
@@ -1724,7 +1771,11 @@ type Bias struct {
 	// How much less a record counts by its distance (ALiBi, Press et al. 2022): none, or one
 	// for each query head, finite and ≥ 0. Each query then needs a position; a record without
 	// one gets no such bias.
-	Slopes        []float64 `protobuf:"fixed64,2,rep,packed,name=slopes,proto3" json:"slopes,omitempty"`
+	Slopes []float64 `protobuf:"fixed64,2,rep,packed,name=slopes,proto3" json:"slopes,omitempty"`
+	// The weight of retention: at 1 a record counts half as much after each half-life without
+	// rehearsal, at 0 age doesn't matter. ln(R) = −ln(2)·Δt/h, which is finite however old a
+	// record is. Finite. Default 0.
+	Retention     float64 `protobuf:"fixed64,3,opt,name=retention,proto3" json:"retention,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1771,6 +1822,13 @@ func (x *Bias) GetSlopes() []float64 {
 		return x.Slopes
 	}
 	return nil
+}
+
+func (x *Bias) GetRetention() float64 {
+	if x != nil {
+		return x.Retention
+	}
+	return 0
 }
 
 // The attention that one record got.
@@ -3574,9 +3632,20 @@ type MutationEvent struct {
 	Changes []*RecordChange `protobuf:"bytes,9,rep,name=changes,proto3" json:"changes,omitempty"`
 	// True if the mutation goes on in the next event, which has the same LSN: it was too
 	// large for one message.
-	More          bool `protobuf:"varint,10,opt,name=more,proto3" json:"more,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	More bool `protobuf:"varint,10,opt,name=more,proto3" json:"more,omitempty"`
+	// The namespace's new retention; unset if it didn't change.
+	Retention *Retention `protobuf:"bytes,15,opt,name=retention,proto3" json:"retention,omitempty"`
+	// The records that it rehearsed, in the order of ids: for reads, and then it does nothing
+	// else, or because records that were stored repeat them.
+	Rehearsals []*Rehearsal `protobuf:"bytes,16,rep,name=rehearsals,proto3" json:"rehearsals,omitempty"`
+	// The namespace's new max_records; unset if it didn't change.
+	MaxRecords *uint64 `protobuf:"varint,17,opt,name=max_records,json=maxRecords,proto3,oneof" json:"max_records,omitempty"`
+	// The namespace's new eviction; unspecified if it didn't change.
+	Eviction Eviction `protobuf:"varint,18,opt,name=eviction,proto3,enum=engram.v1.Eviction" json:"eviction,omitempty"`
+	// The namespace's new repeat_similarity; unset if it didn't change.
+	RepeatSimilarity *float64 `protobuf:"fixed64,20,opt,name=repeat_similarity,json=repeatSimilarity,proto3,oneof" json:"repeat_similarity,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *MutationEvent) Reset() {
@@ -3707,6 +3776,105 @@ func (x *MutationEvent) GetMore() bool {
 	return false
 }
 
+func (x *MutationEvent) GetRetention() *Retention {
+	if x != nil {
+		return x.Retention
+	}
+	return nil
+}
+
+func (x *MutationEvent) GetRehearsals() []*Rehearsal {
+	if x != nil {
+		return x.Rehearsals
+	}
+	return nil
+}
+
+func (x *MutationEvent) GetMaxRecords() uint64 {
+	if x != nil && x.MaxRecords != nil {
+		return *x.MaxRecords
+	}
+	return 0
+}
+
+func (x *MutationEvent) GetEviction() Eviction {
+	if x != nil {
+		return x.Eviction
+	}
+	return Eviction_EVICTION_UNSPECIFIED
+}
+
+func (x *MutationEvent) GetRepeatSimilarity() float64 {
+	if x != nil && x.RepeatSimilarity != nil {
+		return *x.RepeatSimilarity
+	}
+	return 0
+}
+
+// A Rehearsal is those of one record that were committed together.
+type Rehearsal struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The record's id.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// When it was rehearsed, the last time of these.
+	Time *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
+	// How often.
+	Count         uint32 `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Rehearsal) Reset() {
+	*x = Rehearsal{}
+	mi := &file_engram_v1_memory_service_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Rehearsal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Rehearsal) ProtoMessage() {}
+
+func (x *Rehearsal) ProtoReflect() protoreflect.Message {
+	mi := &file_engram_v1_memory_service_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Rehearsal.ProtoReflect.Descriptor instead.
+func (*Rehearsal) Descriptor() ([]byte, []int) {
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *Rehearsal) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Rehearsal) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *Rehearsal) GetCount() uint32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
 // What a mutation did to one record.
 type RecordChange struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3721,7 +3889,7 @@ type RecordChange struct {
 
 func (x *RecordChange) Reset() {
 	*x = RecordChange{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[40]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3733,7 +3901,7 @@ func (x *RecordChange) String() string {
 func (*RecordChange) ProtoMessage() {}
 
 func (x *RecordChange) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[40]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3746,7 +3914,7 @@ func (x *RecordChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordChange.ProtoReflect.Descriptor instead.
 func (*RecordChange) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{40}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *RecordChange) GetRecord() *Record {
@@ -3774,11 +3942,12 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\x04mode\x18\x03 \x01(\x0e2\x14.engram.v1.StoreModeR\x04mode\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x04 \x01(\tR\trequestId\x12\x1a\n" +
-	"\bembedder\x18\x05 \x01(\tR\bembedder\"R\n" +
+	"\bembedder\x18\x05 \x01(\tR\bembedder\"n\n" +
 	"\fRecordResult\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x18\n" +
-	"\acreated\x18\x03 \x01(\bR\acreated\"T\n" +
+	"\acreated\x18\x03 \x01(\bR\acreated\x12\x1a\n" +
+	"\brepeated\x18\x04 \x01(\bR\brepeated\"T\n" +
 	"\rStoreResponse\x121\n" +
 	"\aresults\x18\x01 \x03(\v2\x17.engram.v1.RecordResultR\aresults\x12\x10\n" +
 	"\x03lsn\x18\x02 \x01(\x04R\x03lsn\"\xc4\x01\n" +
@@ -3802,7 +3971,7 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\n" +
 	"RecordName\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x0e\n" +
-	"\x02id\x18\x02 \x01(\tR\x02id\"\xc0\x03\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\"\xdc\x03\n" +
 	"\x0fRetrieveRequest\x12\x1e\n" +
 	"\n" +
 	"namespaces\x18\x01 \x03(\tR\n" +
@@ -3816,7 +3985,8 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\bembedder\x18\b \x01(\tR\bembedder\x12)\n" +
 	"\x06search\x18\t \x01(\v2\x11.engram.v1.SearchR\x06search\x12,\n" +
 	"\aranking\x18\n" +
-	" \x01(\v2\x12.engram.v1.RankingR\arankingB\b\n" +
+	" \x01(\v2\x12.engram.v1.RankingR\aranking\x12\x1a\n" +
+	"\brehearse\x18\v \x01(\bR\brehearseB\b\n" +
 	"\x06_top_kB\f\n" +
 	"\n" +
 	"_min_scoreB\x12\n" +
@@ -3837,7 +4007,7 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\x05score\x18\x04 \x01(\x02R\x05score\x12\x1f\n" +
 	"\vscore_error\x18\x05 \x01(\x02R\n" +
 	"scoreError\x12+\n" +
-	"\x05parts\x18\x06 \x01(\v2\x15.engram.v1.ScorePartsR\x05parts\"\x82\x01\n" +
+	"\x05parts\x18\x06 \x01(\v2\x15.engram.v1.ScorePartsR\x05parts\"\xc0\x01\n" +
 	"\n" +
 	"ScoreParts\x12\x1e\n" +
 	"\n" +
@@ -3845,7 +4015,11 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"similarity\x12\x18\n" +
 	"\alexical\x18\x02 \x01(\x02R\alexical\x12 \n" +
 	"\vassociation\x18\x03 \x01(\x02R\vassociation\x12\x18\n" +
-	"\amention\x18\x04 \x01(\x02R\amention\"1\n" +
+	"\amention\x18\x04 \x01(\x02R\amention\x12\x1c\n" +
+	"\tretention\x18\x05 \x01(\x02R\tretention\x12\x1e\n" +
+	"\n" +
+	"importance\x18\x06 \x01(\x02R\n" +
+	"importance\"1\n" +
 	"\vQueryResult\x12\"\n" +
 	"\x04hits\x18\x01 \x03(\v2\x0e.engram.v1.HitR\x04hits\"\xa6\x01\n" +
 	"\vSearchStats\x12!\n" +
@@ -3892,12 +4066,13 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"before_lsn\x18\x04 \x01(\x04H\x00R\tbeforeLsn\x88\x01\x01\x12,\n" +
 	"\x0fbefore_position\x18\x05 \x01(\x03H\x01R\x0ebeforePosition\x88\x01\x01B\r\n" +
 	"\v_before_lsnB\x12\n" +
-	"\x10_before_position\">\n" +
+	"\x10_before_position\"\\\n" +
 	"\x04Bias\x12\x1e\n" +
 	"\n" +
 	"importance\x18\x01 \x01(\x01R\n" +
 	"importance\x12\x16\n" +
-	"\x06slopes\x18\x02 \x03(\x01R\x06slopes\"\x7f\n" +
+	"\x06slopes\x18\x02 \x03(\x01R\x06slopes\x12\x1c\n" +
+	"\tretention\x18\x03 \x01(\x01R\tretention\"\x7f\n" +
 	"\x06Weight\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12)\n" +
 	"\x06record\x18\x02 \x01(\v2\x11.engram.v1.RecordR\x06record\x12\x16\n" +
@@ -4057,7 +4232,7 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\n" +
 	"_after_lsn\"G\n" +
 	"\rWatchResponse\x126\n" +
-	"\tmutations\x18\x01 \x03(\v2\x18.engram.v1.MutationEventR\tmutations\"\xfe\x04\n" +
+	"\tmutations\x18\x01 \x03(\v2\x18.engram.v1.MutationEventR\tmutations\"\x97\a\n" +
 	"\rMutationEvent\x12\x10\n" +
 	"\x03lsn\x18\x01 \x01(\x04R\x03lsn\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12+\n" +
@@ -4076,10 +4251,24 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"deletedIds\x121\n" +
 	"\achanges\x18\t \x03(\v2\x17.engram.v1.RecordChangeR\achanges\x12\x12\n" +
 	"\x04more\x18\n" +
-	" \x01(\bR\x04moreB\f\n" +
+	" \x01(\bR\x04more\x122\n" +
+	"\tretention\x18\x0f \x01(\v2\x14.engram.v1.RetentionR\tretention\x124\n" +
+	"\n" +
+	"rehearsals\x18\x10 \x03(\v2\x14.engram.v1.RehearsalR\n" +
+	"rehearsals\x12$\n" +
+	"\vmax_records\x18\x11 \x01(\x04H\x02R\n" +
+	"maxRecords\x88\x01\x01\x12/\n" +
+	"\beviction\x18\x12 \x01(\x0e2\x13.engram.v1.EvictionR\beviction\x120\n" +
+	"\x11repeat_similarity\x18\x14 \x01(\x01H\x03R\x10repeatSimilarity\x88\x01\x01B\f\n" +
 	"\n" +
 	"_max_bytesB\t\n" +
-	"\a_recall\"|\n" +
+	"\a_recallB\x0e\n" +
+	"\f_max_recordsB\x14\n" +
+	"\x12_repeat_similarity\"a\n" +
+	"\tRehearsal\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12.\n" +
+	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
+	"\x05count\x18\x03 \x01(\rR\x05count\"|\n" +
 	"\fRecordChange\x12)\n" +
 	"\x06record\x18\x01 \x01(\v2\x11.engram.v1.RecordR\x06record\x12A\n" +
 	"\x0echanged_fields\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskR\rchangedFields*l\n" +
@@ -4140,7 +4329,7 @@ func file_engram_v1_memory_service_proto_rawDescGZIP() []byte {
 }
 
 var file_engram_v1_memory_service_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_engram_v1_memory_service_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
+var file_engram_v1_memory_service_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_engram_v1_memory_service_proto_goTypes = []any{
 	(StoreMode)(0),                // 0: engram.v1.StoreMode
 	(Combine)(0),                  // 1: engram.v1.Combine
@@ -4188,131 +4377,138 @@ var file_engram_v1_memory_service_proto_goTypes = []any{
 	(*WatchRequest)(nil),          // 43: engram.v1.WatchRequest
 	(*WatchResponse)(nil),         // 44: engram.v1.WatchResponse
 	(*MutationEvent)(nil),         // 45: engram.v1.MutationEvent
-	(*RecordChange)(nil),          // 46: engram.v1.RecordChange
-	(*Record)(nil),                // 47: engram.v1.Record
-	(*Vector)(nil),                // 48: engram.v1.Vector
-	(*Filter)(nil),                // 49: engram.v1.Filter
-	(*Include)(nil),               // 50: engram.v1.Include
-	(*Ranking)(nil),               // 51: engram.v1.Ranking
-	(*NamespaceLSN)(nil),          // 52: engram.v1.NamespaceLSN
-	(*timestamppb.Timestamp)(nil), // 53: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil), // 54: google.protobuf.FieldMask
-	(*Namespace)(nil),             // 55: engram.v1.Namespace
-	(Durability)(0),               // 56: engram.v1.Durability
-	(KeyEncoding)(0),              // 57: engram.v1.KeyEncoding
-	(ValueEncoding)(0),            // 58: engram.v1.ValueEncoding
+	(*Rehearsal)(nil),             // 46: engram.v1.Rehearsal
+	(*RecordChange)(nil),          // 47: engram.v1.RecordChange
+	(*Record)(nil),                // 48: engram.v1.Record
+	(*Vector)(nil),                // 49: engram.v1.Vector
+	(*Filter)(nil),                // 50: engram.v1.Filter
+	(*Include)(nil),               // 51: engram.v1.Include
+	(*Ranking)(nil),               // 52: engram.v1.Ranking
+	(*NamespaceLSN)(nil),          // 53: engram.v1.NamespaceLSN
+	(*timestamppb.Timestamp)(nil), // 54: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil), // 55: google.protobuf.FieldMask
+	(*Namespace)(nil),             // 56: engram.v1.Namespace
+	(Durability)(0),               // 57: engram.v1.Durability
+	(KeyEncoding)(0),              // 58: engram.v1.KeyEncoding
+	(ValueEncoding)(0),            // 59: engram.v1.ValueEncoding
+	(*Retention)(nil),             // 60: engram.v1.Retention
+	(Eviction)(0),                 // 61: engram.v1.Eviction
 }
 var file_engram_v1_memory_service_proto_depIdxs = []int32{
-	47, // 0: engram.v1.StoreRequest.records:type_name -> engram.v1.Record
+	48, // 0: engram.v1.StoreRequest.records:type_name -> engram.v1.Record
 	0,  // 1: engram.v1.StoreRequest.mode:type_name -> engram.v1.StoreMode
 	7,  // 2: engram.v1.StoreResponse.results:type_name -> engram.v1.RecordResult
-	47, // 3: engram.v1.StoreStreamRequest.records:type_name -> engram.v1.Record
+	48, // 3: engram.v1.StoreStreamRequest.records:type_name -> engram.v1.Record
 	0,  // 4: engram.v1.StoreStreamRequest.mode:type_name -> engram.v1.StoreMode
 	7,  // 5: engram.v1.StoreStreamResponse.results:type_name -> engram.v1.RecordResult
-	48, // 6: engram.v1.Query.vector:type_name -> engram.v1.Vector
+	49, // 6: engram.v1.Query.vector:type_name -> engram.v1.Vector
 	12, // 7: engram.v1.Query.record:type_name -> engram.v1.RecordName
 	11, // 8: engram.v1.RetrieveRequest.queries:type_name -> engram.v1.Query
-	49, // 9: engram.v1.RetrieveRequest.filter:type_name -> engram.v1.Filter
-	50, // 10: engram.v1.RetrieveRequest.include:type_name -> engram.v1.Include
+	50, // 9: engram.v1.RetrieveRequest.filter:type_name -> engram.v1.Filter
+	51, // 10: engram.v1.RetrieveRequest.include:type_name -> engram.v1.Include
 	14, // 11: engram.v1.RetrieveRequest.search:type_name -> engram.v1.Search
-	51, // 12: engram.v1.RetrieveRequest.ranking:type_name -> engram.v1.Ranking
-	47, // 13: engram.v1.Hit.record:type_name -> engram.v1.Record
+	52, // 12: engram.v1.RetrieveRequest.ranking:type_name -> engram.v1.Ranking
+	48, // 13: engram.v1.Hit.record:type_name -> engram.v1.Record
 	16, // 14: engram.v1.Hit.parts:type_name -> engram.v1.ScoreParts
 	15, // 15: engram.v1.QueryResult.hits:type_name -> engram.v1.Hit
 	17, // 16: engram.v1.RetrieveResponse.results:type_name -> engram.v1.QueryResult
-	52, // 17: engram.v1.RetrieveResponse.namespaces:type_name -> engram.v1.NamespaceLSN
+	53, // 17: engram.v1.RetrieveResponse.namespaces:type_name -> engram.v1.NamespaceLSN
 	18, // 18: engram.v1.RetrieveResponse.search:type_name -> engram.v1.SearchStats
 	11, // 19: engram.v1.AttendRequest.queries:type_name -> engram.v1.Query
-	49, // 20: engram.v1.AttendRequest.filter:type_name -> engram.v1.Filter
-	50, // 21: engram.v1.AttendRequest.include:type_name -> engram.v1.Include
+	50, // 20: engram.v1.AttendRequest.filter:type_name -> engram.v1.Filter
+	51, // 21: engram.v1.AttendRequest.include:type_name -> engram.v1.Include
 	21, // 22: engram.v1.AttendRequest.window:type_name -> engram.v1.Window
 	14, // 23: engram.v1.AttendRequest.search:type_name -> engram.v1.Search
 	22, // 24: engram.v1.AttendRequest.bias:type_name -> engram.v1.Bias
 	1,  // 25: engram.v1.AttendRequest.combine:type_name -> engram.v1.Combine
-	53, // 26: engram.v1.Window.before_time:type_name -> google.protobuf.Timestamp
-	47, // 27: engram.v1.Weight.record:type_name -> engram.v1.Record
+	54, // 26: engram.v1.Window.before_time:type_name -> google.protobuf.Timestamp
+	48, // 27: engram.v1.Weight.record:type_name -> engram.v1.Record
 	23, // 28: engram.v1.HeadResult.top_weights:type_name -> engram.v1.Weight
-	48, // 29: engram.v1.Attention.output:type_name -> engram.v1.Vector
-	48, // 30: engram.v1.Attention.context:type_name -> engram.v1.Vector
+	49, // 29: engram.v1.Attention.output:type_name -> engram.v1.Vector
+	49, // 30: engram.v1.Attention.context:type_name -> engram.v1.Vector
 	24, // 31: engram.v1.Attention.heads:type_name -> engram.v1.HeadResult
-	47, // 32: engram.v1.AttendStreamRequest.records:type_name -> engram.v1.Record
+	48, // 32: engram.v1.AttendStreamRequest.records:type_name -> engram.v1.Record
 	0,  // 33: engram.v1.AttendStreamRequest.mode:type_name -> engram.v1.StoreMode
 	20, // 34: engram.v1.AttendStreamRequest.attend:type_name -> engram.v1.AttendRequest
 	11, // 35: engram.v1.AttendStreamRequest.queries:type_name -> engram.v1.Query
 	7,  // 36: engram.v1.AttendStreamResponse.results:type_name -> engram.v1.RecordResult
 	28, // 37: engram.v1.AttendStreamResponse.attended:type_name -> engram.v1.AttendResponse
 	25, // 38: engram.v1.AttendResponse.results:type_name -> engram.v1.Attention
-	52, // 39: engram.v1.AttendResponse.namespaces:type_name -> engram.v1.NamespaceLSN
+	53, // 39: engram.v1.AttendResponse.namespaces:type_name -> engram.v1.NamespaceLSN
 	18, // 40: engram.v1.AttendResponse.search:type_name -> engram.v1.SearchStats
 	11, // 41: engram.v1.RecallRequest.query:type_name -> engram.v1.Query
-	49, // 42: engram.v1.RecallRequest.filter:type_name -> engram.v1.Filter
+	50, // 42: engram.v1.RecallRequest.filter:type_name -> engram.v1.Filter
 	14, // 43: engram.v1.RecallRequest.search:type_name -> engram.v1.Search
-	51, // 44: engram.v1.RecallRequest.ranking:type_name -> engram.v1.Ranking
+	52, // 44: engram.v1.RecallRequest.ranking:type_name -> engram.v1.Ranking
 	2,  // 45: engram.v1.RecallRequest.order:type_name -> engram.v1.PromptOrder
-	50, // 46: engram.v1.RecallRequest.include:type_name -> engram.v1.Include
-	47, // 47: engram.v1.Recalled.record:type_name -> engram.v1.Record
+	51, // 46: engram.v1.RecallRequest.include:type_name -> engram.v1.Include
+	48, // 47: engram.v1.Recalled.record:type_name -> engram.v1.Record
 	3,  // 48: engram.v1.Recalled.reason:type_name -> engram.v1.RecallReason
 	16, // 49: engram.v1.Recalled.parts:type_name -> engram.v1.ScoreParts
 	4,  // 50: engram.v1.LeftOut.reason:type_name -> engram.v1.LeftOutReason
 	3,  // 51: engram.v1.LeftOut.wanted:type_name -> engram.v1.RecallReason
 	30, // 52: engram.v1.RecallResponse.records:type_name -> engram.v1.Recalled
 	31, // 53: engram.v1.RecallResponse.left_out:type_name -> engram.v1.LeftOut
-	52, // 54: engram.v1.RecallResponse.namespaces:type_name -> engram.v1.NamespaceLSN
+	53, // 54: engram.v1.RecallResponse.namespaces:type_name -> engram.v1.NamespaceLSN
 	18, // 55: engram.v1.RecallResponse.search:type_name -> engram.v1.SearchStats
-	50, // 56: engram.v1.GetRequest.include:type_name -> engram.v1.Include
-	47, // 57: engram.v1.GetResponse.records:type_name -> engram.v1.Record
-	52, // 58: engram.v1.GetResponse.namespace:type_name -> engram.v1.NamespaceLSN
-	47, // 59: engram.v1.UpdateRequest.records:type_name -> engram.v1.Record
-	54, // 60: engram.v1.UpdateRequest.update_mask:type_name -> google.protobuf.FieldMask
+	51, // 56: engram.v1.GetRequest.include:type_name -> engram.v1.Include
+	48, // 57: engram.v1.GetResponse.records:type_name -> engram.v1.Record
+	53, // 58: engram.v1.GetResponse.namespace:type_name -> engram.v1.NamespaceLSN
+	48, // 59: engram.v1.UpdateRequest.records:type_name -> engram.v1.Record
+	55, // 60: engram.v1.UpdateRequest.update_mask:type_name -> google.protobuf.FieldMask
 	7,  // 61: engram.v1.UpdateResponse.results:type_name -> engram.v1.RecordResult
-	49, // 62: engram.v1.DeleteRequest.filter:type_name -> engram.v1.Filter
-	49, // 63: engram.v1.ListRequest.filter:type_name -> engram.v1.Filter
+	50, // 62: engram.v1.DeleteRequest.filter:type_name -> engram.v1.Filter
+	50, // 63: engram.v1.ListRequest.filter:type_name -> engram.v1.Filter
 	5,  // 64: engram.v1.ListRequest.order:type_name -> engram.v1.ListOrder
-	50, // 65: engram.v1.ListRequest.include:type_name -> engram.v1.Include
-	47, // 66: engram.v1.ListResponse.records:type_name -> engram.v1.Record
-	52, // 67: engram.v1.ListResponse.namespace:type_name -> engram.v1.NamespaceLSN
-	49, // 68: engram.v1.CountRequest.filter:type_name -> engram.v1.Filter
-	52, // 69: engram.v1.CountResponse.namespace:type_name -> engram.v1.NamespaceLSN
-	50, // 70: engram.v1.WatchRequest.include:type_name -> engram.v1.Include
+	51, // 65: engram.v1.ListRequest.include:type_name -> engram.v1.Include
+	48, // 66: engram.v1.ListResponse.records:type_name -> engram.v1.Record
+	53, // 67: engram.v1.ListResponse.namespace:type_name -> engram.v1.NamespaceLSN
+	50, // 68: engram.v1.CountRequest.filter:type_name -> engram.v1.Filter
+	53, // 69: engram.v1.CountResponse.namespace:type_name -> engram.v1.NamespaceLSN
+	51, // 70: engram.v1.WatchRequest.include:type_name -> engram.v1.Include
 	45, // 71: engram.v1.WatchResponse.mutations:type_name -> engram.v1.MutationEvent
-	53, // 72: engram.v1.MutationEvent.time:type_name -> google.protobuf.Timestamp
-	55, // 73: engram.v1.MutationEvent.namespace_created:type_name -> engram.v1.Namespace
-	56, // 74: engram.v1.MutationEvent.durability:type_name -> engram.v1.Durability
-	51, // 75: engram.v1.MutationEvent.ranking:type_name -> engram.v1.Ranking
-	57, // 76: engram.v1.MutationEvent.key_encoding:type_name -> engram.v1.KeyEncoding
-	58, // 77: engram.v1.MutationEvent.value_encoding:type_name -> engram.v1.ValueEncoding
-	46, // 78: engram.v1.MutationEvent.changes:type_name -> engram.v1.RecordChange
-	47, // 79: engram.v1.RecordChange.record:type_name -> engram.v1.Record
-	54, // 80: engram.v1.RecordChange.changed_fields:type_name -> google.protobuf.FieldMask
-	6,  // 81: engram.v1.MemoryService.Store:input_type -> engram.v1.StoreRequest
-	9,  // 82: engram.v1.MemoryService.StoreStream:input_type -> engram.v1.StoreStreamRequest
-	13, // 83: engram.v1.MemoryService.Retrieve:input_type -> engram.v1.RetrieveRequest
-	20, // 84: engram.v1.MemoryService.Attend:input_type -> engram.v1.AttendRequest
-	26, // 85: engram.v1.MemoryService.AttendStream:input_type -> engram.v1.AttendStreamRequest
-	29, // 86: engram.v1.MemoryService.Recall:input_type -> engram.v1.RecallRequest
-	33, // 87: engram.v1.MemoryService.Get:input_type -> engram.v1.GetRequest
-	35, // 88: engram.v1.MemoryService.Update:input_type -> engram.v1.UpdateRequest
-	37, // 89: engram.v1.MemoryService.Delete:input_type -> engram.v1.DeleteRequest
-	39, // 90: engram.v1.MemoryService.List:input_type -> engram.v1.ListRequest
-	41, // 91: engram.v1.MemoryService.Count:input_type -> engram.v1.CountRequest
-	43, // 92: engram.v1.MemoryService.Watch:input_type -> engram.v1.WatchRequest
-	8,  // 93: engram.v1.MemoryService.Store:output_type -> engram.v1.StoreResponse
-	10, // 94: engram.v1.MemoryService.StoreStream:output_type -> engram.v1.StoreStreamResponse
-	19, // 95: engram.v1.MemoryService.Retrieve:output_type -> engram.v1.RetrieveResponse
-	28, // 96: engram.v1.MemoryService.Attend:output_type -> engram.v1.AttendResponse
-	27, // 97: engram.v1.MemoryService.AttendStream:output_type -> engram.v1.AttendStreamResponse
-	32, // 98: engram.v1.MemoryService.Recall:output_type -> engram.v1.RecallResponse
-	34, // 99: engram.v1.MemoryService.Get:output_type -> engram.v1.GetResponse
-	36, // 100: engram.v1.MemoryService.Update:output_type -> engram.v1.UpdateResponse
-	38, // 101: engram.v1.MemoryService.Delete:output_type -> engram.v1.DeleteResponse
-	40, // 102: engram.v1.MemoryService.List:output_type -> engram.v1.ListResponse
-	42, // 103: engram.v1.MemoryService.Count:output_type -> engram.v1.CountResponse
-	44, // 104: engram.v1.MemoryService.Watch:output_type -> engram.v1.WatchResponse
-	93, // [93:105] is the sub-list for method output_type
-	81, // [81:93] is the sub-list for method input_type
-	81, // [81:81] is the sub-list for extension type_name
-	81, // [81:81] is the sub-list for extension extendee
-	0,  // [0:81] is the sub-list for field type_name
+	54, // 72: engram.v1.MutationEvent.time:type_name -> google.protobuf.Timestamp
+	56, // 73: engram.v1.MutationEvent.namespace_created:type_name -> engram.v1.Namespace
+	57, // 74: engram.v1.MutationEvent.durability:type_name -> engram.v1.Durability
+	52, // 75: engram.v1.MutationEvent.ranking:type_name -> engram.v1.Ranking
+	58, // 76: engram.v1.MutationEvent.key_encoding:type_name -> engram.v1.KeyEncoding
+	59, // 77: engram.v1.MutationEvent.value_encoding:type_name -> engram.v1.ValueEncoding
+	47, // 78: engram.v1.MutationEvent.changes:type_name -> engram.v1.RecordChange
+	60, // 79: engram.v1.MutationEvent.retention:type_name -> engram.v1.Retention
+	46, // 80: engram.v1.MutationEvent.rehearsals:type_name -> engram.v1.Rehearsal
+	61, // 81: engram.v1.MutationEvent.eviction:type_name -> engram.v1.Eviction
+	54, // 82: engram.v1.Rehearsal.time:type_name -> google.protobuf.Timestamp
+	48, // 83: engram.v1.RecordChange.record:type_name -> engram.v1.Record
+	55, // 84: engram.v1.RecordChange.changed_fields:type_name -> google.protobuf.FieldMask
+	6,  // 85: engram.v1.MemoryService.Store:input_type -> engram.v1.StoreRequest
+	9,  // 86: engram.v1.MemoryService.StoreStream:input_type -> engram.v1.StoreStreamRequest
+	13, // 87: engram.v1.MemoryService.Retrieve:input_type -> engram.v1.RetrieveRequest
+	20, // 88: engram.v1.MemoryService.Attend:input_type -> engram.v1.AttendRequest
+	26, // 89: engram.v1.MemoryService.AttendStream:input_type -> engram.v1.AttendStreamRequest
+	29, // 90: engram.v1.MemoryService.Recall:input_type -> engram.v1.RecallRequest
+	33, // 91: engram.v1.MemoryService.Get:input_type -> engram.v1.GetRequest
+	35, // 92: engram.v1.MemoryService.Update:input_type -> engram.v1.UpdateRequest
+	37, // 93: engram.v1.MemoryService.Delete:input_type -> engram.v1.DeleteRequest
+	39, // 94: engram.v1.MemoryService.List:input_type -> engram.v1.ListRequest
+	41, // 95: engram.v1.MemoryService.Count:input_type -> engram.v1.CountRequest
+	43, // 96: engram.v1.MemoryService.Watch:input_type -> engram.v1.WatchRequest
+	8,  // 97: engram.v1.MemoryService.Store:output_type -> engram.v1.StoreResponse
+	10, // 98: engram.v1.MemoryService.StoreStream:output_type -> engram.v1.StoreStreamResponse
+	19, // 99: engram.v1.MemoryService.Retrieve:output_type -> engram.v1.RetrieveResponse
+	28, // 100: engram.v1.MemoryService.Attend:output_type -> engram.v1.AttendResponse
+	27, // 101: engram.v1.MemoryService.AttendStream:output_type -> engram.v1.AttendStreamResponse
+	32, // 102: engram.v1.MemoryService.Recall:output_type -> engram.v1.RecallResponse
+	34, // 103: engram.v1.MemoryService.Get:output_type -> engram.v1.GetResponse
+	36, // 104: engram.v1.MemoryService.Update:output_type -> engram.v1.UpdateResponse
+	38, // 105: engram.v1.MemoryService.Delete:output_type -> engram.v1.DeleteResponse
+	40, // 106: engram.v1.MemoryService.List:output_type -> engram.v1.ListResponse
+	42, // 107: engram.v1.MemoryService.Count:output_type -> engram.v1.CountResponse
+	44, // 108: engram.v1.MemoryService.Watch:output_type -> engram.v1.WatchResponse
+	97, // [97:109] is the sub-list for method output_type
+	85, // [85:97] is the sub-list for method input_type
+	85, // [85:85] is the sub-list for extension type_name
+	85, // [85:85] is the sub-list for extension extendee
+	0,  // [0:85] is the sub-list for field type_name
 }
 
 func init() { file_engram_v1_memory_service_proto_init() }
@@ -4342,7 +4538,7 @@ func file_engram_v1_memory_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_engram_v1_memory_service_proto_rawDesc), len(file_engram_v1_memory_service_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   41,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

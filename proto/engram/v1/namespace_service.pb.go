@@ -9,6 +9,7 @@ package engramv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	fieldmaskpb "google.golang.org/protobuf/types/known/fieldmaskpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
@@ -358,7 +359,8 @@ const (
 	// The sum of each weight times its part.
 	Fusion_FUSION_WEIGHTED Fusion = 1
 	// The sum of each weight divided by 60 plus the record's place by that part alone, among
-	// the 1,000 best by it (reciprocal rank fusion, Cormack et al. 2009).
+	// the 1,000 best by it (reciprocal rank fusion, Cormack et al. 2009). Equal ones have one
+	// place.
 	Fusion_FUSION_RECIPROCAL_RANK Fusion = 2
 )
 
@@ -403,6 +405,68 @@ func (Fusion) EnumDescriptor() ([]byte, []int) {
 	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{5}
 }
 
+// Which records of a namespace make room for new ones where there may be no more. Of records
+// alike by it the older goes.
+type Eviction int32
+
+const (
+	// The same as EVICTION_NONE.
+	Eviction_EVICTION_UNSPECIFIED Eviction = 0
+	// None: a write that would pass max_records is ResourceExhausted.
+	Eviction_EVICTION_NONE Eviction = 1
+	// The least retention × importance, as of the write (Namespace.retention).
+	Eviction_EVICTION_RETENTION Eviction = 2
+	// Those that were created first.
+	Eviction_EVICTION_OLDEST Eviction = 3
+	// Those that were rehearsed longest ago, or if they never were, created.
+	Eviction_EVICTION_LEAST_RECENTLY_USED Eviction = 4
+)
+
+// Enum value maps for Eviction.
+var (
+	Eviction_name = map[int32]string{
+		0: "EVICTION_UNSPECIFIED",
+		1: "EVICTION_NONE",
+		2: "EVICTION_RETENTION",
+		3: "EVICTION_OLDEST",
+		4: "EVICTION_LEAST_RECENTLY_USED",
+	}
+	Eviction_value = map[string]int32{
+		"EVICTION_UNSPECIFIED":         0,
+		"EVICTION_NONE":                1,
+		"EVICTION_RETENTION":           2,
+		"EVICTION_OLDEST":              3,
+		"EVICTION_LEAST_RECENTLY_USED": 4,
+	}
+)
+
+func (x Eviction) Enum() *Eviction {
+	p := new(Eviction)
+	*p = x
+	return p
+}
+
+func (x Eviction) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Eviction) Descriptor() protoreflect.EnumDescriptor {
+	return file_engram_v1_namespace_service_proto_enumTypes[6].Descriptor()
+}
+
+func (Eviction) Type() protoreflect.EnumType {
+	return &file_engram_v1_namespace_service_proto_enumTypes[6]
+}
+
+func (x Eviction) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Eviction.Descriptor instead.
+func (Eviction) EnumDescriptor() ([]byte, []int) {
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{6}
+}
+
 // What hits are ordered by: the parts of a score and what each weighs, from 0 to 1,000,000.
 // With no weight but similarity's, or none at all, the score is the similarity. Any other
 // ranking looks at every record that matches the filter: the answer is exact, and a search
@@ -418,7 +482,13 @@ type Ranking struct {
 	// The weight of ScoreParts.mention.
 	Mention float64 `protobuf:"fixed64,4,opt,name=mention,proto3" json:"mention,omitempty"`
 	// Default FUSION_WEIGHTED.
-	Fusion        Fusion `protobuf:"varint,5,opt,name=fusion,proto3,enum=engram.v1.Fusion" json:"fusion,omitempty"`
+	Fusion Fusion `protobuf:"varint,5,opt,name=fusion,proto3,enum=engram.v1.Fusion" json:"fusion,omitempty"`
+	// The weight of ScoreParts.retention. It and importance know no query. Beside weights of
+	// lexical, association or mention, and none of similarity, they order the records that
+	// those found, and find none by themselves; alone they order all.
+	Retention float64 `protobuf:"fixed64,6,opt,name=retention,proto3" json:"retention,omitempty"`
+	// The weight of ScoreParts.importance.
+	Importance    float64 `protobuf:"fixed64,7,opt,name=importance,proto3" json:"importance,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -488,6 +558,105 @@ func (x *Ranking) GetFusion() Fusion {
 	return Fusion_FUSION_UNSPECIFIED
 }
 
+func (x *Ranking) GetRetention() float64 {
+	if x != nil {
+		return x.Retention
+	}
+	return 0
+}
+
+func (x *Ranking) GetImportance() float64 {
+	if x != nil {
+		return x.Importance
+	}
+	return 0
+}
+
+// How fast a namespace's records fade, and what keeps them. The retention of a record, from 1
+// down to 0, is
+//
+//	2^(−Δt / h)
+//
+// Δt is the time since it was rehearsed last (RetrieveRequest.rehearse), or if it never was
+// since its create_time; its own time doesn't matter, so that a transcript of 1969 is fresh
+// when it is stored. h, its half-life, begins as half_life and grows by rehearsals that are
+// spaced. Durations are whole nanoseconds of at most 100 years of 365 days; what is out of
+// bounds is InvalidArgument.
+type Retention struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The half-life of a record that is stored: 1 second or more. Default a week.
+	HalfLife *durationpb.Duration `protobuf:"bytes,1,opt,name=half_life,json=halfLife,proto3" json:"half_life,omitempty"`
+	// What a half-life is multiplied by when it grows: 1 (it never does) to 100. Default 2.
+	Growth *float64 `protobuf:"fixed64,2,opt,name=growth,proto3,oneof" json:"growth,omitempty"`
+	// A half-life grows at a rehearsal that comes at least so long after it grew last, or after
+	// the record was stored; once at most, however many rehearsals were committed together.
+	// Default a seventh of half_life, so a day for a week.
+	MinInterval *durationpb.Duration `protobuf:"bytes,3,opt,name=min_interval,json=minInterval,proto3" json:"min_interval,omitempty"`
+	// No half-life grows beyond it: at least half_life. Default 52 times half_life, at most
+	// 100 years.
+	MaxHalfLife   *durationpb.Duration `protobuf:"bytes,4,opt,name=max_half_life,json=maxHalfLife,proto3" json:"max_half_life,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Retention) Reset() {
+	*x = Retention{}
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Retention) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Retention) ProtoMessage() {}
+
+func (x *Retention) ProtoReflect() protoreflect.Message {
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Retention.ProtoReflect.Descriptor instead.
+func (*Retention) Descriptor() ([]byte, []int) {
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Retention) GetHalfLife() *durationpb.Duration {
+	if x != nil {
+		return x.HalfLife
+	}
+	return nil
+}
+
+func (x *Retention) GetGrowth() float64 {
+	if x != nil && x.Growth != nil {
+		return *x.Growth
+	}
+	return 0
+}
+
+func (x *Retention) GetMinInterval() *durationpb.Duration {
+	if x != nil {
+		return x.MinInterval
+	}
+	return nil
+}
+
+func (x *Retention) GetMaxHalfLife() *durationpb.Duration {
+	if x != nil {
+		return x.MaxHalfLife
+	}
+	return nil
+}
+
 // What turns text into key vectors.
 type Embedder struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -503,7 +672,7 @@ type Embedder struct {
 
 func (x *Embedder) Reset() {
 	*x = Embedder{}
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[1]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -515,7 +684,7 @@ func (x *Embedder) String() string {
 func (*Embedder) ProtoMessage() {}
 
 func (x *Embedder) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[1]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -528,7 +697,7 @@ func (x *Embedder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Embedder.ProtoReflect.Descriptor instead.
 func (*Embedder) Descriptor() ([]byte, []int) {
-	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{1}
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Embedder) GetName() string {
@@ -609,18 +778,43 @@ type Namespace struct {
 	// number that is none of these is InvalidArgument.
 	Lexical Lexical `protobuf:"varint,15,opt,name=lexical,proto3,enum=engram.v1.Lexical" json:"lexical,omitempty"`
 	// The ranking of a Retrieve by text that brings none. Can be changed. Default on
-	// creation: for a namespace with an embedder and lexical search {similarity: 0.2,
-	// lexical: 1, association: 1, mention: 1}, else similarity alone, which is also what
+	// creation: for a namespace with the lexical embedder and lexical search {similarity: 0.2,
+	// lexical: 1, association: 1, mention: 2}, with another embedder {similarity: 0.6,
+	// lexical: 1, association: 0.6, mention: 2}; else similarity alone, which is also what
 	// namespaces have that were made before there were rankings. A weight of lexical in a
 	// namespace without lexical search is InvalidArgument, on a change FailedPrecondition.
-	Ranking       *Ranking `protobuf:"bytes,16,opt,name=ranking,proto3" json:"ranking,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Ranking *Ranking `protobuf:"bytes,16,opt,name=ranking,proto3" json:"ranking,omitempty"`
+	// How its records fade: for Ranking.retention and Bias.retention, which are 0 by default.
+	// Can be changed, as a whole, and then holds for all records at once: of each it is known
+	// when it was rehearsed, and how often its half-life grew. Default on creation, and of
+	// namespaces that were made before: a half-life of a week, see Retention.
+	Retention *Retention `protobuf:"bytes,17,opt,name=retention,proto3" json:"retention,omitempty"`
+	// The most records that there may be, up to 2^40. A write that creates more is
+	// ResourceExhausted, or has records evicted, as eviction says: they are deleted by the very
+	// mutation that creates the new ones, and Watch shows them. For the sake of speed up to a 64th of
+	// max_records, and no more than 8,192 records, may go beyond what must. A write of more new records than
+	// max_records is always refused. Can be changed; a namespace that has more by then keeps
+	// them until the next write that creates one. Default 0: no bound.
+	MaxRecords uint64 `protobuf:"varint,18,opt,name=max_records,json=maxRecords,proto3" json:"max_records,omitempty"`
+	// Which records make room. Can be changed. Default EVICTION_NONE. A number that is none of
+	// these is InvalidArgument.
+	Eviction Eviction `protobuf:"varint,19,opt,name=eviction,proto3,enum=engram.v1.Eviction" json:"eviction,omitempty"`
+	// From which cosine on, above 0 and up to 1, a record that is stored repeats one that is
+	// there. It isn't added then: the record that it repeats, the nearest, is rehearsed as by a
+	// read, and named in the result. Only records that come without an id repeat others, and
+	// only those of the same speaker (or of none); their keys alone are compared, and what else
+	// they carry is gone. A record may repeat one before it in its own request. Each such Store compares its records with
+	// all of the speaker's: some milliseconds for a million of 128 components. For
+	// METRIC_COSINE alone, with others InvalidArgument, on a change FailedPrecondition. Can be
+	// changed. Default 0: none repeats another.
+	RepeatSimilarity float64 `protobuf:"fixed64,21,opt,name=repeat_similarity,json=repeatSimilarity,proto3" json:"repeat_similarity,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Namespace) Reset() {
 	*x = Namespace{}
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[2]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -632,7 +826,7 @@ func (x *Namespace) String() string {
 func (*Namespace) ProtoMessage() {}
 
 func (x *Namespace) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[2]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -645,7 +839,7 @@ func (x *Namespace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Namespace.ProtoReflect.Descriptor instead.
 func (*Namespace) Descriptor() ([]byte, []int) {
-	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{2}
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Namespace) GetName() string {
@@ -760,6 +954,34 @@ func (x *Namespace) GetRanking() *Ranking {
 	return nil
 }
 
+func (x *Namespace) GetRetention() *Retention {
+	if x != nil {
+		return x.Retention
+	}
+	return nil
+}
+
+func (x *Namespace) GetMaxRecords() uint64 {
+	if x != nil {
+		return x.MaxRecords
+	}
+	return 0
+}
+
+func (x *Namespace) GetEviction() Eviction {
+	if x != nil {
+		return x.Eviction
+	}
+	return Eviction_EVICTION_UNSPECIFIED
+}
+
+func (x *Namespace) GetRepeatSimilarity() float64 {
+	if x != nil {
+		return x.RepeatSimilarity
+	}
+	return 0
+}
+
 // A namespace to make.
 type NamespaceServiceCreateRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -771,7 +993,7 @@ type NamespaceServiceCreateRequest struct {
 
 func (x *NamespaceServiceCreateRequest) Reset() {
 	*x = NamespaceServiceCreateRequest{}
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[3]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -783,7 +1005,7 @@ func (x *NamespaceServiceCreateRequest) String() string {
 func (*NamespaceServiceCreateRequest) ProtoMessage() {}
 
 func (x *NamespaceServiceCreateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[3]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -796,7 +1018,7 @@ func (x *NamespaceServiceCreateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespaceServiceCreateRequest.ProtoReflect.Descriptor instead.
 func (*NamespaceServiceCreateRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{3}
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *NamespaceServiceCreateRequest) GetNamespace() *Namespace {
@@ -817,7 +1039,7 @@ type NamespaceServiceCreateResponse struct {
 
 func (x *NamespaceServiceCreateResponse) Reset() {
 	*x = NamespaceServiceCreateResponse{}
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[4]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -829,7 +1051,7 @@ func (x *NamespaceServiceCreateResponse) String() string {
 func (*NamespaceServiceCreateResponse) ProtoMessage() {}
 
 func (x *NamespaceServiceCreateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[4]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -842,7 +1064,7 @@ func (x *NamespaceServiceCreateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespaceServiceCreateResponse.ProtoReflect.Descriptor instead.
 func (*NamespaceServiceCreateResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{4}
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *NamespaceServiceCreateResponse) GetNamespace() *Namespace {
@@ -863,7 +1085,7 @@ type NamespaceServiceGetRequest struct {
 
 func (x *NamespaceServiceGetRequest) Reset() {
 	*x = NamespaceServiceGetRequest{}
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[5]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -875,7 +1097,7 @@ func (x *NamespaceServiceGetRequest) String() string {
 func (*NamespaceServiceGetRequest) ProtoMessage() {}
 
 func (x *NamespaceServiceGetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[5]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -888,7 +1110,7 @@ func (x *NamespaceServiceGetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespaceServiceGetRequest.ProtoReflect.Descriptor instead.
 func (*NamespaceServiceGetRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{5}
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *NamespaceServiceGetRequest) GetName() string {
@@ -909,7 +1131,7 @@ type NamespaceServiceGetResponse struct {
 
 func (x *NamespaceServiceGetResponse) Reset() {
 	*x = NamespaceServiceGetResponse{}
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[6]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -921,7 +1143,7 @@ func (x *NamespaceServiceGetResponse) String() string {
 func (*NamespaceServiceGetResponse) ProtoMessage() {}
 
 func (x *NamespaceServiceGetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[6]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -934,7 +1156,7 @@ func (x *NamespaceServiceGetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespaceServiceGetResponse.ProtoReflect.Descriptor instead.
 func (*NamespaceServiceGetResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{6}
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *NamespaceServiceGetResponse) GetNamespace() *Namespace {
@@ -960,7 +1182,7 @@ type NamespaceServiceListRequest struct {
 
 func (x *NamespaceServiceListRequest) Reset() {
 	*x = NamespaceServiceListRequest{}
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[7]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -972,7 +1194,7 @@ func (x *NamespaceServiceListRequest) String() string {
 func (*NamespaceServiceListRequest) ProtoMessage() {}
 
 func (x *NamespaceServiceListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[7]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -985,7 +1207,7 @@ func (x *NamespaceServiceListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespaceServiceListRequest.ProtoReflect.Descriptor instead.
 func (*NamespaceServiceListRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{7}
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *NamespaceServiceListRequest) GetPageSize() uint32 {
@@ -1022,7 +1244,7 @@ type NamespaceServiceListResponse struct {
 
 func (x *NamespaceServiceListResponse) Reset() {
 	*x = NamespaceServiceListResponse{}
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[8]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1034,7 +1256,7 @@ func (x *NamespaceServiceListResponse) String() string {
 func (*NamespaceServiceListResponse) ProtoMessage() {}
 
 func (x *NamespaceServiceListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[8]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1047,7 +1269,7 @@ func (x *NamespaceServiceListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespaceServiceListResponse.ProtoReflect.Descriptor instead.
 func (*NamespaceServiceListResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{8}
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *NamespaceServiceListResponse) GetNamespaces() []*Namespace {
@@ -1070,7 +1292,7 @@ type NamespaceServiceUpdateRequest struct {
 	// Its name, and the new content of the fields named by update_mask.
 	Namespace *Namespace `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	// The fields that change: max_bytes, durability, key_encoding, value_encoding, recall,
-	// ranking.
+	// ranking, retention, repeat_similarity, max_records, eviction.
 	// Required. A field in it that is unset takes its default. Fields that are fixed at creation are
 	// InvalidArgument.
 	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
@@ -1080,7 +1302,7 @@ type NamespaceServiceUpdateRequest struct {
 
 func (x *NamespaceServiceUpdateRequest) Reset() {
 	*x = NamespaceServiceUpdateRequest{}
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[9]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1092,7 +1314,7 @@ func (x *NamespaceServiceUpdateRequest) String() string {
 func (*NamespaceServiceUpdateRequest) ProtoMessage() {}
 
 func (x *NamespaceServiceUpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[9]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1105,7 +1327,7 @@ func (x *NamespaceServiceUpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespaceServiceUpdateRequest.ProtoReflect.Descriptor instead.
 func (*NamespaceServiceUpdateRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{9}
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *NamespaceServiceUpdateRequest) GetNamespace() *Namespace {
@@ -1133,7 +1355,7 @@ type NamespaceServiceUpdateResponse struct {
 
 func (x *NamespaceServiceUpdateResponse) Reset() {
 	*x = NamespaceServiceUpdateResponse{}
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[10]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1145,7 +1367,7 @@ func (x *NamespaceServiceUpdateResponse) String() string {
 func (*NamespaceServiceUpdateResponse) ProtoMessage() {}
 
 func (x *NamespaceServiceUpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[10]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1158,7 +1380,7 @@ func (x *NamespaceServiceUpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespaceServiceUpdateResponse.ProtoReflect.Descriptor instead.
 func (*NamespaceServiceUpdateResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{10}
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *NamespaceServiceUpdateResponse) GetNamespace() *Namespace {
@@ -1179,7 +1401,7 @@ type NamespaceServiceDeleteRequest struct {
 
 func (x *NamespaceServiceDeleteRequest) Reset() {
 	*x = NamespaceServiceDeleteRequest{}
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[11]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1191,7 +1413,7 @@ func (x *NamespaceServiceDeleteRequest) String() string {
 func (*NamespaceServiceDeleteRequest) ProtoMessage() {}
 
 func (x *NamespaceServiceDeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[11]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1204,7 +1426,7 @@ func (x *NamespaceServiceDeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespaceServiceDeleteRequest.ProtoReflect.Descriptor instead.
 func (*NamespaceServiceDeleteRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{11}
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *NamespaceServiceDeleteRequest) GetName() string {
@@ -1227,7 +1449,7 @@ type NamespaceServiceDeleteResponse struct {
 
 func (x *NamespaceServiceDeleteResponse) Reset() {
 	*x = NamespaceServiceDeleteResponse{}
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[12]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1239,7 +1461,7 @@ func (x *NamespaceServiceDeleteResponse) String() string {
 func (*NamespaceServiceDeleteResponse) ProtoMessage() {}
 
 func (x *NamespaceServiceDeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[12]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1252,7 +1474,7 @@ func (x *NamespaceServiceDeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespaceServiceDeleteResponse.ProtoReflect.Descriptor instead.
 func (*NamespaceServiceDeleteResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{12}
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *NamespaceServiceDeleteResponse) GetDeletedRecords() uint64 {
@@ -1273,7 +1495,7 @@ var File_engram_v1_namespace_service_proto protoreflect.FileDescriptor
 
 const file_engram_v1_namespace_service_proto_rawDesc = "" +
 	"\n" +
-	"!engram/v1/namespace_service.proto\x12\tengram.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xaa\x01\n" +
+	"!engram/v1/namespace_service.proto\x12\tengram.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe8\x01\n" +
 	"\aRanking\x12\x1e\n" +
 	"\n" +
 	"similarity\x18\x01 \x01(\x01R\n" +
@@ -1281,11 +1503,21 @@ const file_engram_v1_namespace_service_proto_rawDesc = "" +
 	"\alexical\x18\x02 \x01(\x01R\alexical\x12 \n" +
 	"\vassociation\x18\x03 \x01(\x01R\vassociation\x12\x18\n" +
 	"\amention\x18\x04 \x01(\x01R\amention\x12)\n" +
-	"\x06fusion\x18\x05 \x01(\x0e2\x11.engram.v1.FusionR\x06fusion\"V\n" +
+	"\x06fusion\x18\x05 \x01(\x0e2\x11.engram.v1.FusionR\x06fusion\x12\x1c\n" +
+	"\tretention\x18\x06 \x01(\x01R\tretention\x12\x1e\n" +
+	"\n" +
+	"importance\x18\a \x01(\x01R\n" +
+	"importance\"\xe8\x01\n" +
+	"\tRetention\x126\n" +
+	"\thalf_life\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\bhalfLife\x12\x1b\n" +
+	"\x06growth\x18\x02 \x01(\x01H\x00R\x06growth\x88\x01\x01\x12<\n" +
+	"\fmin_interval\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\vminInterval\x12=\n" +
+	"\rmax_half_life\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\vmaxHalfLifeB\t\n" +
+	"\a_growth\"V\n" +
 	"\bEmbedder\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x1c\n" +
-	"\tdimension\x18\x03 \x01(\rR\tdimension\"\x93\x05\n" +
+	"\tdimension\x18\x03 \x01(\rR\tdimension\"\xc6\x06\n" +
 	"\tNamespace\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12)\n" +
 	"\x06metric\x18\x02 \x01(\x0e2\x11.engram.v1.MetricR\x06metric\x12\x1c\n" +
@@ -1306,7 +1538,12 @@ const file_engram_v1_namespace_service_proto_rawDesc = "" +
 	"\x06recall\x18\f \x01(\x01R\x06recall\x12\x19\n" +
 	"\bkv_heads\x18\x0e \x01(\rR\akvHeads\x12,\n" +
 	"\alexical\x18\x0f \x01(\x0e2\x12.engram.v1.LexicalR\alexical\x12,\n" +
-	"\aranking\x18\x10 \x01(\v2\x12.engram.v1.RankingR\aranking\"S\n" +
+	"\aranking\x18\x10 \x01(\v2\x12.engram.v1.RankingR\aranking\x122\n" +
+	"\tretention\x18\x11 \x01(\v2\x14.engram.v1.RetentionR\tretention\x12\x1f\n" +
+	"\vmax_records\x18\x12 \x01(\x04R\n" +
+	"maxRecords\x12/\n" +
+	"\beviction\x18\x13 \x01(\x0e2\x13.engram.v1.EvictionR\beviction\x12+\n" +
+	"\x11repeat_similarity\x18\x15 \x01(\x01R\x10repeatSimilarity\"S\n" +
 	"\x1dNamespaceServiceCreateRequest\x122\n" +
 	"\tnamespace\x18\x01 \x01(\v2\x14.engram.v1.NamespaceR\tnamespace\"T\n" +
 	"\x1eNamespaceServiceCreateResponse\x122\n" +
@@ -1370,7 +1607,13 @@ const file_engram_v1_namespace_service_proto_rawDesc = "" +
 	"\x06Fusion\x12\x16\n" +
 	"\x12FUSION_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fFUSION_WEIGHTED\x10\x01\x12\x1a\n" +
-	"\x16FUSION_RECIPROCAL_RANK\x10\x022\xde\x03\n" +
+	"\x16FUSION_RECIPROCAL_RANK\x10\x02*\x86\x01\n" +
+	"\bEviction\x12\x18\n" +
+	"\x14EVICTION_UNSPECIFIED\x10\x00\x12\x11\n" +
+	"\rEVICTION_NONE\x10\x01\x12\x16\n" +
+	"\x12EVICTION_RETENTION\x10\x02\x12\x13\n" +
+	"\x0fEVICTION_OLDEST\x10\x03\x12 \n" +
+	"\x1cEVICTION_LEAST_RECENTLY_USED\x10\x042\xde\x03\n" +
 	"\x10NamespaceService\x12]\n" +
 	"\x06Create\x12(.engram.v1.NamespaceServiceCreateRequest\x1a).engram.v1.NamespaceServiceCreateResponse\x12T\n" +
 	"\x03Get\x12%.engram.v1.NamespaceServiceGetRequest\x1a&.engram.v1.NamespaceServiceGetResponse\x12W\n" +
@@ -1390,8 +1633,8 @@ func file_engram_v1_namespace_service_proto_rawDescGZIP() []byte {
 	return file_engram_v1_namespace_service_proto_rawDescData
 }
 
-var file_engram_v1_namespace_service_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_engram_v1_namespace_service_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_engram_v1_namespace_service_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
+var file_engram_v1_namespace_service_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_engram_v1_namespace_service_proto_goTypes = []any{
 	(Metric)(0),                            // 0: engram.v1.Metric
 	(Durability)(0),                        // 1: engram.v1.Durability
@@ -1399,54 +1642,62 @@ var file_engram_v1_namespace_service_proto_goTypes = []any{
 	(ValueEncoding)(0),                     // 3: engram.v1.ValueEncoding
 	(Lexical)(0),                           // 4: engram.v1.Lexical
 	(Fusion)(0),                            // 5: engram.v1.Fusion
-	(*Ranking)(nil),                        // 6: engram.v1.Ranking
-	(*Embedder)(nil),                       // 7: engram.v1.Embedder
-	(*Namespace)(nil),                      // 8: engram.v1.Namespace
-	(*NamespaceServiceCreateRequest)(nil),  // 9: engram.v1.NamespaceServiceCreateRequest
-	(*NamespaceServiceCreateResponse)(nil), // 10: engram.v1.NamespaceServiceCreateResponse
-	(*NamespaceServiceGetRequest)(nil),     // 11: engram.v1.NamespaceServiceGetRequest
-	(*NamespaceServiceGetResponse)(nil),    // 12: engram.v1.NamespaceServiceGetResponse
-	(*NamespaceServiceListRequest)(nil),    // 13: engram.v1.NamespaceServiceListRequest
-	(*NamespaceServiceListResponse)(nil),   // 14: engram.v1.NamespaceServiceListResponse
-	(*NamespaceServiceUpdateRequest)(nil),  // 15: engram.v1.NamespaceServiceUpdateRequest
-	(*NamespaceServiceUpdateResponse)(nil), // 16: engram.v1.NamespaceServiceUpdateResponse
-	(*NamespaceServiceDeleteRequest)(nil),  // 17: engram.v1.NamespaceServiceDeleteRequest
-	(*NamespaceServiceDeleteResponse)(nil), // 18: engram.v1.NamespaceServiceDeleteResponse
-	(*timestamppb.Timestamp)(nil),          // 19: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),          // 20: google.protobuf.FieldMask
+	(Eviction)(0),                          // 6: engram.v1.Eviction
+	(*Ranking)(nil),                        // 7: engram.v1.Ranking
+	(*Retention)(nil),                      // 8: engram.v1.Retention
+	(*Embedder)(nil),                       // 9: engram.v1.Embedder
+	(*Namespace)(nil),                      // 10: engram.v1.Namespace
+	(*NamespaceServiceCreateRequest)(nil),  // 11: engram.v1.NamespaceServiceCreateRequest
+	(*NamespaceServiceCreateResponse)(nil), // 12: engram.v1.NamespaceServiceCreateResponse
+	(*NamespaceServiceGetRequest)(nil),     // 13: engram.v1.NamespaceServiceGetRequest
+	(*NamespaceServiceGetResponse)(nil),    // 14: engram.v1.NamespaceServiceGetResponse
+	(*NamespaceServiceListRequest)(nil),    // 15: engram.v1.NamespaceServiceListRequest
+	(*NamespaceServiceListResponse)(nil),   // 16: engram.v1.NamespaceServiceListResponse
+	(*NamespaceServiceUpdateRequest)(nil),  // 17: engram.v1.NamespaceServiceUpdateRequest
+	(*NamespaceServiceUpdateResponse)(nil), // 18: engram.v1.NamespaceServiceUpdateResponse
+	(*NamespaceServiceDeleteRequest)(nil),  // 19: engram.v1.NamespaceServiceDeleteRequest
+	(*NamespaceServiceDeleteResponse)(nil), // 20: engram.v1.NamespaceServiceDeleteResponse
+	(*durationpb.Duration)(nil),            // 21: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),          // 22: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),          // 23: google.protobuf.FieldMask
 }
 var file_engram_v1_namespace_service_proto_depIdxs = []int32{
 	5,  // 0: engram.v1.Ranking.fusion:type_name -> engram.v1.Fusion
-	0,  // 1: engram.v1.Namespace.metric:type_name -> engram.v1.Metric
-	7,  // 2: engram.v1.Namespace.embedder:type_name -> engram.v1.Embedder
-	19, // 3: engram.v1.Namespace.create_time:type_name -> google.protobuf.Timestamp
-	1,  // 4: engram.v1.Namespace.durability:type_name -> engram.v1.Durability
-	2,  // 5: engram.v1.Namespace.key_encoding:type_name -> engram.v1.KeyEncoding
-	3,  // 6: engram.v1.Namespace.value_encoding:type_name -> engram.v1.ValueEncoding
-	4,  // 7: engram.v1.Namespace.lexical:type_name -> engram.v1.Lexical
-	6,  // 8: engram.v1.Namespace.ranking:type_name -> engram.v1.Ranking
-	8,  // 9: engram.v1.NamespaceServiceCreateRequest.namespace:type_name -> engram.v1.Namespace
-	8,  // 10: engram.v1.NamespaceServiceCreateResponse.namespace:type_name -> engram.v1.Namespace
-	8,  // 11: engram.v1.NamespaceServiceGetResponse.namespace:type_name -> engram.v1.Namespace
-	8,  // 12: engram.v1.NamespaceServiceListResponse.namespaces:type_name -> engram.v1.Namespace
-	8,  // 13: engram.v1.NamespaceServiceUpdateRequest.namespace:type_name -> engram.v1.Namespace
-	20, // 14: engram.v1.NamespaceServiceUpdateRequest.update_mask:type_name -> google.protobuf.FieldMask
-	8,  // 15: engram.v1.NamespaceServiceUpdateResponse.namespace:type_name -> engram.v1.Namespace
-	9,  // 16: engram.v1.NamespaceService.Create:input_type -> engram.v1.NamespaceServiceCreateRequest
-	11, // 17: engram.v1.NamespaceService.Get:input_type -> engram.v1.NamespaceServiceGetRequest
-	13, // 18: engram.v1.NamespaceService.List:input_type -> engram.v1.NamespaceServiceListRequest
-	15, // 19: engram.v1.NamespaceService.Update:input_type -> engram.v1.NamespaceServiceUpdateRequest
-	17, // 20: engram.v1.NamespaceService.Delete:input_type -> engram.v1.NamespaceServiceDeleteRequest
-	10, // 21: engram.v1.NamespaceService.Create:output_type -> engram.v1.NamespaceServiceCreateResponse
-	12, // 22: engram.v1.NamespaceService.Get:output_type -> engram.v1.NamespaceServiceGetResponse
-	14, // 23: engram.v1.NamespaceService.List:output_type -> engram.v1.NamespaceServiceListResponse
-	16, // 24: engram.v1.NamespaceService.Update:output_type -> engram.v1.NamespaceServiceUpdateResponse
-	18, // 25: engram.v1.NamespaceService.Delete:output_type -> engram.v1.NamespaceServiceDeleteResponse
-	21, // [21:26] is the sub-list for method output_type
-	16, // [16:21] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	21, // 1: engram.v1.Retention.half_life:type_name -> google.protobuf.Duration
+	21, // 2: engram.v1.Retention.min_interval:type_name -> google.protobuf.Duration
+	21, // 3: engram.v1.Retention.max_half_life:type_name -> google.protobuf.Duration
+	0,  // 4: engram.v1.Namespace.metric:type_name -> engram.v1.Metric
+	9,  // 5: engram.v1.Namespace.embedder:type_name -> engram.v1.Embedder
+	22, // 6: engram.v1.Namespace.create_time:type_name -> google.protobuf.Timestamp
+	1,  // 7: engram.v1.Namespace.durability:type_name -> engram.v1.Durability
+	2,  // 8: engram.v1.Namespace.key_encoding:type_name -> engram.v1.KeyEncoding
+	3,  // 9: engram.v1.Namespace.value_encoding:type_name -> engram.v1.ValueEncoding
+	4,  // 10: engram.v1.Namespace.lexical:type_name -> engram.v1.Lexical
+	7,  // 11: engram.v1.Namespace.ranking:type_name -> engram.v1.Ranking
+	8,  // 12: engram.v1.Namespace.retention:type_name -> engram.v1.Retention
+	6,  // 13: engram.v1.Namespace.eviction:type_name -> engram.v1.Eviction
+	10, // 14: engram.v1.NamespaceServiceCreateRequest.namespace:type_name -> engram.v1.Namespace
+	10, // 15: engram.v1.NamespaceServiceCreateResponse.namespace:type_name -> engram.v1.Namespace
+	10, // 16: engram.v1.NamespaceServiceGetResponse.namespace:type_name -> engram.v1.Namespace
+	10, // 17: engram.v1.NamespaceServiceListResponse.namespaces:type_name -> engram.v1.Namespace
+	10, // 18: engram.v1.NamespaceServiceUpdateRequest.namespace:type_name -> engram.v1.Namespace
+	23, // 19: engram.v1.NamespaceServiceUpdateRequest.update_mask:type_name -> google.protobuf.FieldMask
+	10, // 20: engram.v1.NamespaceServiceUpdateResponse.namespace:type_name -> engram.v1.Namespace
+	11, // 21: engram.v1.NamespaceService.Create:input_type -> engram.v1.NamespaceServiceCreateRequest
+	13, // 22: engram.v1.NamespaceService.Get:input_type -> engram.v1.NamespaceServiceGetRequest
+	15, // 23: engram.v1.NamespaceService.List:input_type -> engram.v1.NamespaceServiceListRequest
+	17, // 24: engram.v1.NamespaceService.Update:input_type -> engram.v1.NamespaceServiceUpdateRequest
+	19, // 25: engram.v1.NamespaceService.Delete:input_type -> engram.v1.NamespaceServiceDeleteRequest
+	12, // 26: engram.v1.NamespaceService.Create:output_type -> engram.v1.NamespaceServiceCreateResponse
+	14, // 27: engram.v1.NamespaceService.Get:output_type -> engram.v1.NamespaceServiceGetResponse
+	16, // 28: engram.v1.NamespaceService.List:output_type -> engram.v1.NamespaceServiceListResponse
+	18, // 29: engram.v1.NamespaceService.Update:output_type -> engram.v1.NamespaceServiceUpdateResponse
+	20, // 30: engram.v1.NamespaceService.Delete:output_type -> engram.v1.NamespaceServiceDeleteResponse
+	26, // [26:31] is the sub-list for method output_type
+	21, // [21:26] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_engram_v1_namespace_service_proto_init() }
@@ -1454,14 +1705,15 @@ func file_engram_v1_namespace_service_proto_init() {
 	if File_engram_v1_namespace_service_proto != nil {
 		return
 	}
-	file_engram_v1_namespace_service_proto_msgTypes[7].OneofWrappers = []any{}
+	file_engram_v1_namespace_service_proto_msgTypes[1].OneofWrappers = []any{}
+	file_engram_v1_namespace_service_proto_msgTypes[8].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_engram_v1_namespace_service_proto_rawDesc), len(file_engram_v1_namespace_service_proto_rawDesc)),
-			NumEnums:      6,
-			NumMessages:   13,
+			NumEnums:      7,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

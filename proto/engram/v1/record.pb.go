@@ -187,7 +187,15 @@ type Record struct {
 	IfVersion *uint64 `protobuf:"varint,13,opt,name=if_version,json=ifVersion,proto3,oneof" json:"if_version,omitempty"`
 	// Where the record stands in a sequence, such as the number of a token: for the masks and
 	// slopes of Attend. From −2^53 to 2^53; two records may have the same. Default: none.
-	Position      *int64 `protobuf:"varint,14,opt,name=position,proto3,oneof" json:"position,omitempty"`
+	Position *int64 `protobuf:"varint,14,opt,name=position,proto3,oneof" json:"position,omitempty"`
+	// How often the record was rehearsed: returned by a Retrieve with rehearse set, once a
+	// request. Rehearsals are committed about a second later; they change neither version nor
+	// update_time, and stay when the record is updated or stored anew. Counted up to
+	// 4,294,967,295. Output only: ignored on writes.
+	Rehearsals uint32 `protobuf:"varint,18,opt,name=rehearsals,proto3" json:"rehearsals,omitempty"`
+	// When the record was rehearsed last, by the server's clock. Unset if it never was. Output
+	// only: ignored on writes.
+	RehearseTime  *timestamppb.Timestamp `protobuf:"bytes,19,opt,name=rehearse_time,json=rehearseTime,proto3" json:"rehearse_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -320,8 +328,22 @@ func (x *Record) GetPosition() int64 {
 	return 0
 }
 
+func (x *Record) GetRehearsals() uint32 {
+	if x != nil {
+		return x.Rehearsals
+	}
+	return 0
+}
+
+func (x *Record) GetRehearseTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RehearseTime
+	}
+	return nil
+}
+
 // Which parts of a record a reply carries. Id, session, speaker, times,
-// importance, position and version always come.
+// importance, position, version and rehearsals always come.
 type Include struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The record's text. Default true.
@@ -468,7 +490,7 @@ const file_engram_v1_record_proto_rawDesc = "" +
 	"\x16engram/v1/record.proto\x12\tengram.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"2\n" +
 	"\x06Vector\x12\x16\n" +
 	"\x06values\x18\x01 \x03(\x02R\x06values\x12\x10\n" +
-	"\x03f32\x18\x02 \x01(\fR\x03f32\"\xde\x04\n" +
+	"\x03f32\x18\x02 \x01(\fR\x03f32\"\xbf\x05\n" +
 	"\x06Record\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12#\n" +
 	"\x03key\x18\x02 \x01(\v2\x11.engram.v1.VectorR\x03key\x12'\n" +
@@ -489,7 +511,11 @@ const file_engram_v1_record_proto_rawDesc = "" +
 	"\aversion\x18\f \x01(\x04R\aversion\x12\"\n" +
 	"\n" +
 	"if_version\x18\r \x01(\x04H\x03R\tifVersion\x88\x01\x01\x12\x1f\n" +
-	"\bposition\x18\x0e \x01(\x03H\x04R\bposition\x88\x01\x01B\n" +
+	"\bposition\x18\x0e \x01(\x03H\x04R\bposition\x88\x01\x01\x12\x1e\n" +
+	"\n" +
+	"rehearsals\x18\x12 \x01(\rR\n" +
+	"rehearsals\x12?\n" +
+	"\rrehearse_time\x18\x13 \x01(\v2\x1a.google.protobuf.TimestampR\frehearseTimeB\n" +
 	"\n" +
 	"\b_sessionB\n" +
 	"\n" +
@@ -545,12 +571,13 @@ var file_engram_v1_record_proto_depIdxs = []int32{
 	6, // 3: engram.v1.Record.time:type_name -> google.protobuf.Timestamp
 	6, // 4: engram.v1.Record.create_time:type_name -> google.protobuf.Timestamp
 	6, // 5: engram.v1.Record.update_time:type_name -> google.protobuf.Timestamp
-	0, // 6: engram.v1.Include.vector_form:type_name -> engram.v1.VectorForm
-	7, // [7:7] is the sub-list for method output_type
-	7, // [7:7] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	6, // 6: engram.v1.Record.rehearse_time:type_name -> google.protobuf.Timestamp
+	0, // 7: engram.v1.Include.vector_form:type_name -> engram.v1.VectorForm
+	8, // [8:8] is the sub-list for method output_type
+	8, // [8:8] is the sub-list for method input_type
+	8, // [8:8] is the sub-list for extension type_name
+	8, // [8:8] is the sub-list for extension extendee
+	0, // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_engram_v1_record_proto_init() }
