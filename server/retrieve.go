@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"math"
 
 	"engram/index"
 	"engram/memory"
@@ -19,28 +18,12 @@ func (m *memoryService) Retrieve(ctx context.Context, req *engramv1.RetrieveRequ
 	defer vs.release()
 	vs.sameShape(&v, false)
 	rank := rankingFor(&v, vs, req)
-	need := asVectors
-	switch {
-	case rank.Plain():
-	case rank.Similarity == 0 && req.MinScore == nil:
-		need = forWords
-	case rank.Mention > 0:
-		need = forNames
-	default:
-		need = forBoth
-	}
-	queries, queryErr := s.queries(ctx, &v, vs, req.Queries, 0, need)
+	queries, queryErr := s.queries(ctx, &v, vs, req.Queries, 0, needOf(rank, req.MinScore != nil))
 	opt := memory.RetrieveOptions{
 		K:        s.topK(&v, "top_k", req.TopK, defaultTopK, 1, len(req.Queries)),
 		Filter:   s.filterOf(&v, req.Filter),
-		MinScore: float32(math.Inf(-1)),
+		MinScore: minScore(&v, req.MinScore),
 		Ranking:  rank,
-	}
-	if req.MinScore != nil {
-		opt.MinScore = *req.MinScore
-		if f := float64(opt.MinScore); math.IsNaN(f) || math.IsInf(f, 0) {
-			v.add("min_score", "is %v; it must be finite", f)
-		}
 	}
 	s.choice(&v, req, &opt)
 	opt.Near = nearness(&v, req.Search)

@@ -20,6 +20,8 @@ type evalLocomoCmd struct {
 	Diversity *float64 `help:"Ask with this weight of diversity, for 100 hits and so many candidates." placeholder:"W"`
 	Only      []string `help:"Only the dialogues of these names." placeholder:"NAME"`
 
+	Tokenizer string `help:"What counts the tokens of prompts: estimate, cl100k_base or o200k_base." default:"estimate"`
+
 	embedderFlags
 }
 
@@ -27,7 +29,8 @@ func (*evalLocomoCmd) Help() string {
 	return `Starts a server of its own on a free port of this machine and stores the turns of each
 dialogue in a namespace of its own. Then it asks each question by Retrieve and tells what
 share of its evidence was among the first 1, 5, 10 and 25 hits, and the mean reciprocal
-rank (MRR) of the first evidence; both are means over questions.
+rank (MRR) of the first evidence, and by Recall what share stood in a prompt of at most 500,
+1,000 and 2,000 tokens; all are means over questions.
 
 Examples:
   engram eval locomo locomo10.json
@@ -37,11 +40,15 @@ Examples:
 // evalDepths are the numbers of hits among which evidence is looked for.
 var evalDepths = [...]int{1, 5, 10, 25}
 
+// evalBudgets are the tokens of prompts in which evidence is looked for.
+var evalBudgets = [...]int{500, 1000, 2000}
+
 // A tally is what a ranking found, summed over questions.
 type tally struct {
 	questions int
 	recall    [len(evalDepths)]float64
 	mrr       float64
+	prompts   [len(evalBudgets)]float64
 }
 
 // add counts a question with evidence that was found at these places, from 1; what wasn't
@@ -200,8 +207,24 @@ func (c *evalLocomoCmd) measure(ctx context.Context, e *client.Client, t *termin
 					places = append(places, i+1)
 				}
 			}
-			tallies[0].add(places, len(q.evidence))
-			tallies[q.category].add(places, len(q.evidence))
+			for _, y := range []*tally{&tallies[0], &tallies[q.category]} {
+				y.add(places, len(q.evidence))
+			}
+			for i, budget := range evalBudgets {
+				p, err := e.Recall(ctx, d.name, client.Text(q.text), client.PromptOptions{MaxTokens: budget, Tokenizer: c.Tokenizer}, options...)
+				if err != nil {
+					return err
+				}
+				found := 0
+				for _, r := range p.Records {
+					if wanted[r.Record.ID] {
+						found++
+					}
+				}
+				share := float64(found) / float64(len(q.evidence))
+				tallies[0].prompts[i] += share
+				tallies[q.category].prompts[i] += share
+			}
 		}
 	}
 	return t.tallies(name, tallies)
@@ -214,6 +237,9 @@ func (t *terminal) tallies(ranking string, tallies []tally) error {
 		columns = append(columns, column{title: fmt.Sprint("recall@", depth), right: true})
 	}
 	columns = append(columns, column{title: "MRR", right: true})
+	for _, budget := range evalBudgets {
+		columns = append(columns, column{title: fmt.Sprint("prompt@", budget), right: true})
+	}
 	var rows [][]string
 	for i := 1; i <= len(tallies); i++ {
 		y, name := &tallies[i%len(tallies)], "all"
@@ -230,13 +256,18 @@ func (t *terminal) tallies(ranking string, tallies []tally) error {
 			row = append(row, fmt.Sprintf("%.3f", y.recall[k]/n))
 			o[fmt.Sprint("recall@", depth)] = y.recall[k] / n
 		}
+		row = append(row, fmt.Sprintf("%.3f", y.mrr/n))
+		for k, budget := range evalBudgets {
+			row = append(row, fmt.Sprintf("%.3f", y.prompts[k]/n))
+			o[fmt.Sprint("prompt@", budget)] = y.prompts[k] / n
+		}
 		if t.json {
 			if err := t.object(o); err != nil {
 				return err
 			}
 			continue
 		}
-		rows = append(rows, append(row, fmt.Sprintf("%.3f", y.mrr/n)))
+		rows = append(rows, row)
 	}
 	if !t.json {
 		t.printf("%s\n", t.paint(bold, ranking))

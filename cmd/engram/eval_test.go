@@ -67,11 +67,12 @@ func TestEvalLocomo(t *testing.T) {
 		Questions         int
 		MRR               float64
 		Recall            float64 `json:"recall@1"`
+		Prompt            float64 `json:"prompt@500"`
 	}
 	if err := json.Unmarshal([]byte(lines[5]), &last); err != nil {
 		t.Fatal(err)
 	}
-	if last.Ranking != "similarity=0.2,lexical,association,mention" || last.Category != "all" || last.Questions != 3 || last.Recall != 1 || math.Abs(last.MRR-1) > 1e-9 {
+	if last.Ranking != "similarity=0.2,lexical,association,mention" || last.Category != "all" || last.Questions != 3 || last.Recall != 1 || last.Prompt != 1 || math.Abs(last.MRR-1) > 1e-9 {
 		t.Errorf("%+v", last)
 	}
 	if code, out, errOut = engram("", "eval", "locomo", "testdata/locomo.json", "--diversity", "0.3"); code != exitOK || !strings.Contains(out, "mention=2), diversity 0.3\n") {

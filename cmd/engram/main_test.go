@@ -614,7 +614,10 @@ func TestDemo(t *testing.T) {
 	if n := strings.Count(out, "attention by hour of the mission"); n != len(questions) {
 		t.Errorf("%d heat maps for %d questions", n, len(questions))
 	}
-	for _, want := range []string{"stored 8,482 utterances", "That's one small step for man", "day 9", "engram serve"} {
+	if n := strings.Count(out, "Recall: a prompt of "); n != len(questions) {
+		t.Errorf("%d prompts for %d questions", n, len(questions))
+	}
+	for _, want := range []string{"stored 8,482 utterances", " CDR: ", "That's one small step for man", "day 9", "engram serve"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the demo lacks %q", want)
 		}

@@ -142,6 +142,171 @@ func (Combine) EnumDescriptor() ([]byte, []int) {
 	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{1}
 }
 
+// The order of a prompt's passages.
+type PromptOrder int32
+
+const (
+	// The same as PROMPT_ORDER_TIME.
+	PromptOrder_PROMPT_ORDER_UNSPECIFIED PromptOrder = 0
+	// In the order of the conversation of their first records, oldest first.
+	PromptOrder_PROMPT_ORDER_TIME PromptOrder = 1
+	// Passages without any of the last turns first, by their best record's score, best first;
+	// then those with them, in the order of the conversation.
+	PromptOrder_PROMPT_ORDER_RELEVANCE PromptOrder = 2
+)
+
+// Enum value maps for PromptOrder.
+var (
+	PromptOrder_name = map[int32]string{
+		0: "PROMPT_ORDER_UNSPECIFIED",
+		1: "PROMPT_ORDER_TIME",
+		2: "PROMPT_ORDER_RELEVANCE",
+	}
+	PromptOrder_value = map[string]int32{
+		"PROMPT_ORDER_UNSPECIFIED": 0,
+		"PROMPT_ORDER_TIME":        1,
+		"PROMPT_ORDER_RELEVANCE":   2,
+	}
+)
+
+func (x PromptOrder) Enum() *PromptOrder {
+	p := new(PromptOrder)
+	*p = x
+	return p
+}
+
+func (x PromptOrder) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (PromptOrder) Descriptor() protoreflect.EnumDescriptor {
+	return file_engram_v1_memory_service_proto_enumTypes[2].Descriptor()
+}
+
+func (PromptOrder) Type() protoreflect.EnumType {
+	return &file_engram_v1_memory_service_proto_enumTypes[2]
+}
+
+func (x PromptOrder) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use PromptOrder.Descriptor instead.
+func (PromptOrder) EnumDescriptor() ([]byte, []int) {
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{2}
+}
+
+// Why a record is in a prompt.
+type RecallReason int32
+
+const (
+	// Not used.
+	RecallReason_RECALL_REASON_UNSPECIFIED RecallReason = 0
+	// It is one of the last turns; it may be a hit as well.
+	RecallReason_RECALL_REASON_LAST RecallReason = 1
+	// It is among the best for the query.
+	RecallReason_RECALL_REASON_HIT RecallReason = 2
+	// It stands next to a hit.
+	RecallReason_RECALL_REASON_NEIGHBOUR RecallReason = 3
+)
+
+// Enum value maps for RecallReason.
+var (
+	RecallReason_name = map[int32]string{
+		0: "RECALL_REASON_UNSPECIFIED",
+		1: "RECALL_REASON_LAST",
+		2: "RECALL_REASON_HIT",
+		3: "RECALL_REASON_NEIGHBOUR",
+	}
+	RecallReason_value = map[string]int32{
+		"RECALL_REASON_UNSPECIFIED": 0,
+		"RECALL_REASON_LAST":        1,
+		"RECALL_REASON_HIT":         2,
+		"RECALL_REASON_NEIGHBOUR":   3,
+	}
+)
+
+func (x RecallReason) Enum() *RecallReason {
+	p := new(RecallReason)
+	*p = x
+	return p
+}
+
+func (x RecallReason) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (RecallReason) Descriptor() protoreflect.EnumDescriptor {
+	return file_engram_v1_memory_service_proto_enumTypes[3].Descriptor()
+}
+
+func (RecallReason) Type() protoreflect.EnumType {
+	return &file_engram_v1_memory_service_proto_enumTypes[3]
+}
+
+func (x RecallReason) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use RecallReason.Descriptor instead.
+func (RecallReason) EnumDescriptor() ([]byte, []int) {
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{3}
+}
+
+// Why a record isn't in a prompt.
+type LeftOutReason int32
+
+const (
+	// Not used.
+	LeftOutReason_LEFT_OUT_REASON_UNSPECIFIED LeftOutReason = 0
+	// Its line, and what would join it to the others, had no room under max_tokens; or a
+	// record that it may not stand without had none: a newer one of the last turns.
+	LeftOutReason_LEFT_OUT_REASON_OVER_BUDGET LeftOutReason = 1
+	// It has no text.
+	LeftOutReason_LEFT_OUT_REASON_NO_TEXT LeftOutReason = 2
+)
+
+// Enum value maps for LeftOutReason.
+var (
+	LeftOutReason_name = map[int32]string{
+		0: "LEFT_OUT_REASON_UNSPECIFIED",
+		1: "LEFT_OUT_REASON_OVER_BUDGET",
+		2: "LEFT_OUT_REASON_NO_TEXT",
+	}
+	LeftOutReason_value = map[string]int32{
+		"LEFT_OUT_REASON_UNSPECIFIED": 0,
+		"LEFT_OUT_REASON_OVER_BUDGET": 1,
+		"LEFT_OUT_REASON_NO_TEXT":     2,
+	}
+)
+
+func (x LeftOutReason) Enum() *LeftOutReason {
+	p := new(LeftOutReason)
+	*p = x
+	return p
+}
+
+func (x LeftOutReason) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (LeftOutReason) Descriptor() protoreflect.EnumDescriptor {
+	return file_engram_v1_memory_service_proto_enumTypes[4].Descriptor()
+}
+
+func (LeftOutReason) Type() protoreflect.EnumType {
+	return &file_engram_v1_memory_service_proto_enumTypes[4]
+}
+
+func (x LeftOutReason) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use LeftOutReason.Descriptor instead.
+func (LeftOutReason) EnumDescriptor() ([]byte, []int) {
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{4}
+}
+
 // The order of a List.
 type ListOrder int32
 
@@ -188,11 +353,11 @@ func (x ListOrder) String() string {
 }
 
 func (ListOrder) Descriptor() protoreflect.EnumDescriptor {
-	return file_engram_v1_memory_service_proto_enumTypes[2].Descriptor()
+	return file_engram_v1_memory_service_proto_enumTypes[5].Descriptor()
 }
 
 func (ListOrder) Type() protoreflect.EnumType {
-	return &file_engram_v1_memory_service_proto_enumTypes[2]
+	return &file_engram_v1_memory_service_proto_enumTypes[5]
 }
 
 func (x ListOrder) Number() protoreflect.EnumNumber {
@@ -201,7 +366,7 @@ func (x ListOrder) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ListOrder.Descriptor instead.
 func (ListOrder) EnumDescriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{2}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{5}
 }
 
 // Records to store.
@@ -2513,6 +2678,500 @@ func (x *AttendResponse) GetSearch() *SearchStats {
 	return nil
 }
 
+// What to recall.
+type RecallRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 1 to 16 namespaces of one metric and dimension; each one once. NotFound if one doesn't
+	// exist. Orders go over all of them together.
+	Namespaces []string `protobuf:"bytes,1,rep,name=namespaces,proto3" json:"namespaces,omitempty"`
+	// What is asked, as in RetrieveRequest. Required, unless top_k is 0.
+	Query *Query `protobuf:"bytes,2,opt,name=query,proto3" json:"query,omitempty"`
+	// The most tokens that the prompt may have, by the tokenizer: 1 to 1,000,000. Required.
+	MaxTokens *uint32 `protobuf:"varint,3,opt,name=max_tokens,json=maxTokens,proto3,oneof" json:"max_tokens,omitempty"`
+	// How many of the last records that match the filter, in the order of the conversation, go
+	// in first, whatever the query: 0 to 1,000. Default 0.
+	Last uint32 `protobuf:"varint,4,opt,name=last,proto3" json:"last,omitempty"`
+	// How many of the best records for the query are tried: 0 to 1,000. Default 100.
+	TopK *uint32 `protobuf:"varint,5,opt,name=top_k,json=topK,proto3,oneof" json:"top_k,omitempty"`
+	// Only records that match are there, as last turns, hits and neighbours. Default: all.
+	Filter *Filter `protobuf:"bytes,6,opt,name=filter,proto3" json:"filter,omitempty"`
+	// Only records with at least this similarity are tried as hits; finite. Default: all.
+	MinScore *float32 `protobuf:"fixed32,7,opt,name=min_score,json=minScore,proto3,oneof" json:"min_score,omitempty"`
+	// How near to the exact answer the search must be, as in RetrieveRequest.
+	Search *Search `protobuf:"bytes,8,opt,name=search,proto3" json:"search,omitempty"`
+	// What hits are ordered by, as in RetrieveRequest: by default, for text, the namespaces'
+	// ranking.
+	Ranking *Ranking `protobuf:"bytes,9,opt,name=ranking,proto3" json:"ranking,omitempty"`
+	// How many records before each hit, in its session and in the order of the conversation,
+	// are tried with it: 0 to 16. Default 0.
+	NeighboursBefore uint32 `protobuf:"varint,10,opt,name=neighbours_before,json=neighboursBefore,proto3" json:"neighbours_before,omitempty"`
+	// The same of those after it.
+	NeighboursAfter uint32 `protobuf:"varint,11,opt,name=neighbours_after,json=neighboursAfter,proto3" json:"neighbours_after,omitempty"`
+	// Default PROMPT_ORDER_TIME.
+	Order PromptOrder `protobuf:"varint,12,opt,name=order,proto3,enum=engram.v1.PromptOrder" json:"order,omitempty"`
+	// How a record is written: text with the names of fields in braces, {{ and }} standing for
+	// braces themselves; at most 1,024 bytes. The fields are id, session, speaker, time, text,
+	// namespace and score. A time is written as "2023-05-07 13:40", by UTC; a score to three
+	// digits after the point, and as nothing for a record that isn't a hit. InvalidArgument
+	// names an unknown field and those there are. Default: "{time} {speaker}: {text}", and
+	// "{time} {text}" for records without speaker.
+	Template string `protobuf:"bytes,13,opt,name=template,proto3" json:"template,omitempty"`
+	// What stands between two passages: at most 256 bytes. Default: a newline, which makes an
+	// empty line.
+	Separator *string `protobuf:"bytes,14,opt,name=separator,proto3,oneof" json:"separator,omitempty"`
+	// What counts tokens: "estimate", "cl100k_base" or "o200k_base". The estimate is about as
+	// high as those two, rather higher: docs/recall.md says by how much. Default "estimate".
+	Tokenizer string `protobuf:"bytes,15,opt,name=tokenizer,proto3" json:"tokenizer,omitempty"`
+	// What of each record is returned beside the prompt. Default: text and metadata.
+	Include *Include `protobuf:"bytes,16,opt,name=include,proto3" json:"include,omitempty"`
+	// The largest reply wanted, as in RetrieveRequest; the field to lower is max_tokens.
+	MaxReplyBytes *uint32 `protobuf:"varint,17,opt,name=max_reply_bytes,json=maxReplyBytes,proto3,oneof" json:"max_reply_bytes,omitempty"`
+	// The embedder that made the query's vector, as in RetrieveRequest.
+	Embedder      string `protobuf:"bytes,18,opt,name=embedder,proto3" json:"embedder,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecallRequest) Reset() {
+	*x = RecallRequest{}
+	mi := &file_engram_v1_memory_service_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecallRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecallRequest) ProtoMessage() {}
+
+func (x *RecallRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_engram_v1_memory_service_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecallRequest.ProtoReflect.Descriptor instead.
+func (*RecallRequest) Descriptor() ([]byte, []int) {
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *RecallRequest) GetNamespaces() []string {
+	if x != nil {
+		return x.Namespaces
+	}
+	return nil
+}
+
+func (x *RecallRequest) GetQuery() *Query {
+	if x != nil {
+		return x.Query
+	}
+	return nil
+}
+
+func (x *RecallRequest) GetMaxTokens() uint32 {
+	if x != nil && x.MaxTokens != nil {
+		return *x.MaxTokens
+	}
+	return 0
+}
+
+func (x *RecallRequest) GetLast() uint32 {
+	if x != nil {
+		return x.Last
+	}
+	return 0
+}
+
+func (x *RecallRequest) GetTopK() uint32 {
+	if x != nil && x.TopK != nil {
+		return *x.TopK
+	}
+	return 0
+}
+
+func (x *RecallRequest) GetFilter() *Filter {
+	if x != nil {
+		return x.Filter
+	}
+	return nil
+}
+
+func (x *RecallRequest) GetMinScore() float32 {
+	if x != nil && x.MinScore != nil {
+		return *x.MinScore
+	}
+	return 0
+}
+
+func (x *RecallRequest) GetSearch() *Search {
+	if x != nil {
+		return x.Search
+	}
+	return nil
+}
+
+func (x *RecallRequest) GetRanking() *Ranking {
+	if x != nil {
+		return x.Ranking
+	}
+	return nil
+}
+
+func (x *RecallRequest) GetNeighboursBefore() uint32 {
+	if x != nil {
+		return x.NeighboursBefore
+	}
+	return 0
+}
+
+func (x *RecallRequest) GetNeighboursAfter() uint32 {
+	if x != nil {
+		return x.NeighboursAfter
+	}
+	return 0
+}
+
+func (x *RecallRequest) GetOrder() PromptOrder {
+	if x != nil {
+		return x.Order
+	}
+	return PromptOrder_PROMPT_ORDER_UNSPECIFIED
+}
+
+func (x *RecallRequest) GetTemplate() string {
+	if x != nil {
+		return x.Template
+	}
+	return ""
+}
+
+func (x *RecallRequest) GetSeparator() string {
+	if x != nil && x.Separator != nil {
+		return *x.Separator
+	}
+	return ""
+}
+
+func (x *RecallRequest) GetTokenizer() string {
+	if x != nil {
+		return x.Tokenizer
+	}
+	return ""
+}
+
+func (x *RecallRequest) GetInclude() *Include {
+	if x != nil {
+		return x.Include
+	}
+	return nil
+}
+
+func (x *RecallRequest) GetMaxReplyBytes() uint32 {
+	if x != nil && x.MaxReplyBytes != nil {
+		return *x.MaxReplyBytes
+	}
+	return 0
+}
+
+func (x *RecallRequest) GetEmbedder() string {
+	if x != nil {
+		return x.Embedder
+	}
+	return ""
+}
+
+// A record in a prompt.
+type Recalled struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The record's namespace.
+	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// The record, with what the request's include asks for.
+	Record *Record `protobuf:"bytes,2,opt,name=record,proto3" json:"record,omitempty"`
+	// Why it is there.
+	Reason RecallReason `protobuf:"varint,3,opt,name=reason,proto3,enum=engram.v1.RecallReason" json:"reason,omitempty"`
+	// How many tokens its line has by itself, its newline with it.
+	Tokens uint32 `protobuf:"varint,4,opt,name=tokens,proto3" json:"tokens,omitempty"`
+	// What found it, as in Hit; unset for a record that is no hit.
+	Score *float32 `protobuf:"fixed32,5,opt,name=score,proto3,oneof" json:"score,omitempty"`
+	// As in Hit; unset for a record that is no hit.
+	Similarity *float32 `protobuf:"fixed32,6,opt,name=similarity,proto3,oneof" json:"similarity,omitempty"`
+	// The parts of the score, as in Hit.
+	Parts         *ScoreParts `protobuf:"bytes,7,opt,name=parts,proto3" json:"parts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Recalled) Reset() {
+	*x = Recalled{}
+	mi := &file_engram_v1_memory_service_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Recalled) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Recalled) ProtoMessage() {}
+
+func (x *Recalled) ProtoReflect() protoreflect.Message {
+	mi := &file_engram_v1_memory_service_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Recalled.ProtoReflect.Descriptor instead.
+func (*Recalled) Descriptor() ([]byte, []int) {
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *Recalled) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *Recalled) GetRecord() *Record {
+	if x != nil {
+		return x.Record
+	}
+	return nil
+}
+
+func (x *Recalled) GetReason() RecallReason {
+	if x != nil {
+		return x.Reason
+	}
+	return RecallReason_RECALL_REASON_UNSPECIFIED
+}
+
+func (x *Recalled) GetTokens() uint32 {
+	if x != nil {
+		return x.Tokens
+	}
+	return 0
+}
+
+func (x *Recalled) GetScore() float32 {
+	if x != nil && x.Score != nil {
+		return *x.Score
+	}
+	return 0
+}
+
+func (x *Recalled) GetSimilarity() float32 {
+	if x != nil && x.Similarity != nil {
+		return *x.Similarity
+	}
+	return 0
+}
+
+func (x *Recalled) GetParts() *ScoreParts {
+	if x != nil {
+		return x.Parts
+	}
+	return nil
+}
+
+// A record that was to go into a prompt, and didn't.
+type LeftOut struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The record's namespace.
+	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// The record's id.
+	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	// Why it isn't there.
+	Reason LeftOutReason `protobuf:"varint,3,opt,name=reason,proto3,enum=engram.v1.LeftOutReason" json:"reason,omitempty"`
+	// What it would have been there for.
+	Wanted RecallReason `protobuf:"varint,4,opt,name=wanted,proto3,enum=engram.v1.RecallReason" json:"wanted,omitempty"`
+	// How many tokens its line has by itself, its newline with it; 0 without text.
+	Tokens uint32 `protobuf:"varint,5,opt,name=tokens,proto3" json:"tokens,omitempty"`
+	// What found it, as in Hit; unset for a record that is no hit.
+	Score         *float32 `protobuf:"fixed32,6,opt,name=score,proto3,oneof" json:"score,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeftOut) Reset() {
+	*x = LeftOut{}
+	mi := &file_engram_v1_memory_service_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeftOut) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeftOut) ProtoMessage() {}
+
+func (x *LeftOut) ProtoReflect() protoreflect.Message {
+	mi := &file_engram_v1_memory_service_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeftOut.ProtoReflect.Descriptor instead.
+func (*LeftOut) Descriptor() ([]byte, []int) {
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *LeftOut) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *LeftOut) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *LeftOut) GetReason() LeftOutReason {
+	if x != nil {
+		return x.Reason
+	}
+	return LeftOutReason_LEFT_OUT_REASON_UNSPECIFIED
+}
+
+func (x *LeftOut) GetWanted() RecallReason {
+	if x != nil {
+		return x.Wanted
+	}
+	return RecallReason_RECALL_REASON_UNSPECIFIED
+}
+
+func (x *LeftOut) GetTokens() uint32 {
+	if x != nil {
+		return x.Tokens
+	}
+	return 0
+}
+
+func (x *LeftOut) GetScore() float32 {
+	if x != nil && x.Score != nil {
+		return *x.Score
+	}
+	return 0
+}
+
+// What was recalled.
+type RecallResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The prompt; empty if nothing was there to go in.
+	Prompt string `protobuf:"bytes,1,opt,name=prompt,proto3" json:"prompt,omitempty"`
+	// How many tokens the prompt has, by the tokenizer; never more than max_tokens.
+	Tokens uint32 `protobuf:"varint,2,opt,name=tokens,proto3" json:"tokens,omitempty"`
+	// The records in the prompt, in the order of the prompt.
+	Records []*Recalled `protobuf:"bytes,3,rep,name=records,proto3" json:"records,omitempty"`
+	// Last turns and hits that aren't in it, and neighbours of hits that are; the last turns first,
+	// newest first, then the hits, best first, each with its neighbours after it.
+	// Neighbours that weren't tried because a nearer one is not in are not there.
+	LeftOut []*LeftOut `protobuf:"bytes,4,rep,name=left_out,json=leftOut,proto3" json:"left_out,omitempty"`
+	// How far each namespace's view reached, in the order of the request.
+	Namespaces []*NamespaceLSN `protobuf:"bytes,5,rep,name=namespaces,proto3" json:"namespaces,omitempty"`
+	// How the search was done; unset if there was none.
+	Search        *SearchStats `protobuf:"bytes,6,opt,name=search,proto3" json:"search,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecallResponse) Reset() {
+	*x = RecallResponse{}
+	mi := &file_engram_v1_memory_service_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecallResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecallResponse) ProtoMessage() {}
+
+func (x *RecallResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_engram_v1_memory_service_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecallResponse.ProtoReflect.Descriptor instead.
+func (*RecallResponse) Descriptor() ([]byte, []int) {
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *RecallResponse) GetPrompt() string {
+	if x != nil {
+		return x.Prompt
+	}
+	return ""
+}
+
+func (x *RecallResponse) GetTokens() uint32 {
+	if x != nil {
+		return x.Tokens
+	}
+	return 0
+}
+
+func (x *RecallResponse) GetRecords() []*Recalled {
+	if x != nil {
+		return x.Records
+	}
+	return nil
+}
+
+func (x *RecallResponse) GetLeftOut() []*LeftOut {
+	if x != nil {
+		return x.LeftOut
+	}
+	return nil
+}
+
+func (x *RecallResponse) GetNamespaces() []*NamespaceLSN {
+	if x != nil {
+		return x.Namespaces
+	}
+	return nil
+}
+
+func (x *RecallResponse) GetSearch() *SearchStats {
+	if x != nil {
+		return x.Search
+	}
+	return nil
+}
+
 // Records to read.
 type GetRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2530,7 +3189,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[27]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2542,7 +3201,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[27]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2555,7 +3214,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{27}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *GetRequest) GetNamespace() string {
@@ -2601,7 +3260,7 @@ type GetResponse struct {
 
 func (x *GetResponse) Reset() {
 	*x = GetResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[28]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2613,7 +3272,7 @@ func (x *GetResponse) String() string {
 func (*GetResponse) ProtoMessage() {}
 
 func (x *GetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[28]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2626,7 +3285,7 @@ func (x *GetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResponse.ProtoReflect.Descriptor instead.
 func (*GetResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{28}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *GetResponse) GetRecords() []*Record {
@@ -2673,7 +3332,7 @@ type UpdateRequest struct {
 
 func (x *UpdateRequest) Reset() {
 	*x = UpdateRequest{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[29]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2685,7 +3344,7 @@ func (x *UpdateRequest) String() string {
 func (*UpdateRequest) ProtoMessage() {}
 
 func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[29]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2698,7 +3357,7 @@ func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateRequest.ProtoReflect.Descriptor instead.
 func (*UpdateRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{29}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *UpdateRequest) GetNamespace() string {
@@ -2749,7 +3408,7 @@ type UpdateResponse struct {
 
 func (x *UpdateResponse) Reset() {
 	*x = UpdateResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[30]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2761,7 +3420,7 @@ func (x *UpdateResponse) String() string {
 func (*UpdateResponse) ProtoMessage() {}
 
 func (x *UpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[30]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2774,7 +3433,7 @@ func (x *UpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateResponse.ProtoReflect.Descriptor instead.
 func (*UpdateResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{30}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *UpdateResponse) GetResults() []*RecordResult {
@@ -2808,7 +3467,7 @@ type DeleteRequest struct {
 
 func (x *DeleteRequest) Reset() {
 	*x = DeleteRequest{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[31]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2820,7 +3479,7 @@ func (x *DeleteRequest) String() string {
 func (*DeleteRequest) ProtoMessage() {}
 
 func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[31]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2833,7 +3492,7 @@ func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{31}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *DeleteRequest) GetNamespace() string {
@@ -2878,7 +3537,7 @@ type DeleteResponse struct {
 
 func (x *DeleteResponse) Reset() {
 	*x = DeleteResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[32]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2890,7 +3549,7 @@ func (x *DeleteResponse) String() string {
 func (*DeleteResponse) ProtoMessage() {}
 
 func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[32]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2903,7 +3562,7 @@ func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteResponse.ProtoReflect.Descriptor instead.
 func (*DeleteResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{32}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *DeleteResponse) GetDeleted() uint64 {
@@ -2947,7 +3606,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[33]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2959,7 +3618,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[33]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2972,7 +3631,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{33}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ListRequest) GetNamespace() string {
@@ -3039,7 +3698,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[34]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3051,7 +3710,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[34]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3064,7 +3723,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{34}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ListResponse) GetRecords() []*Record {
@@ -3101,7 +3760,7 @@ type CountRequest struct {
 
 func (x *CountRequest) Reset() {
 	*x = CountRequest{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[35]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3113,7 +3772,7 @@ func (x *CountRequest) String() string {
 func (*CountRequest) ProtoMessage() {}
 
 func (x *CountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[35]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3126,7 +3785,7 @@ func (x *CountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountRequest.ProtoReflect.Descriptor instead.
 func (*CountRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{35}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *CountRequest) GetNamespace() string {
@@ -3156,7 +3815,7 @@ type CountResponse struct {
 
 func (x *CountResponse) Reset() {
 	*x = CountResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[36]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3168,7 +3827,7 @@ func (x *CountResponse) String() string {
 func (*CountResponse) ProtoMessage() {}
 
 func (x *CountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[36]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3181,7 +3840,7 @@ func (x *CountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountResponse.ProtoReflect.Descriptor instead.
 func (*CountResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{36}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *CountResponse) GetCount() uint64 {
@@ -3216,7 +3875,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[37]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3228,7 +3887,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[37]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3241,7 +3900,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{37}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *WatchRequest) GetNamespace() string {
@@ -3277,7 +3936,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[38]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3289,7 +3948,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[38]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3302,7 +3961,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{38}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *WatchResponse) GetMutations() []*MutationEvent {
@@ -3362,7 +4021,7 @@ type MutationEvent struct {
 
 func (x *MutationEvent) Reset() {
 	*x = MutationEvent{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[39]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3374,7 +4033,7 @@ func (x *MutationEvent) String() string {
 func (*MutationEvent) ProtoMessage() {}
 
 func (x *MutationEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[39]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3387,7 +4046,7 @@ func (x *MutationEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MutationEvent.ProtoReflect.Descriptor instead.
 func (*MutationEvent) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{39}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *MutationEvent) GetLsn() uint64 {
@@ -3538,7 +4197,7 @@ type Rehearsal struct {
 
 func (x *Rehearsal) Reset() {
 	*x = Rehearsal{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[40]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3550,7 +4209,7 @@ func (x *Rehearsal) String() string {
 func (*Rehearsal) ProtoMessage() {}
 
 func (x *Rehearsal) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[40]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3563,7 +4222,7 @@ func (x *Rehearsal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rehearsal.ProtoReflect.Descriptor instead.
 func (*Rehearsal) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{40}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Rehearsal) GetId() string {
@@ -3601,7 +4260,7 @@ type RecordChange struct {
 
 func (x *RecordChange) Reset() {
 	*x = RecordChange{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[41]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3613,7 +4272,7 @@ func (x *RecordChange) String() string {
 func (*RecordChange) ProtoMessage() {}
 
 func (x *RecordChange) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[41]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3626,7 +4285,7 @@ func (x *RecordChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordChange.ProtoReflect.Descriptor instead.
 func (*RecordChange) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{41}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *RecordChange) GetRecord() *Record {
@@ -3862,7 +4521,66 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\n" +
 	"namespaces\x18\x02 \x03(\v2\x17.engram.v1.NamespaceLSNR\n" +
 	"namespaces\x12.\n" +
-	"\x06search\x18\x03 \x01(\v2\x16.engram.v1.SearchStatsR\x06search\"\xab\x01\n" +
+	"\x06search\x18\x03 \x01(\v2\x16.engram.v1.SearchStatsR\x06search\"\xf2\x05\n" +
+	"\rRecallRequest\x12\x1e\n" +
+	"\n" +
+	"namespaces\x18\x01 \x03(\tR\n" +
+	"namespaces\x12&\n" +
+	"\x05query\x18\x02 \x01(\v2\x10.engram.v1.QueryR\x05query\x12\"\n" +
+	"\n" +
+	"max_tokens\x18\x03 \x01(\rH\x00R\tmaxTokens\x88\x01\x01\x12\x12\n" +
+	"\x04last\x18\x04 \x01(\rR\x04last\x12\x18\n" +
+	"\x05top_k\x18\x05 \x01(\rH\x01R\x04topK\x88\x01\x01\x12)\n" +
+	"\x06filter\x18\x06 \x01(\v2\x11.engram.v1.FilterR\x06filter\x12 \n" +
+	"\tmin_score\x18\a \x01(\x02H\x02R\bminScore\x88\x01\x01\x12)\n" +
+	"\x06search\x18\b \x01(\v2\x11.engram.v1.SearchR\x06search\x12,\n" +
+	"\aranking\x18\t \x01(\v2\x12.engram.v1.RankingR\aranking\x12+\n" +
+	"\x11neighbours_before\x18\n" +
+	" \x01(\rR\x10neighboursBefore\x12)\n" +
+	"\x10neighbours_after\x18\v \x01(\rR\x0fneighboursAfter\x12,\n" +
+	"\x05order\x18\f \x01(\x0e2\x16.engram.v1.PromptOrderR\x05order\x12\x1a\n" +
+	"\btemplate\x18\r \x01(\tR\btemplate\x12!\n" +
+	"\tseparator\x18\x0e \x01(\tH\x03R\tseparator\x88\x01\x01\x12\x1c\n" +
+	"\ttokenizer\x18\x0f \x01(\tR\ttokenizer\x12,\n" +
+	"\ainclude\x18\x10 \x01(\v2\x12.engram.v1.IncludeR\ainclude\x12+\n" +
+	"\x0fmax_reply_bytes\x18\x11 \x01(\rH\x04R\rmaxReplyBytes\x88\x01\x01\x12\x1a\n" +
+	"\bembedder\x18\x12 \x01(\tR\bembedderB\r\n" +
+	"\v_max_tokensB\b\n" +
+	"\x06_top_kB\f\n" +
+	"\n" +
+	"_min_scoreB\f\n" +
+	"\n" +
+	"_separatorB\x12\n" +
+	"\x10_max_reply_bytes\"\xa2\x02\n" +
+	"\bRecalled\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12)\n" +
+	"\x06record\x18\x02 \x01(\v2\x11.engram.v1.RecordR\x06record\x12/\n" +
+	"\x06reason\x18\x03 \x01(\x0e2\x17.engram.v1.RecallReasonR\x06reason\x12\x16\n" +
+	"\x06tokens\x18\x04 \x01(\rR\x06tokens\x12\x19\n" +
+	"\x05score\x18\x05 \x01(\x02H\x00R\x05score\x88\x01\x01\x12#\n" +
+	"\n" +
+	"similarity\x18\x06 \x01(\x02H\x01R\n" +
+	"similarity\x88\x01\x01\x12+\n" +
+	"\x05parts\x18\a \x01(\v2\x15.engram.v1.ScorePartsR\x05partsB\b\n" +
+	"\x06_scoreB\r\n" +
+	"\v_similarity\"\xd7\x01\n" +
+	"\aLeftOut\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\x120\n" +
+	"\x06reason\x18\x03 \x01(\x0e2\x18.engram.v1.LeftOutReasonR\x06reason\x12/\n" +
+	"\x06wanted\x18\x04 \x01(\x0e2\x17.engram.v1.RecallReasonR\x06wanted\x12\x16\n" +
+	"\x06tokens\x18\x05 \x01(\rR\x06tokens\x12\x19\n" +
+	"\x05score\x18\x06 \x01(\x02H\x00R\x05score\x88\x01\x01B\b\n" +
+	"\x06_score\"\x87\x02\n" +
+	"\x0eRecallResponse\x12\x16\n" +
+	"\x06prompt\x18\x01 \x01(\tR\x06prompt\x12\x16\n" +
+	"\x06tokens\x18\x02 \x01(\rR\x06tokens\x12-\n" +
+	"\arecords\x18\x03 \x03(\v2\x13.engram.v1.RecalledR\arecords\x12-\n" +
+	"\bleft_out\x18\x04 \x03(\v2\x12.engram.v1.LeftOutR\aleftOut\x127\n" +
+	"\n" +
+	"namespaces\x18\x05 \x03(\v2\x17.engram.v1.NamespaceLSNR\n" +
+	"namespaces\x12.\n" +
+	"\x06search\x18\x06 \x01(\v2\x16.engram.v1.SearchStatsR\x06search\"\xab\x01\n" +
 	"\n" +
 	"GetRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x10\n" +
@@ -3973,19 +4691,33 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\fCOMBINE_NONE\x10\x01\x12\x0f\n" +
 	"\vCOMBINE_ADD\x10\x02\x12\x12\n" +
 	"\x0eCOMBINE_CONCAT\x10\x03\x12\x10\n" +
-	"\fCOMBINE_GATE\x10\x04*\x8b\x01\n" +
+	"\fCOMBINE_GATE\x10\x04*^\n" +
+	"\vPromptOrder\x12\x1c\n" +
+	"\x18PROMPT_ORDER_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11PROMPT_ORDER_TIME\x10\x01\x12\x1a\n" +
+	"\x16PROMPT_ORDER_RELEVANCE\x10\x02*y\n" +
+	"\fRecallReason\x12\x1d\n" +
+	"\x19RECALL_REASON_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12RECALL_REASON_LAST\x10\x01\x12\x15\n" +
+	"\x11RECALL_REASON_HIT\x10\x02\x12\x1b\n" +
+	"\x17RECALL_REASON_NEIGHBOUR\x10\x03*n\n" +
+	"\rLeftOutReason\x12\x1f\n" +
+	"\x1bLEFT_OUT_REASON_UNSPECIFIED\x10\x00\x12\x1f\n" +
+	"\x1bLEFT_OUT_REASON_OVER_BUDGET\x10\x01\x12\x1b\n" +
+	"\x17LEFT_OUT_REASON_NO_TEXT\x10\x02*\x8b\x01\n" +
 	"\tListOrder\x12\x1a\n" +
 	"\x16LIST_ORDER_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12LIST_ORDER_CREATED\x10\x01\x12\x1b\n" +
 	"\x17LIST_ORDER_CREATED_DESC\x10\x02\x12\x13\n" +
 	"\x0fLIST_ORDER_TIME\x10\x03\x12\x18\n" +
-	"\x14LIST_ORDER_TIME_DESC\x10\x042\xdd\x05\n" +
+	"\x14LIST_ORDER_TIME_DESC\x10\x042\x9c\x06\n" +
 	"\rMemoryService\x12:\n" +
 	"\x05Store\x12\x17.engram.v1.StoreRequest\x1a\x18.engram.v1.StoreResponse\x12P\n" +
 	"\vStoreStream\x12\x1d.engram.v1.StoreStreamRequest\x1a\x1e.engram.v1.StoreStreamResponse(\x010\x01\x12C\n" +
 	"\bRetrieve\x12\x1a.engram.v1.RetrieveRequest\x1a\x1b.engram.v1.RetrieveResponse\x12=\n" +
 	"\x06Attend\x12\x18.engram.v1.AttendRequest\x1a\x19.engram.v1.AttendResponse\x12S\n" +
-	"\fAttendStream\x12\x1e.engram.v1.AttendStreamRequest\x1a\x1f.engram.v1.AttendStreamResponse(\x010\x01\x124\n" +
+	"\fAttendStream\x12\x1e.engram.v1.AttendStreamRequest\x1a\x1f.engram.v1.AttendStreamResponse(\x010\x01\x12=\n" +
+	"\x06Recall\x12\x18.engram.v1.RecallRequest\x1a\x19.engram.v1.RecallResponse\x124\n" +
 	"\x03Get\x12\x15.engram.v1.GetRequest\x1a\x16.engram.v1.GetResponse\x12=\n" +
 	"\x06Update\x12\x18.engram.v1.UpdateRequest\x1a\x19.engram.v1.UpdateResponse\x12=\n" +
 	"\x06Delete\x12\x18.engram.v1.DeleteRequest\x1a\x19.engram.v1.DeleteResponse\x127\n" +
@@ -4005,177 +4737,201 @@ func file_engram_v1_memory_service_proto_rawDescGZIP() []byte {
 	return file_engram_v1_memory_service_proto_rawDescData
 }
 
-var file_engram_v1_memory_service_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_engram_v1_memory_service_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_engram_v1_memory_service_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_engram_v1_memory_service_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
 var file_engram_v1_memory_service_proto_goTypes = []any{
 	(StoreMode)(0),                // 0: engram.v1.StoreMode
 	(Combine)(0),                  // 1: engram.v1.Combine
-	(ListOrder)(0),                // 2: engram.v1.ListOrder
-	(*StoreRequest)(nil),          // 3: engram.v1.StoreRequest
-	(*RecordResult)(nil),          // 4: engram.v1.RecordResult
-	(*StoreResponse)(nil),         // 5: engram.v1.StoreResponse
-	(*StoreStreamRequest)(nil),    // 6: engram.v1.StoreStreamRequest
-	(*StoreStreamResponse)(nil),   // 7: engram.v1.StoreStreamResponse
-	(*Query)(nil),                 // 8: engram.v1.Query
-	(*RecordName)(nil),            // 9: engram.v1.RecordName
-	(*RetrieveRequest)(nil),       // 10: engram.v1.RetrieveRequest
-	(*Search)(nil),                // 11: engram.v1.Search
-	(*Diversity)(nil),             // 12: engram.v1.Diversity
-	(*NeighbourCount)(nil),        // 13: engram.v1.NeighbourCount
-	(*GroupBy)(nil),               // 14: engram.v1.GroupBy
-	(*Neighbours)(nil),            // 15: engram.v1.Neighbours
-	(*Hit)(nil),                   // 16: engram.v1.Hit
-	(*ScoreParts)(nil),            // 17: engram.v1.ScoreParts
-	(*QueryResult)(nil),           // 18: engram.v1.QueryResult
-	(*SearchStats)(nil),           // 19: engram.v1.SearchStats
-	(*RetrieveResponse)(nil),      // 20: engram.v1.RetrieveResponse
-	(*AttendRequest)(nil),         // 21: engram.v1.AttendRequest
-	(*Window)(nil),                // 22: engram.v1.Window
-	(*Bias)(nil),                  // 23: engram.v1.Bias
-	(*Weight)(nil),                // 24: engram.v1.Weight
-	(*HeadResult)(nil),            // 25: engram.v1.HeadResult
-	(*Attention)(nil),             // 26: engram.v1.Attention
-	(*AttendStreamRequest)(nil),   // 27: engram.v1.AttendStreamRequest
-	(*AttendStreamResponse)(nil),  // 28: engram.v1.AttendStreamResponse
-	(*AttendResponse)(nil),        // 29: engram.v1.AttendResponse
-	(*GetRequest)(nil),            // 30: engram.v1.GetRequest
-	(*GetResponse)(nil),           // 31: engram.v1.GetResponse
-	(*UpdateRequest)(nil),         // 32: engram.v1.UpdateRequest
-	(*UpdateResponse)(nil),        // 33: engram.v1.UpdateResponse
-	(*DeleteRequest)(nil),         // 34: engram.v1.DeleteRequest
-	(*DeleteResponse)(nil),        // 35: engram.v1.DeleteResponse
-	(*ListRequest)(nil),           // 36: engram.v1.ListRequest
-	(*ListResponse)(nil),          // 37: engram.v1.ListResponse
-	(*CountRequest)(nil),          // 38: engram.v1.CountRequest
-	(*CountResponse)(nil),         // 39: engram.v1.CountResponse
-	(*WatchRequest)(nil),          // 40: engram.v1.WatchRequest
-	(*WatchResponse)(nil),         // 41: engram.v1.WatchResponse
-	(*MutationEvent)(nil),         // 42: engram.v1.MutationEvent
-	(*Rehearsal)(nil),             // 43: engram.v1.Rehearsal
-	(*RecordChange)(nil),          // 44: engram.v1.RecordChange
-	(*Record)(nil),                // 45: engram.v1.Record
-	(*Vector)(nil),                // 46: engram.v1.Vector
-	(*Filter)(nil),                // 47: engram.v1.Filter
-	(*Include)(nil),               // 48: engram.v1.Include
-	(*Ranking)(nil),               // 49: engram.v1.Ranking
-	(*MetadataPath)(nil),          // 50: engram.v1.MetadataPath
-	(Field)(0),                    // 51: engram.v1.Field
-	(*NamespaceLSN)(nil),          // 52: engram.v1.NamespaceLSN
-	(*timestamppb.Timestamp)(nil), // 53: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil), // 54: google.protobuf.FieldMask
-	(*Namespace)(nil),             // 55: engram.v1.Namespace
-	(Durability)(0),               // 56: engram.v1.Durability
-	(KeyEncoding)(0),              // 57: engram.v1.KeyEncoding
-	(ValueEncoding)(0),            // 58: engram.v1.ValueEncoding
-	(*Retention)(nil),             // 59: engram.v1.Retention
-	(Eviction)(0),                 // 60: engram.v1.Eviction
+	(PromptOrder)(0),              // 2: engram.v1.PromptOrder
+	(RecallReason)(0),             // 3: engram.v1.RecallReason
+	(LeftOutReason)(0),            // 4: engram.v1.LeftOutReason
+	(ListOrder)(0),                // 5: engram.v1.ListOrder
+	(*StoreRequest)(nil),          // 6: engram.v1.StoreRequest
+	(*RecordResult)(nil),          // 7: engram.v1.RecordResult
+	(*StoreResponse)(nil),         // 8: engram.v1.StoreResponse
+	(*StoreStreamRequest)(nil),    // 9: engram.v1.StoreStreamRequest
+	(*StoreStreamResponse)(nil),   // 10: engram.v1.StoreStreamResponse
+	(*Query)(nil),                 // 11: engram.v1.Query
+	(*RecordName)(nil),            // 12: engram.v1.RecordName
+	(*RetrieveRequest)(nil),       // 13: engram.v1.RetrieveRequest
+	(*Search)(nil),                // 14: engram.v1.Search
+	(*Diversity)(nil),             // 15: engram.v1.Diversity
+	(*NeighbourCount)(nil),        // 16: engram.v1.NeighbourCount
+	(*GroupBy)(nil),               // 17: engram.v1.GroupBy
+	(*Neighbours)(nil),            // 18: engram.v1.Neighbours
+	(*Hit)(nil),                   // 19: engram.v1.Hit
+	(*ScoreParts)(nil),            // 20: engram.v1.ScoreParts
+	(*QueryResult)(nil),           // 21: engram.v1.QueryResult
+	(*SearchStats)(nil),           // 22: engram.v1.SearchStats
+	(*RetrieveResponse)(nil),      // 23: engram.v1.RetrieveResponse
+	(*AttendRequest)(nil),         // 24: engram.v1.AttendRequest
+	(*Window)(nil),                // 25: engram.v1.Window
+	(*Bias)(nil),                  // 26: engram.v1.Bias
+	(*Weight)(nil),                // 27: engram.v1.Weight
+	(*HeadResult)(nil),            // 28: engram.v1.HeadResult
+	(*Attention)(nil),             // 29: engram.v1.Attention
+	(*AttendStreamRequest)(nil),   // 30: engram.v1.AttendStreamRequest
+	(*AttendStreamResponse)(nil),  // 31: engram.v1.AttendStreamResponse
+	(*AttendResponse)(nil),        // 32: engram.v1.AttendResponse
+	(*RecallRequest)(nil),         // 33: engram.v1.RecallRequest
+	(*Recalled)(nil),              // 34: engram.v1.Recalled
+	(*LeftOut)(nil),               // 35: engram.v1.LeftOut
+	(*RecallResponse)(nil),        // 36: engram.v1.RecallResponse
+	(*GetRequest)(nil),            // 37: engram.v1.GetRequest
+	(*GetResponse)(nil),           // 38: engram.v1.GetResponse
+	(*UpdateRequest)(nil),         // 39: engram.v1.UpdateRequest
+	(*UpdateResponse)(nil),        // 40: engram.v1.UpdateResponse
+	(*DeleteRequest)(nil),         // 41: engram.v1.DeleteRequest
+	(*DeleteResponse)(nil),        // 42: engram.v1.DeleteResponse
+	(*ListRequest)(nil),           // 43: engram.v1.ListRequest
+	(*ListResponse)(nil),          // 44: engram.v1.ListResponse
+	(*CountRequest)(nil),          // 45: engram.v1.CountRequest
+	(*CountResponse)(nil),         // 46: engram.v1.CountResponse
+	(*WatchRequest)(nil),          // 47: engram.v1.WatchRequest
+	(*WatchResponse)(nil),         // 48: engram.v1.WatchResponse
+	(*MutationEvent)(nil),         // 49: engram.v1.MutationEvent
+	(*Rehearsal)(nil),             // 50: engram.v1.Rehearsal
+	(*RecordChange)(nil),          // 51: engram.v1.RecordChange
+	(*Record)(nil),                // 52: engram.v1.Record
+	(*Vector)(nil),                // 53: engram.v1.Vector
+	(*Filter)(nil),                // 54: engram.v1.Filter
+	(*Include)(nil),               // 55: engram.v1.Include
+	(*Ranking)(nil),               // 56: engram.v1.Ranking
+	(*MetadataPath)(nil),          // 57: engram.v1.MetadataPath
+	(Field)(0),                    // 58: engram.v1.Field
+	(*NamespaceLSN)(nil),          // 59: engram.v1.NamespaceLSN
+	(*timestamppb.Timestamp)(nil), // 60: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil), // 61: google.protobuf.FieldMask
+	(*Namespace)(nil),             // 62: engram.v1.Namespace
+	(Durability)(0),               // 63: engram.v1.Durability
+	(KeyEncoding)(0),              // 64: engram.v1.KeyEncoding
+	(ValueEncoding)(0),            // 65: engram.v1.ValueEncoding
+	(*Retention)(nil),             // 66: engram.v1.Retention
+	(Eviction)(0),                 // 67: engram.v1.Eviction
 }
 var file_engram_v1_memory_service_proto_depIdxs = []int32{
-	45, // 0: engram.v1.StoreRequest.records:type_name -> engram.v1.Record
-	0,  // 1: engram.v1.StoreRequest.mode:type_name -> engram.v1.StoreMode
-	4,  // 2: engram.v1.StoreResponse.results:type_name -> engram.v1.RecordResult
-	45, // 3: engram.v1.StoreStreamRequest.records:type_name -> engram.v1.Record
-	0,  // 4: engram.v1.StoreStreamRequest.mode:type_name -> engram.v1.StoreMode
-	4,  // 5: engram.v1.StoreStreamResponse.results:type_name -> engram.v1.RecordResult
-	46, // 6: engram.v1.Query.vector:type_name -> engram.v1.Vector
-	9,  // 7: engram.v1.Query.record:type_name -> engram.v1.RecordName
-	8,  // 8: engram.v1.RetrieveRequest.queries:type_name -> engram.v1.Query
-	47, // 9: engram.v1.RetrieveRequest.filter:type_name -> engram.v1.Filter
-	48, // 10: engram.v1.RetrieveRequest.include:type_name -> engram.v1.Include
-	11, // 11: engram.v1.RetrieveRequest.search:type_name -> engram.v1.Search
-	49, // 12: engram.v1.RetrieveRequest.ranking:type_name -> engram.v1.Ranking
-	12, // 13: engram.v1.RetrieveRequest.diversity:type_name -> engram.v1.Diversity
-	13, // 14: engram.v1.RetrieveRequest.neighbours:type_name -> engram.v1.NeighbourCount
-	14, // 15: engram.v1.RetrieveRequest.group_by:type_name -> engram.v1.GroupBy
-	50, // 16: engram.v1.GroupBy.metadata:type_name -> engram.v1.MetadataPath
-	51, // 17: engram.v1.GroupBy.field:type_name -> engram.v1.Field
-	45, // 18: engram.v1.Neighbours.before:type_name -> engram.v1.Record
-	45, // 19: engram.v1.Neighbours.after:type_name -> engram.v1.Record
-	45, // 20: engram.v1.Hit.record:type_name -> engram.v1.Record
-	17, // 21: engram.v1.Hit.parts:type_name -> engram.v1.ScoreParts
-	15, // 22: engram.v1.Hit.neighbours:type_name -> engram.v1.Neighbours
-	16, // 23: engram.v1.QueryResult.hits:type_name -> engram.v1.Hit
-	18, // 24: engram.v1.RetrieveResponse.results:type_name -> engram.v1.QueryResult
-	52, // 25: engram.v1.RetrieveResponse.namespaces:type_name -> engram.v1.NamespaceLSN
-	19, // 26: engram.v1.RetrieveResponse.search:type_name -> engram.v1.SearchStats
-	8,  // 27: engram.v1.AttendRequest.queries:type_name -> engram.v1.Query
-	47, // 28: engram.v1.AttendRequest.filter:type_name -> engram.v1.Filter
-	48, // 29: engram.v1.AttendRequest.include:type_name -> engram.v1.Include
-	22, // 30: engram.v1.AttendRequest.window:type_name -> engram.v1.Window
-	11, // 31: engram.v1.AttendRequest.search:type_name -> engram.v1.Search
-	23, // 32: engram.v1.AttendRequest.bias:type_name -> engram.v1.Bias
-	1,  // 33: engram.v1.AttendRequest.combine:type_name -> engram.v1.Combine
-	53, // 34: engram.v1.Window.before_time:type_name -> google.protobuf.Timestamp
-	45, // 35: engram.v1.Weight.record:type_name -> engram.v1.Record
-	24, // 36: engram.v1.HeadResult.top_weights:type_name -> engram.v1.Weight
-	46, // 37: engram.v1.Attention.output:type_name -> engram.v1.Vector
-	46, // 38: engram.v1.Attention.context:type_name -> engram.v1.Vector
-	25, // 39: engram.v1.Attention.heads:type_name -> engram.v1.HeadResult
-	45, // 40: engram.v1.AttendStreamRequest.records:type_name -> engram.v1.Record
-	0,  // 41: engram.v1.AttendStreamRequest.mode:type_name -> engram.v1.StoreMode
-	21, // 42: engram.v1.AttendStreamRequest.attend:type_name -> engram.v1.AttendRequest
-	8,  // 43: engram.v1.AttendStreamRequest.queries:type_name -> engram.v1.Query
-	4,  // 44: engram.v1.AttendStreamResponse.results:type_name -> engram.v1.RecordResult
-	29, // 45: engram.v1.AttendStreamResponse.attended:type_name -> engram.v1.AttendResponse
-	26, // 46: engram.v1.AttendResponse.results:type_name -> engram.v1.Attention
-	52, // 47: engram.v1.AttendResponse.namespaces:type_name -> engram.v1.NamespaceLSN
-	19, // 48: engram.v1.AttendResponse.search:type_name -> engram.v1.SearchStats
-	48, // 49: engram.v1.GetRequest.include:type_name -> engram.v1.Include
-	45, // 50: engram.v1.GetResponse.records:type_name -> engram.v1.Record
-	52, // 51: engram.v1.GetResponse.namespace:type_name -> engram.v1.NamespaceLSN
-	45, // 52: engram.v1.UpdateRequest.records:type_name -> engram.v1.Record
-	54, // 53: engram.v1.UpdateRequest.update_mask:type_name -> google.protobuf.FieldMask
-	4,  // 54: engram.v1.UpdateResponse.results:type_name -> engram.v1.RecordResult
-	47, // 55: engram.v1.DeleteRequest.filter:type_name -> engram.v1.Filter
-	47, // 56: engram.v1.ListRequest.filter:type_name -> engram.v1.Filter
-	2,  // 57: engram.v1.ListRequest.order:type_name -> engram.v1.ListOrder
-	48, // 58: engram.v1.ListRequest.include:type_name -> engram.v1.Include
-	45, // 59: engram.v1.ListResponse.records:type_name -> engram.v1.Record
-	52, // 60: engram.v1.ListResponse.namespace:type_name -> engram.v1.NamespaceLSN
-	47, // 61: engram.v1.CountRequest.filter:type_name -> engram.v1.Filter
-	52, // 62: engram.v1.CountResponse.namespace:type_name -> engram.v1.NamespaceLSN
-	48, // 63: engram.v1.WatchRequest.include:type_name -> engram.v1.Include
-	42, // 64: engram.v1.WatchResponse.mutations:type_name -> engram.v1.MutationEvent
-	53, // 65: engram.v1.MutationEvent.time:type_name -> google.protobuf.Timestamp
-	55, // 66: engram.v1.MutationEvent.namespace_created:type_name -> engram.v1.Namespace
-	56, // 67: engram.v1.MutationEvent.durability:type_name -> engram.v1.Durability
-	49, // 68: engram.v1.MutationEvent.ranking:type_name -> engram.v1.Ranking
-	57, // 69: engram.v1.MutationEvent.key_encoding:type_name -> engram.v1.KeyEncoding
-	58, // 70: engram.v1.MutationEvent.value_encoding:type_name -> engram.v1.ValueEncoding
-	44, // 71: engram.v1.MutationEvent.changes:type_name -> engram.v1.RecordChange
-	59, // 72: engram.v1.MutationEvent.retention:type_name -> engram.v1.Retention
-	43, // 73: engram.v1.MutationEvent.rehearsals:type_name -> engram.v1.Rehearsal
-	60, // 74: engram.v1.MutationEvent.eviction:type_name -> engram.v1.Eviction
-	53, // 75: engram.v1.Rehearsal.time:type_name -> google.protobuf.Timestamp
-	45, // 76: engram.v1.RecordChange.record:type_name -> engram.v1.Record
-	54, // 77: engram.v1.RecordChange.changed_fields:type_name -> google.protobuf.FieldMask
-	3,  // 78: engram.v1.MemoryService.Store:input_type -> engram.v1.StoreRequest
-	6,  // 79: engram.v1.MemoryService.StoreStream:input_type -> engram.v1.StoreStreamRequest
-	10, // 80: engram.v1.MemoryService.Retrieve:input_type -> engram.v1.RetrieveRequest
-	21, // 81: engram.v1.MemoryService.Attend:input_type -> engram.v1.AttendRequest
-	27, // 82: engram.v1.MemoryService.AttendStream:input_type -> engram.v1.AttendStreamRequest
-	30, // 83: engram.v1.MemoryService.Get:input_type -> engram.v1.GetRequest
-	32, // 84: engram.v1.MemoryService.Update:input_type -> engram.v1.UpdateRequest
-	34, // 85: engram.v1.MemoryService.Delete:input_type -> engram.v1.DeleteRequest
-	36, // 86: engram.v1.MemoryService.List:input_type -> engram.v1.ListRequest
-	38, // 87: engram.v1.MemoryService.Count:input_type -> engram.v1.CountRequest
-	40, // 88: engram.v1.MemoryService.Watch:input_type -> engram.v1.WatchRequest
-	5,  // 89: engram.v1.MemoryService.Store:output_type -> engram.v1.StoreResponse
-	7,  // 90: engram.v1.MemoryService.StoreStream:output_type -> engram.v1.StoreStreamResponse
-	20, // 91: engram.v1.MemoryService.Retrieve:output_type -> engram.v1.RetrieveResponse
-	29, // 92: engram.v1.MemoryService.Attend:output_type -> engram.v1.AttendResponse
-	28, // 93: engram.v1.MemoryService.AttendStream:output_type -> engram.v1.AttendStreamResponse
-	31, // 94: engram.v1.MemoryService.Get:output_type -> engram.v1.GetResponse
-	33, // 95: engram.v1.MemoryService.Update:output_type -> engram.v1.UpdateResponse
-	35, // 96: engram.v1.MemoryService.Delete:output_type -> engram.v1.DeleteResponse
-	37, // 97: engram.v1.MemoryService.List:output_type -> engram.v1.ListResponse
-	39, // 98: engram.v1.MemoryService.Count:output_type -> engram.v1.CountResponse
-	41, // 99: engram.v1.MemoryService.Watch:output_type -> engram.v1.WatchResponse
-	89, // [89:100] is the sub-list for method output_type
-	78, // [78:89] is the sub-list for method input_type
-	78, // [78:78] is the sub-list for extension type_name
-	78, // [78:78] is the sub-list for extension extendee
-	0,  // [0:78] is the sub-list for field type_name
+	52,  // 0: engram.v1.StoreRequest.records:type_name -> engram.v1.Record
+	0,   // 1: engram.v1.StoreRequest.mode:type_name -> engram.v1.StoreMode
+	7,   // 2: engram.v1.StoreResponse.results:type_name -> engram.v1.RecordResult
+	52,  // 3: engram.v1.StoreStreamRequest.records:type_name -> engram.v1.Record
+	0,   // 4: engram.v1.StoreStreamRequest.mode:type_name -> engram.v1.StoreMode
+	7,   // 5: engram.v1.StoreStreamResponse.results:type_name -> engram.v1.RecordResult
+	53,  // 6: engram.v1.Query.vector:type_name -> engram.v1.Vector
+	12,  // 7: engram.v1.Query.record:type_name -> engram.v1.RecordName
+	11,  // 8: engram.v1.RetrieveRequest.queries:type_name -> engram.v1.Query
+	54,  // 9: engram.v1.RetrieveRequest.filter:type_name -> engram.v1.Filter
+	55,  // 10: engram.v1.RetrieveRequest.include:type_name -> engram.v1.Include
+	14,  // 11: engram.v1.RetrieveRequest.search:type_name -> engram.v1.Search
+	56,  // 12: engram.v1.RetrieveRequest.ranking:type_name -> engram.v1.Ranking
+	15,  // 13: engram.v1.RetrieveRequest.diversity:type_name -> engram.v1.Diversity
+	16,  // 14: engram.v1.RetrieveRequest.neighbours:type_name -> engram.v1.NeighbourCount
+	17,  // 15: engram.v1.RetrieveRequest.group_by:type_name -> engram.v1.GroupBy
+	57,  // 16: engram.v1.GroupBy.metadata:type_name -> engram.v1.MetadataPath
+	58,  // 17: engram.v1.GroupBy.field:type_name -> engram.v1.Field
+	52,  // 18: engram.v1.Neighbours.before:type_name -> engram.v1.Record
+	52,  // 19: engram.v1.Neighbours.after:type_name -> engram.v1.Record
+	52,  // 20: engram.v1.Hit.record:type_name -> engram.v1.Record
+	20,  // 21: engram.v1.Hit.parts:type_name -> engram.v1.ScoreParts
+	18,  // 22: engram.v1.Hit.neighbours:type_name -> engram.v1.Neighbours
+	19,  // 23: engram.v1.QueryResult.hits:type_name -> engram.v1.Hit
+	21,  // 24: engram.v1.RetrieveResponse.results:type_name -> engram.v1.QueryResult
+	59,  // 25: engram.v1.RetrieveResponse.namespaces:type_name -> engram.v1.NamespaceLSN
+	22,  // 26: engram.v1.RetrieveResponse.search:type_name -> engram.v1.SearchStats
+	11,  // 27: engram.v1.AttendRequest.queries:type_name -> engram.v1.Query
+	54,  // 28: engram.v1.AttendRequest.filter:type_name -> engram.v1.Filter
+	55,  // 29: engram.v1.AttendRequest.include:type_name -> engram.v1.Include
+	25,  // 30: engram.v1.AttendRequest.window:type_name -> engram.v1.Window
+	14,  // 31: engram.v1.AttendRequest.search:type_name -> engram.v1.Search
+	26,  // 32: engram.v1.AttendRequest.bias:type_name -> engram.v1.Bias
+	1,   // 33: engram.v1.AttendRequest.combine:type_name -> engram.v1.Combine
+	60,  // 34: engram.v1.Window.before_time:type_name -> google.protobuf.Timestamp
+	52,  // 35: engram.v1.Weight.record:type_name -> engram.v1.Record
+	27,  // 36: engram.v1.HeadResult.top_weights:type_name -> engram.v1.Weight
+	53,  // 37: engram.v1.Attention.output:type_name -> engram.v1.Vector
+	53,  // 38: engram.v1.Attention.context:type_name -> engram.v1.Vector
+	28,  // 39: engram.v1.Attention.heads:type_name -> engram.v1.HeadResult
+	52,  // 40: engram.v1.AttendStreamRequest.records:type_name -> engram.v1.Record
+	0,   // 41: engram.v1.AttendStreamRequest.mode:type_name -> engram.v1.StoreMode
+	24,  // 42: engram.v1.AttendStreamRequest.attend:type_name -> engram.v1.AttendRequest
+	11,  // 43: engram.v1.AttendStreamRequest.queries:type_name -> engram.v1.Query
+	7,   // 44: engram.v1.AttendStreamResponse.results:type_name -> engram.v1.RecordResult
+	32,  // 45: engram.v1.AttendStreamResponse.attended:type_name -> engram.v1.AttendResponse
+	29,  // 46: engram.v1.AttendResponse.results:type_name -> engram.v1.Attention
+	59,  // 47: engram.v1.AttendResponse.namespaces:type_name -> engram.v1.NamespaceLSN
+	22,  // 48: engram.v1.AttendResponse.search:type_name -> engram.v1.SearchStats
+	11,  // 49: engram.v1.RecallRequest.query:type_name -> engram.v1.Query
+	54,  // 50: engram.v1.RecallRequest.filter:type_name -> engram.v1.Filter
+	14,  // 51: engram.v1.RecallRequest.search:type_name -> engram.v1.Search
+	56,  // 52: engram.v1.RecallRequest.ranking:type_name -> engram.v1.Ranking
+	2,   // 53: engram.v1.RecallRequest.order:type_name -> engram.v1.PromptOrder
+	55,  // 54: engram.v1.RecallRequest.include:type_name -> engram.v1.Include
+	52,  // 55: engram.v1.Recalled.record:type_name -> engram.v1.Record
+	3,   // 56: engram.v1.Recalled.reason:type_name -> engram.v1.RecallReason
+	20,  // 57: engram.v1.Recalled.parts:type_name -> engram.v1.ScoreParts
+	4,   // 58: engram.v1.LeftOut.reason:type_name -> engram.v1.LeftOutReason
+	3,   // 59: engram.v1.LeftOut.wanted:type_name -> engram.v1.RecallReason
+	34,  // 60: engram.v1.RecallResponse.records:type_name -> engram.v1.Recalled
+	35,  // 61: engram.v1.RecallResponse.left_out:type_name -> engram.v1.LeftOut
+	59,  // 62: engram.v1.RecallResponse.namespaces:type_name -> engram.v1.NamespaceLSN
+	22,  // 63: engram.v1.RecallResponse.search:type_name -> engram.v1.SearchStats
+	55,  // 64: engram.v1.GetRequest.include:type_name -> engram.v1.Include
+	52,  // 65: engram.v1.GetResponse.records:type_name -> engram.v1.Record
+	59,  // 66: engram.v1.GetResponse.namespace:type_name -> engram.v1.NamespaceLSN
+	52,  // 67: engram.v1.UpdateRequest.records:type_name -> engram.v1.Record
+	61,  // 68: engram.v1.UpdateRequest.update_mask:type_name -> google.protobuf.FieldMask
+	7,   // 69: engram.v1.UpdateResponse.results:type_name -> engram.v1.RecordResult
+	54,  // 70: engram.v1.DeleteRequest.filter:type_name -> engram.v1.Filter
+	54,  // 71: engram.v1.ListRequest.filter:type_name -> engram.v1.Filter
+	5,   // 72: engram.v1.ListRequest.order:type_name -> engram.v1.ListOrder
+	55,  // 73: engram.v1.ListRequest.include:type_name -> engram.v1.Include
+	52,  // 74: engram.v1.ListResponse.records:type_name -> engram.v1.Record
+	59,  // 75: engram.v1.ListResponse.namespace:type_name -> engram.v1.NamespaceLSN
+	54,  // 76: engram.v1.CountRequest.filter:type_name -> engram.v1.Filter
+	59,  // 77: engram.v1.CountResponse.namespace:type_name -> engram.v1.NamespaceLSN
+	55,  // 78: engram.v1.WatchRequest.include:type_name -> engram.v1.Include
+	49,  // 79: engram.v1.WatchResponse.mutations:type_name -> engram.v1.MutationEvent
+	60,  // 80: engram.v1.MutationEvent.time:type_name -> google.protobuf.Timestamp
+	62,  // 81: engram.v1.MutationEvent.namespace_created:type_name -> engram.v1.Namespace
+	63,  // 82: engram.v1.MutationEvent.durability:type_name -> engram.v1.Durability
+	56,  // 83: engram.v1.MutationEvent.ranking:type_name -> engram.v1.Ranking
+	64,  // 84: engram.v1.MutationEvent.key_encoding:type_name -> engram.v1.KeyEncoding
+	65,  // 85: engram.v1.MutationEvent.value_encoding:type_name -> engram.v1.ValueEncoding
+	51,  // 86: engram.v1.MutationEvent.changes:type_name -> engram.v1.RecordChange
+	66,  // 87: engram.v1.MutationEvent.retention:type_name -> engram.v1.Retention
+	50,  // 88: engram.v1.MutationEvent.rehearsals:type_name -> engram.v1.Rehearsal
+	67,  // 89: engram.v1.MutationEvent.eviction:type_name -> engram.v1.Eviction
+	60,  // 90: engram.v1.Rehearsal.time:type_name -> google.protobuf.Timestamp
+	52,  // 91: engram.v1.RecordChange.record:type_name -> engram.v1.Record
+	61,  // 92: engram.v1.RecordChange.changed_fields:type_name -> google.protobuf.FieldMask
+	6,   // 93: engram.v1.MemoryService.Store:input_type -> engram.v1.StoreRequest
+	9,   // 94: engram.v1.MemoryService.StoreStream:input_type -> engram.v1.StoreStreamRequest
+	13,  // 95: engram.v1.MemoryService.Retrieve:input_type -> engram.v1.RetrieveRequest
+	24,  // 96: engram.v1.MemoryService.Attend:input_type -> engram.v1.AttendRequest
+	30,  // 97: engram.v1.MemoryService.AttendStream:input_type -> engram.v1.AttendStreamRequest
+	33,  // 98: engram.v1.MemoryService.Recall:input_type -> engram.v1.RecallRequest
+	37,  // 99: engram.v1.MemoryService.Get:input_type -> engram.v1.GetRequest
+	39,  // 100: engram.v1.MemoryService.Update:input_type -> engram.v1.UpdateRequest
+	41,  // 101: engram.v1.MemoryService.Delete:input_type -> engram.v1.DeleteRequest
+	43,  // 102: engram.v1.MemoryService.List:input_type -> engram.v1.ListRequest
+	45,  // 103: engram.v1.MemoryService.Count:input_type -> engram.v1.CountRequest
+	47,  // 104: engram.v1.MemoryService.Watch:input_type -> engram.v1.WatchRequest
+	8,   // 105: engram.v1.MemoryService.Store:output_type -> engram.v1.StoreResponse
+	10,  // 106: engram.v1.MemoryService.StoreStream:output_type -> engram.v1.StoreStreamResponse
+	23,  // 107: engram.v1.MemoryService.Retrieve:output_type -> engram.v1.RetrieveResponse
+	32,  // 108: engram.v1.MemoryService.Attend:output_type -> engram.v1.AttendResponse
+	31,  // 109: engram.v1.MemoryService.AttendStream:output_type -> engram.v1.AttendStreamResponse
+	36,  // 110: engram.v1.MemoryService.Recall:output_type -> engram.v1.RecallResponse
+	38,  // 111: engram.v1.MemoryService.Get:output_type -> engram.v1.GetResponse
+	40,  // 112: engram.v1.MemoryService.Update:output_type -> engram.v1.UpdateResponse
+	42,  // 113: engram.v1.MemoryService.Delete:output_type -> engram.v1.DeleteResponse
+	44,  // 114: engram.v1.MemoryService.List:output_type -> engram.v1.ListResponse
+	46,  // 115: engram.v1.MemoryService.Count:output_type -> engram.v1.CountResponse
+	48,  // 116: engram.v1.MemoryService.Watch:output_type -> engram.v1.WatchResponse
+	105, // [105:117] is the sub-list for method output_type
+	93,  // [93:105] is the sub-list for method input_type
+	93,  // [93:93] is the sub-list for extension type_name
+	93,  // [93:93] is the sub-list for extension extendee
+	0,   // [0:93] is the sub-list for field type_name
 }
 
 func init() { file_engram_v1_memory_service_proto_init() }
@@ -4199,16 +4955,19 @@ func file_engram_v1_memory_service_proto_init() {
 	file_engram_v1_memory_service_proto_msgTypes[19].OneofWrappers = []any{}
 	file_engram_v1_memory_service_proto_msgTypes[24].OneofWrappers = []any{}
 	file_engram_v1_memory_service_proto_msgTypes[27].OneofWrappers = []any{}
-	file_engram_v1_memory_service_proto_msgTypes[33].OneofWrappers = []any{}
+	file_engram_v1_memory_service_proto_msgTypes[28].OneofWrappers = []any{}
+	file_engram_v1_memory_service_proto_msgTypes[29].OneofWrappers = []any{}
+	file_engram_v1_memory_service_proto_msgTypes[31].OneofWrappers = []any{}
 	file_engram_v1_memory_service_proto_msgTypes[37].OneofWrappers = []any{}
-	file_engram_v1_memory_service_proto_msgTypes[39].OneofWrappers = []any{}
+	file_engram_v1_memory_service_proto_msgTypes[41].OneofWrappers = []any{}
+	file_engram_v1_memory_service_proto_msgTypes[43].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_engram_v1_memory_service_proto_rawDesc), len(file_engram_v1_memory_service_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   42,
+			NumEnums:      6,
+			NumMessages:   46,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
