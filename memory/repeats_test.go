@@ -38,7 +38,7 @@ func cosineOf(a, b []float32) float64 {
 // Whatever was stored, deleted and changed before, a Store without ids adds what the
 // definition says, and rehearses the rest. Cosines are far from the threshold or equal.
 func TestRepeatsAgainstDefinition(t *testing.T) {
-	const similarity = 0.9
+	const similarity = 0.9123 // no cosine of such keys is near it
 	rapid.Check(t, func(t *rapid.T) {
 		db := newDB(Options{Pool: slab.NewPool(1 << 30), Clock: new(ticking)}, sizes{segmentRows: 64, indexRows: 8, compactRows: 8, ivfRows: 1 << 30})
 		defer func() { _ = db.Close() }()
@@ -60,14 +60,20 @@ func TestRepeatsAgainstDefinition(t *testing.T) {
 			return k
 		})
 		speaker := rapid.SampledFrom([]string{"", "Ann", "Bob"})
-		find := func(k []float32, by string) int {
-			best, at := similarity-1e-6, -1
-			for i, r := range all {
-				if c := cosineOf(k, r.key); r.speaker == by && c > best+1e-6 {
-					best, at = c, i
+		// find gives those that may be repeated: of cosines that float32 can't tell apart all.
+		find := func(k []float32, by string) (nearest []int) {
+			best := similarity
+			for _, r := range all {
+				if r.speaker == by {
+					best = max(best, cosineOf(k, r.key))
 				}
 			}
-			return at
+			for i, r := range all {
+				if r.speaker == by && cosineOf(k, r.key) > best-1e-6 {
+					nearest = append(nearest, i)
+				}
+			}
+			return nearest
 		}
 		number := 0
 		for range rapid.IntRange(1, 12).Draw(t, "steps") {
@@ -105,15 +111,17 @@ func TestRepeatsAgainstDefinition(t *testing.T) {
 					t.Fatal(err)
 				}
 				for i := range puts {
-					at, got := -1, res.Results[i]
+					var may []int
+					got := res.Results[i]
 					if puts[i].ID == "" || i > 0 {
-						at = find(puts[i].Key, puts[i].Speaker)
+						may = find(puts[i].Key, puts[i].Speaker)
 					}
-					if at >= 0 {
-						all[at].rehearsed++
-						if want := (RecordResult{ID: all[at].id, Repeated: true}); got != want {
-							t.Fatalf("record %d, %v by %q: %+v, want %+v", i, puts[i].Key, puts[i].Speaker, got, want)
+					if len(may) > 0 {
+						at := slices.IndexFunc(may, func(at int) bool { return got == RecordResult{ID: all[at].id, Repeated: true} })
+						if at < 0 {
+							t.Fatalf("record %d, %v by %q: %+v, want one of %v", i, puts[i].Key, puts[i].Speaker, got, may)
 						}
+						all[may[at]].rehearsed++
 						continue
 					}
 					if !got.Created || got.Repeated || got.Version != res.LSN {
