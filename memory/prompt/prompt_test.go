@@ -76,7 +76,9 @@ func talks(t *rapid.T, counter Counter) (*talk, Options) {
 func TestPrompt(t *testing.T) {
 	cl100k, _ := CounterOf("cl100k_base")
 	// More of lines together than one by one, which no tokenizer is proven not to make.
-	greedy := func(text []byte) int { return len(text)/8 + bytes.Count(text, []byte("\n"))*bytes.Count(text, []byte("\n")) }
+	greedy := func(text []byte) int {
+		return len(text)/8 + bytes.Count(text, []byte("\n"))*bytes.Count(text, []byte("\n"))
+	}
 	for name, counter := range map[string]Counter{"estimate": Estimate, "cl100k_base": cl100k, "greedy": greedy} {
 		t.Run(name, rapid.MakeCheck(func(t *rapid.T) {
 			k, opt := talks(t, counter)
