@@ -57,8 +57,9 @@ def by_text(memory):
         timeout=10,
     )
     print("recall: a prompt of at most 40 tokens")
-    for line in recalled.prompt.splitlines():
-        print(f"  {line}")
+    for record in recalled.records:
+        print(f"  {record.record.id} of {record.tokens} tokens")
+    print(recalled.prompt, end="")
 
     of_user = filter_pb2.Filter(
         condition=filter_pb2.Condition(field=filter_pb2.FIELD_SPEAKER, equals=struct_pb2.Value(string_value="user"))
