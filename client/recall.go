@@ -73,7 +73,7 @@ type LeftOut struct {
 
 // Recall writes the last turns of a namespace and the memories that matter most for the query
 // into a prompt. Without hits (TopK(0)) the zero Query will do. Options: TopK, MinScore, Where,
-// RankBy, Exact, Recall, Probes, WithVectors, WithoutContent.
+// RankBy, Exact, Recall, Probes, Rehearse, WithVectors, WithoutContent.
 func (c *Client) Recall(ctx context.Context, namespace string, query Query, prompt PromptOptions, options ...ReadOption) (Prompt, error) {
 	return c.RecallAll(ctx, []string{namespace}, query, prompt, options...)
 }
@@ -89,7 +89,7 @@ func (c *Client) RecallAll(ctx context.Context, namespaces []string, query Query
 		Namespaces: namespaces, Query: query.pb, MaxTokens: &maxTokens, Last: uint32(prompt.Last), TopK: r.topK, Filter: r.filter.pb,
 		MinScore: r.minScore, Search: r.search, Ranking: r.ranking, NeighboursBefore: uint32(prompt.Before), NeighboursAfter: uint32(prompt.After),
 		Order: prompt.Order, Template: prompt.Template, Separator: prompt.Separator, Tokenizer: prompt.Tokenizer,
-		Include: r.include, MaxReplyBytes: r.maxBytes,
+		Include: r.include, MaxReplyBytes: r.maxBytes, Rehearse: r.rehearse,
 	})
 	if err != nil {
 		return Prompt{}, err

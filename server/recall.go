@@ -89,6 +89,9 @@ func (m *memoryService) Recall(ctx context.Context, req *engramv1.RecallRequest)
 		return nil, err
 	}
 	reply := out.build(plan)
+	if req.Rehearse {
+		s.db.Rehearse(vs, [][]memory.Hit{out.hits(plan)})
+	}
 	if query != nil {
 		reply.Search = searchStats(stats)
 	}
@@ -200,6 +203,16 @@ func (r *recallReply) cost(plan *prompt.Plan) int {
 		n += leftOutOverhead + len(r.names[at.View]) + r.vs[at.View].Size(at.Ref, 0)
 	}
 	return n
+}
+
+// hits are those that are in the prompt.
+func (r *recallReply) hits(plan *prompt.Plan) (in []memory.Hit) {
+	for _, c := range plan.In {
+		if h := r.found.Records[c.Turn].Hit; h != nil {
+			in = append(in, *h)
+		}
+	}
+	return in
 }
 
 func (r *recallReply) build(plan *prompt.Plan) *engramv1.RecallResponse {

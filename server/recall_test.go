@@ -252,3 +252,22 @@ func TestBadRecalls(t *testing.T) {
 		t.Error("what was refused changed something")
 	}
 }
+
+// A Recall rehearses the hits that went into the prompt, and no others.
+func TestRecallRehearses(t *testing.T) {
+	h, db, _ := clocked(t)
+	h.store("talk",
+		said("lake", "Ann", "We swam in the lake."), said("long", "Bob", "The lake "+strings.Repeat("was wide and cold ", 50)), said("bread", "Ann", "I bake bread."))
+	must[*engramv1.RecallResponse](t)(h.memory.Recall(ctx(t), &engramv1.RecallRequest{
+		Namespaces: []string{"talk"}, Query: &engramv1.Query{Text: "lake"}, MaxTokens: ptr(uint32(60)), Last: 1, Rehearse: true,
+		Ranking: &engramv1.Ranking{Lexical: 1},
+	}))
+	if err := db.CommitRehearsals(ctx(t)); err != nil {
+		t.Fatal(err)
+	}
+	for id, want := range map[string]uint32{"lake": 1, "long": 0, "bread": 0} {
+		if got := h.record("talk", id).Rehearsals; got != want {
+			t.Errorf("%q was rehearsed %d times, want %d", id, got, want)
+		}
+	}
+}

@@ -20,6 +20,7 @@ type recallCmd struct {
 	Template  string  `help:"How a record is written: text with {id}, {session}, {speaker}, {time}, {text}, {namespace} and {score}; {{ and }} are braces. Default: \"{time} {speaker}: {text}\"." placeholder:"T"`
 	Separator *string `help:"What stands between passages; default: a newline." placeholder:"S"`
 	Tokenizer string  `help:"What counts tokens: estimate, cl100k_base or o200k_base." default:"estimate"`
+	Rehearse  bool    `help:"Rehearse the hits that are in the prompt: what is used is kept longer."`
 	Ranking   string  `help:"What records are ranked by: ${ranking_help}; default: for words the namespace's ranking." placeholder:"R"`
 }
 
@@ -57,6 +58,9 @@ func (c *recallCmd) Run(ctx context.Context, cli *cli, t *terminal) error {
 		return err
 	}
 	options = append(options, client.TopK(c.TopK))
+	if c.Rehearse {
+		options = append(options, client.Rehearse())
+	}
 	if c.Ranking != "" {
 		r, err := parseRanking(c.Ranking)
 		if err != nil {

@@ -2727,7 +2727,10 @@ type RecallRequest struct {
 	// The largest reply wanted, as in RetrieveRequest; the field to lower is max_tokens.
 	MaxReplyBytes *uint32 `protobuf:"varint,17,opt,name=max_reply_bytes,json=maxReplyBytes,proto3,oneof" json:"max_reply_bytes,omitempty"`
 	// The embedder that made the query's vector, as in RetrieveRequest.
-	Embedder      string `protobuf:"bytes,18,opt,name=embedder,proto3" json:"embedder,omitempty"`
+	Embedder string `protobuf:"bytes,18,opt,name=embedder,proto3" json:"embedder,omitempty"`
+	// True rehearses the hits that are in the prompt, also those that are in it as last turns:
+	// see RetrieveRequest.rehearse. Default false.
+	Rehearse      bool `protobuf:"varint,19,opt,name=rehearse,proto3" json:"rehearse,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2886,6 +2889,13 @@ func (x *RecallRequest) GetEmbedder() string {
 		return x.Embedder
 	}
 	return ""
+}
+
+func (x *RecallRequest) GetRehearse() bool {
+	if x != nil {
+		return x.Rehearse
+	}
+	return false
 }
 
 // A record in a prompt.
@@ -4521,7 +4531,7 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\n" +
 	"namespaces\x18\x02 \x03(\v2\x17.engram.v1.NamespaceLSNR\n" +
 	"namespaces\x12.\n" +
-	"\x06search\x18\x03 \x01(\v2\x16.engram.v1.SearchStatsR\x06search\"\xf2\x05\n" +
+	"\x06search\x18\x03 \x01(\v2\x16.engram.v1.SearchStatsR\x06search\"\x8e\x06\n" +
 	"\rRecallRequest\x12\x1e\n" +
 	"\n" +
 	"namespaces\x18\x01 \x03(\tR\n" +
@@ -4544,7 +4554,8 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\ttokenizer\x18\x0f \x01(\tR\ttokenizer\x12,\n" +
 	"\ainclude\x18\x10 \x01(\v2\x12.engram.v1.IncludeR\ainclude\x12+\n" +
 	"\x0fmax_reply_bytes\x18\x11 \x01(\rH\x04R\rmaxReplyBytes\x88\x01\x01\x12\x1a\n" +
-	"\bembedder\x18\x12 \x01(\tR\bembedderB\r\n" +
+	"\bembedder\x18\x12 \x01(\tR\bembedder\x12\x1a\n" +
+	"\brehearse\x18\x13 \x01(\bR\brehearseB\r\n" +
 	"\v_max_tokensB\b\n" +
 	"\x06_top_kB\f\n" +
 	"\n" +
