@@ -84,7 +84,7 @@ func Estimate(text []byte) int {
 		i += n
 		k, w := classify(r)
 		// A capital after a small letter begins a new word.
-		if k != kind && !(k == lower && kind == upper) {
+		if k != kind && (k != lower || kind != upper) {
 			end()
 			if kind == space && spaces == 1 && (k == lower || k == upper || k == mark) {
 				tokens-- // the space is the word's
