@@ -2,9 +2,11 @@ package memory
 
 import (
 	"context"
+	"math"
 	"runtime"
 	"slices"
 	"sync"
+	"time"
 
 	"engram/index"
 	"engram/memory/filter"
@@ -31,7 +33,10 @@ func (db *DB) Store(ctx context.Context, s *Store) (*StoreResult, error) {
 
 func (c *committer) store(s *Store) (*StoreResult, error) {
 	m := c.begin(s.Namespace)
-	d := c.draft(s.Namespace)
+	d, err := c.fresh(m)
+	if err != nil {
+		return nil, err
+	}
 	if d == nil {
 		now := newSettings(s.Records, s.Embedder)
 		m.Create = &Config{
@@ -190,6 +195,9 @@ func (d *draft) change(p *Put, id string, mask Mask, m *Mutation, place uint32, 
 	if !p.HasImportance {
 		ch.Importance = defaultImportance
 	}
+	if p.TTL != 0 {
+		ch.Expire = m.Time + int64(min(p.TTL, math.MaxInt64-time.Duration(max(0, m.Time))))
+	}
 	return ch
 }
 
@@ -226,7 +234,10 @@ func (db *DB) Update(ctx context.Context, u *Update) (*StoreResult, error) {
 
 func (c *committer) update(u *Update) (*StoreResult, error) {
 	m := c.begin(u.Namespace)
-	d := c.draft(u.Namespace)
+	d, err := c.fresh(m)
+	if err != nil {
+		return nil, err
+	}
 	if d == nil {
 		return nil, noNamespace(u.Namespace)
 	}
@@ -298,7 +309,10 @@ func (db *DB) Delete(ctx context.Context, del *Delete) (*DeleteResult, error) {
 
 func (c *committer) delete(del *Delete) (*DeleteResult, error) {
 	m := c.begin(del.Namespace)
-	d := c.draft(del.Namespace)
+	d, err := c.fresh(m)
+	if err != nil {
+		return nil, err
+	}
 	if d == nil {
 		return nil, noNamespace(del.Namespace)
 	}
@@ -434,7 +448,10 @@ func (db *DB) DeleteNamespace(ctx context.Context, del *DeleteNamespace) (*Delet
 	var out *DeleteResult
 	err := db.commit(ctx, func(c *committer) error {
 		m := c.begin(del.Name)
-		d := c.draft(del.Name)
+		d, err := c.fresh(m)
+		if err != nil {
+			return err
+		}
 		if d == nil {
 			return noNamespace(del.Name)
 		}

@@ -10,6 +10,8 @@ type Namespace struct {
 	view       atomic.Pointer[View]
 	asking     atomic.Pointer[asking]   // nil: it never had an index
 	saved      atomic.Pointer[savedIVF] // of a snapshot; nil once it is an index again
+	due        int64                    // its first entry in the agenda, whose lock guards it; 0: none
+	removed    removed
 }
 
 // View acquires the current view; the caller releases it.
@@ -26,3 +28,6 @@ func (n *Namespace) View() *View {
 func (n *Namespace) Config() Config {
 	return n.view.Load().Config() // plain memory, with or without references
 }
+
+// removed counts the records that a namespace has lost by itself since the process began.
+type removed struct{ expired, evicted, forgotten atomic.Uint64 }

@@ -15,6 +15,7 @@ type View struct {
 	count    int
 	words    lexical.Counts // of the records
 	lsn      LSN
+	expires  int64 // no record expires before; 0: none does
 	ns       *Namespace
 	settings unique.Handle[settings]
 	requests *requestLog
