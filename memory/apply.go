@@ -137,6 +137,15 @@ func (d *draft) apply(m *Mutation) {
 	if m.Retention != nil {
 		d.set(func(s *settings) { s.retention = *m.Retention })
 	}
+	if m.MaxRecords != nil {
+		d.set(func(s *settings) { s.maxRecords = *m.MaxRecords })
+	}
+	if m.Eviction != nil {
+		d.set(func(s *settings) { s.eviction = *m.Eviction })
+	}
+	if m.Forget != nil {
+		d.set(func(s *settings) { s.forget = *m.Forget })
+	}
 	for _, id := range m.Deletes {
 		if ref, ok := d.Find(id); ok {
 			d.kill(ref)

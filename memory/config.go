@@ -8,7 +8,7 @@ import (
 )
 
 // Config is what a namespace was made with. Only MaxBytes, Durability, KeyEncoding,
-// ValueEncoding, Recall, Ranking and Retention can change.
+// ValueEncoding, Recall, Ranking, Retention, MaxRecords, Eviction and Forget can change.
 type Config struct {
 	Name                      string
 	Metric                    index.Metric
@@ -34,7 +34,12 @@ type Config struct {
 	// Ranking is that of queries by text which bring none; zero: similarity alone.
 	Ranking Ranking
 	// Retention is how its records fade; zero stands for the default.
-	Retention  Retention
+	Retention Retention
+	// MaxRecords bounds the records; 0: nothing does. Eviction says what happens beyond.
+	MaxRecords int64
+	Eviction   Eviction
+	// Forget is the retention below which records are removed; 0: none is.
+	Forget     float64
 	CreateTime int64 // Unix nanoseconds
 	Created    LSN   // of the mutation that made it
 }
@@ -56,10 +61,13 @@ type settings struct {
 	lexical    lexical.Analysis
 	ranking    Ranking
 	retention  Retention // never zero
+	maxRecords int64
+	eviction   Eviction
+	forget     float64
 }
 
 func (c *Config) settings() unique.Handle[settings] {
-	return unique.Make(settings{c.Metric, c.Dimension, c.ValueDimension, max(1, c.KVHeads), c.Embedder, c.MaxBytes, c.Durability, c.KeyEncoding, c.ValueEncoding, c.Recall, c.Lexical, c.Ranking, c.Retention.OrDefault()})
+	return unique.Make(settings{c.Metric, c.Dimension, c.ValueDimension, max(1, c.KVHeads), c.Embedder, c.MaxBytes, c.Durability, c.KeyEncoding, c.ValueEncoding, c.Recall, c.Lexical, c.Ranking, c.Retention.OrDefault(), c.MaxRecords, c.Eviction, c.Forget})
 }
 
 func (s settings) shape() index.Shape {

@@ -65,6 +65,7 @@ func (c *committer) storeIn(d *draft, m *Mutation, s *Store) (*StoreResult, erro
 	}
 	out := &StoreResult{LSN: m.LSN, Results: make([]RecordResult, len(s.Records))}
 	m.Changes = make([]Change, len(s.Records))
+	created := 0
 	var generated []string
 	for i := range s.Records {
 		p := &s.Records[i]
@@ -86,6 +87,12 @@ func (c *committer) storeIn(d *draft, m *Mutation, s *Store) (*StoreResult, erro
 		m.Changes[i] = d.change(p, id, MaskAll, m, uint32(i), old, exists)
 		m.Changes[i].KeyFromText = p.KeyFromText && s.Embedder != nil
 		out.Results[i] = RecordResult{ID: id, Version: m.LSN, Created: !exists}
+		if !exists {
+			created++
+		}
+	}
+	if err := d.evict(m, created); err != nil {
+		return nil, err
 	}
 	if err := c.room(m); err != nil {
 		return nil, err
@@ -97,6 +104,7 @@ func (c *committer) storeIn(d *draft, m *Mutation, s *Store) (*StoreResult, erro
 	if err := c.commit(m, d); err != nil {
 		return nil, err
 	}
+	d.ns.removed.evicted.Add(uint64(len(m.Deletes)))
 	return out, nil
 }
 
@@ -194,6 +202,12 @@ func (d *draft) change(p *Put, id string, mask Mask, m *Mutation, place uint32, 
 	}
 	if !p.HasImportance {
 		ch.Importance = defaultImportance
+	}
+	if exists {
+		w := &d.segments[old.segment].rows[old.row]
+		if mask&MaskPinned != 0 && w.has(flagPinned) && !ch.Pinned || mask&MaskImportance != 0 && w.importance != ch.Importance {
+			d.ns.victims = nil // it may go before those
+		}
 	}
 	if p.TTL != 0 {
 		ch.Expire = m.Time + int64(min(p.TTL, math.MaxInt64-time.Duration(max(0, m.Time))))
@@ -388,7 +402,8 @@ func (db *DB) CreateNamespace(ctx context.Context, req *CreateNamespace) (Config
 }
 
 // UpdateNamespace changes a namespace's bound, its durability, the encodings of its keys and
-// values, its recall, its ranking, or its retention.
+// values, its recall, its ranking, its retention, or what it keeps. Where it evicts, what is
+// beyond its most records goes at once.
 // A bound below what the namespace takes refuses writes that need more memory until enough
 // is deleted.
 func (db *DB) UpdateNamespace(ctx context.Context, u *UpdateNamespace) error {
@@ -408,6 +423,19 @@ func (db *DB) UpdateNamespace(ctx context.Context, u *UpdateNamespace) error {
 	if u.Retention != nil {
 		if field, reason := u.Retention.OrDefault().Check(); field != "" {
 			return invalid("namespace.retention."+field, "%s", reason)
+		}
+	}
+	if u.MaxRecords != nil {
+		if reason := checkMaxRecords(*u.MaxRecords); reason != "" {
+			return invalid("namespace.max_records", "%s", reason)
+		}
+	}
+	if u.Eviction != nil && !u.Eviction.Valid() {
+		return invalid("namespace.eviction", "is %d, which is no eviction", *u.Eviction)
+	}
+	if u.Forget != nil {
+		if reason := CheckForget(*u.Forget); reason != "" {
+			return invalid("namespace.forget", "%s", reason)
 		}
 	}
 	if u.KeyEncoding != nil && *u.KeyEncoding > index.BF16 {
@@ -436,10 +464,18 @@ func (db *DB) UpdateNamespace(ctx context.Context, u *UpdateNamespace) error {
 			keep := m.Retention.OrDefault()
 			m.Retention = &keep
 		}
-		if m.MaxBytes == nil && m.Durability == nil && m.KeyEncoding == nil && m.ValueEncoding == nil && m.Recall == nil && m.Ranking == nil && m.Retention == nil {
+		m.MaxRecords, m.Eviction, m.Forget = u.MaxRecords, u.Eviction, u.Forget
+		bounds := m.MaxRecords != nil || m.Eviction != nil
+		if !bounds && m.Forget == nil && m.MaxBytes == nil && m.Durability == nil && m.KeyEncoding == nil && m.ValueEncoding == nil && m.Recall == nil && m.Ranking == nil && m.Retention == nil {
 			return nil
 		}
-		return c.commit(m, d)
+		if err := c.commit(m, d); err != nil {
+			return err
+		}
+		if bounds || m.Retention != nil {
+			d.ns.victims = nil
+		}
+		return c.shrink(d, m.Time)
 	})
 }
 

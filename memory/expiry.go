@@ -214,31 +214,47 @@ func (h *dueHeap) Pop() any {
 	return last
 }
 
-// look notes when something of a view that is published expires. An entry that an earlier
-// one has overtaken stays until its time, when it does nothing.
-func (a *agenda) look(v *View) {
-	if v.expires == 0 {
+// look notes when a view that is published has something to remove. An entry that an
+// earlier one has overtaken stays until its time, when it does nothing.
+func (a *agenda) look(v *View, clock Clock) {
+	set := v.settings.Value()
+	if v.expires == 0 && set.forget == 0 {
 		return
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if ns := v.ns; ns.due == 0 || v.expires < ns.due {
-		ns.due = v.expires
-		heap.Push(&a.due, due{v.expires, ns})
+	at, ns := v.expires, v.ns
+	if set.forget > 0 {
+		next := clock.Now().UnixNano() + set.forgetEvery()
+		if ns.forgetDue == 0 || next < ns.forgetDue {
+			ns.forgetDue = next
+		}
+		if at == 0 || ns.forgetDue < at {
+			at = ns.forgetDue
+		}
+	}
+	if ns.due == 0 || at < ns.due {
+		ns.due = at
+		heap.Push(&a.due, due{at, ns})
 	}
 }
 
-// next takes a namespace that has something to remove by now; nil: none has.
-func (a *agenda) next(now int64) *Namespace {
+// next takes a namespace that has something to remove by now, and whether it looks for what
+// it forgets; nil: none has.
+func (a *agenda) next(now int64) (ns *Namespace, forgets bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for len(a.due) > 0 && a.due[0].at <= now {
-		if x := heap.Pop(&a.due).(due); x.ns.due == x.at {
-			x.ns.due = 0
-			return x.ns
+		x := heap.Pop(&a.due).(due)
+		if ns = x.ns; ns.due == x.at {
+			ns.due = 0
+			if forgets = ns.forgetDue != 0 && ns.forgetDue <= now; forgets {
+				ns.forgetDue = 0
+			}
+			return ns, forgets
 		}
 	}
-	return nil
+	return nil, false
 }
 
 // tidy removes what is to be removed, once a second, until the DB is closed.
@@ -254,31 +270,49 @@ func (db *DB) tidy() {
 		if db.restoring.Load() || db.ReadOnly() != nil {
 			continue
 		}
-		if err := db.RemoveExpired(db.maintenance.ctx); err != nil && db.maintenance.ctx.Err() == nil && db.ReadOnly() == nil {
-			db.log.Error("expired records were not removed", "error", err.Error())
+		if err := db.Tidy(db.maintenance.ctx); err != nil && db.maintenance.ctx.Err() == nil && db.ReadOnly() == nil {
+			db.log.Error("records that are to go were not removed", "error", err.Error())
 		}
 	}
 }
 
-// RemoveExpired removes the records that have expired, which otherwise happens by itself
-// within about a second.
-func (db *DB) RemoveExpired(ctx context.Context) error {
+// Tidy removes the records that have expired, and those that are to be forgotten where it is
+// time to look for them. It happens by itself, once a second.
+func (db *DB) Tidy(ctx context.Context) error {
 	now := db.clock.Now().UnixNano()
-	for ns := db.agenda.next(now); ns != nil; ns = db.agenda.next(now) {
-		for more := true; more; {
-			err := db.commit(ctx, func(c *committer) error {
-				more = false
-				d := c.draft(ns.name)
-				if d == nil || d.ns != ns {
-					return nil
-				}
-				n, err := c.expire(d, now)
-				more = n == removedAtOnce
-				return err
-			})
-			if err != nil {
-				return err
+	for {
+		ns, forgets := db.agenda.next(now)
+		if ns == nil {
+			return nil
+		}
+		err := db.removeExpired(ctx, ns, now)
+		if err == nil && forgets {
+			err = db.forget(ctx, ns, now)
+		}
+		if db.lookup(ns.name) == ns {
+			db.agenda.look(ns.view.Load(), db.clock)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// removeExpired lets other writes in between its mutations.
+func (db *DB) removeExpired(ctx context.Context, ns *Namespace, now int64) error {
+	for more := true; more; {
+		err := db.commit(ctx, func(c *committer) error {
+			more = false
+			d := c.draft(ns.name)
+			if d == nil || d.ns != ns {
+				return nil
 			}
+			n, err := c.expire(d, now)
+			more = n == removedAtOnce
+			return err
+		})
+		if err != nil {
+			return err
 		}
 	}
 	return nil

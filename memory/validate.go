@@ -378,6 +378,15 @@ func (db *DB) checkConfig(cfg *Config) error {
 	if reason := cfg.Ranking.Check(); reason != "" {
 		c.add(of("namespace.ranking"), "%s", reason)
 	}
+	if reason := checkMaxRecords(cfg.MaxRecords); reason != "" {
+		c.add(of("namespace.max_records"), "%s", reason)
+	}
+	if !cfg.Eviction.Valid() {
+		c.add(of("namespace.eviction"), "is %d, which is no eviction", cfg.Eviction)
+	}
+	if reason := CheckForget(cfg.Forget); reason != "" {
+		c.add(of("namespace.forget"), "%s", reason)
+	}
 	if field, reason := cfg.Retention.OrDefault().Check(); field != "" {
 		c.add(of("namespace.retention."+field), "%s", reason)
 	}

@@ -83,6 +83,9 @@ type UpdateNamespace struct {
 	Recall        *float64
 	Ranking       *Ranking
 	Retention     *Retention
+	MaxRecords    *int64
+	Eviction      *Eviction
+	Forget        *float64
 }
 
 // DeleteNamespace deletes a namespace with all its records.

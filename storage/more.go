@@ -25,6 +25,11 @@ const (
 	moreRanking    protowire.Number = 2
 	moreRetention  protowire.Number = 10
 	moreRehearsals protowire.Number = 11 // of a mutation, and of a record
+	moreMaxRecords protowire.Number = 20
+	moreEviction   protowire.Number = 21
+	moreForget     protowire.Number = 22
+	moreExpire     protowire.Number = 23 // of a record
+	morePinned     protowire.Number = 24 // of a record
 )
 
 // The fields of a ranking, a block in a block.
@@ -136,7 +141,8 @@ func (c *cursor) inner(f field, of string, read func(f field) bool) {
 
 // hasMoreConfig is true if a configuration needs a block.
 func hasMoreConfig(c *memory.Config) bool {
-	return c.Lexical != lexical.None || c.Ranking != (memory.Ranking{}) || !c.Retention.IsDefault()
+	return c.Lexical != lexical.None || c.Ranking != (memory.Ranking{}) || !c.Retention.IsDefault() ||
+		c.MaxRecords != 0 || c.Eviction != memory.EvictNone || c.Forget != 0
 }
 
 func appendMoreConfig(b []byte, c *memory.Config) []byte {
@@ -148,7 +154,9 @@ func appendMoreConfig(b []byte, c *memory.Config) []byte {
 		if !c.Retention.IsDefault() {
 			b = appendRetention(b, &c.Retention)
 		}
-		return b
+		b = appendNumber(b, moreMaxRecords, uint64(c.MaxRecords))
+		b = appendNumber(b, moreEviction, uint64(c.Eviction))
+		return appendFloat(b, moreForget, c.Forget)
 	})
 }
 
@@ -164,6 +172,12 @@ func (c *cursor) moreConfig(cfg *memory.Config) {
 			cfg.Ranking = c.ranking(f)
 		case moreRetention:
 			cfg.Retention = c.retention(f)
+		case moreMaxRecords:
+			cfg.MaxRecords = int64(c.number(f, "max_records", math.MaxInt64))
+		case moreEviction:
+			cfg.Eviction = c.eviction(f)
+		case moreForget:
+			cfg.Forget = c.forget(f)
 		default:
 			return false
 		}
@@ -173,7 +187,8 @@ func (c *cursor) moreConfig(cfg *memory.Config) {
 
 // hasMoreMutation is true if a mutation needs a block.
 func hasMoreMutation(m *memory.Mutation) bool {
-	return m.Ranking != nil || m.Retention != nil || len(m.Rehearsals) > 0
+	return m.Ranking != nil || m.Retention != nil || len(m.Rehearsals) > 0 ||
+		m.MaxRecords != nil || m.Eviction != nil || m.Forget != nil
 }
 
 func appendMoreMutation(b []byte, m *memory.Mutation) []byte {
@@ -186,6 +201,16 @@ func appendMoreMutation(b []byte, m *memory.Mutation) []byte {
 		}
 		if len(m.Rehearsals) > 0 {
 			b = appendInner(b, moreRehearsals, func(b []byte) []byte { return appendRehearsals(b, m.Rehearsals) })
+		}
+		// What a mutation changes to zero it says.
+		if m.MaxRecords != nil {
+			b = protowire.AppendVarint(protowire.AppendTag(b, moreMaxRecords, protowire.VarintType), uint64(*m.MaxRecords))
+		}
+		if m.Eviction != nil {
+			b = protowire.AppendVarint(protowire.AppendTag(b, moreEviction, protowire.VarintType), uint64(*m.Eviction))
+		}
+		if m.Forget != nil {
+			b = protowire.AppendFixed64(protowire.AppendTag(b, moreForget, protowire.Fixed64Type), math.Float64bits(*m.Forget))
 		}
 		return b
 	})
@@ -202,6 +227,15 @@ func (c *cursor) moreMutation(m *memory.Mutation) {
 			m.Retention = &r
 		case moreRehearsals:
 			m.Rehearsals = c.rehearsals(f)
+		case moreMaxRecords:
+			n := int64(c.number(f, "max_records", math.MaxInt64))
+			m.MaxRecords = &n
+		case moreEviction:
+			e := c.eviction(f)
+			m.Eviction = &e
+		case moreForget:
+			x := c.forget(f)
+			m.Forget = &x
 		default:
 			return false
 		}
@@ -210,12 +244,16 @@ func (c *cursor) moreMutation(m *memory.Mutation) {
 }
 
 // hasMoreRecord is true if a record needs a block.
-func hasMoreRecord(r *memory.Record) bool { return r.Rehearsed.Count > 0 }
+func hasMoreRecord(r *memory.Record) bool { return r.Rehearsed.Count > 0 || r.Expire != 0 || r.Pinned }
 
 func appendMoreRecord(b []byte, r *memory.Record) []byte {
 	return appendBlock(b, func(b []byte) []byte {
 		if r.Rehearsed.Count > 0 {
 			b = appendRehearsed(b, &r.Rehearsed)
+		}
+		b = appendNumber(b, moreExpire, uint64(r.Expire))
+		if r.Pinned {
+			b = appendNumber(b, morePinned, 1)
 		}
 		return b
 	})
@@ -226,11 +264,31 @@ func (c *cursor) moreRecord(r *memory.Record) {
 		switch f.number {
 		case moreRehearsals:
 			r.Rehearsed = c.rehearsed(f)
+		case moreExpire:
+			r.Expire = int64(c.number(f, "an expiry", math.MaxInt64))
+		case morePinned:
+			r.Pinned = c.number(f, "whether it is pinned", 1) == 1
 		default:
 			return false
 		}
 		return true
 	})
+}
+
+func (c *cursor) eviction(f field) memory.Eviction {
+	e := memory.Eviction(c.number(f, "an eviction", math.MaxUint8))
+	if !e.Valid() {
+		c.fail(fmt.Errorf("an eviction of at most %d, not %d", memory.EvictLeastRecent, e))
+	}
+	return e
+}
+
+func (c *cursor) forget(f field) float64 {
+	x := c.float(f)
+	if reason := memory.CheckForget(x); reason != "" {
+		c.fail(fmt.Errorf("a threshold that %s", reason))
+	}
+	return x
 }
 
 func appendRanking(b []byte, r *memory.Ranking) []byte {

@@ -2954,7 +2954,8 @@ type MutationEvent struct {
 	KeyEncoding KeyEncoding `protobuf:"varint,11,opt,name=key_encoding,json=keyEncoding,proto3,enum=engram.v1.KeyEncoding" json:"key_encoding,omitempty"`
 	// The namespace's new encoding of values; unspecified if it didn't change.
 	ValueEncoding ValueEncoding `protobuf:"varint,13,opt,name=value_encoding,json=valueEncoding,proto3,enum=engram.v1.ValueEncoding" json:"value_encoding,omitempty"`
-	// The ids of records that it deleted.
+	// The ids of records that it deleted: as asked, or because they had expired, faded below the
+	// namespace's forget, or were evicted for what it stored.
 	DeletedIds []string `protobuf:"bytes,8,rep,name=deleted_ids,json=deletedIds,proto3" json:"deleted_ids,omitempty"`
 	// The records that it made, replaced or changed, in the order of the request.
 	Changes []*RecordChange `protobuf:"bytes,9,rep,name=changes,proto3" json:"changes,omitempty"`
@@ -2964,7 +2965,13 @@ type MutationEvent struct {
 	// The namespace's new retention; unset if it didn't change.
 	Retention *Retention `protobuf:"bytes,15,opt,name=retention,proto3" json:"retention,omitempty"`
 	// The records that it rehearsed, in the order of ids. Such a mutation does nothing else.
-	Rehearsals    []*Rehearsal `protobuf:"bytes,16,rep,name=rehearsals,proto3" json:"rehearsals,omitempty"`
+	Rehearsals []*Rehearsal `protobuf:"bytes,16,rep,name=rehearsals,proto3" json:"rehearsals,omitempty"`
+	// The namespace's new max_records; unset if it didn't change.
+	MaxRecords *uint64 `protobuf:"varint,17,opt,name=max_records,json=maxRecords,proto3,oneof" json:"max_records,omitempty"`
+	// The namespace's new eviction; unspecified if it didn't change.
+	Eviction Eviction `protobuf:"varint,18,opt,name=eviction,proto3,enum=engram.v1.Eviction" json:"eviction,omitempty"`
+	// The namespace's new forget; unset if it didn't change.
+	Forget        *float64 `protobuf:"fixed64,19,opt,name=forget,proto3,oneof" json:"forget,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3109,6 +3116,27 @@ func (x *MutationEvent) GetRehearsals() []*Rehearsal {
 		return x.Rehearsals
 	}
 	return nil
+}
+
+func (x *MutationEvent) GetMaxRecords() uint64 {
+	if x != nil && x.MaxRecords != nil {
+		return *x.MaxRecords
+	}
+	return 0
+}
+
+func (x *MutationEvent) GetEviction() Eviction {
+	if x != nil {
+		return x.Eviction
+	}
+	return Eviction_EVICTION_UNSPECIFIED
+}
+
+func (x *MutationEvent) GetForget() float64 {
+	if x != nil && x.Forget != nil {
+		return *x.Forget
+	}
+	return 0
 }
 
 // A Rehearsal is those of one record that were committed together.
@@ -3472,7 +3500,7 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\n" +
 	"_after_lsn\"G\n" +
 	"\rWatchResponse\x126\n" +
-	"\tmutations\x18\x01 \x03(\v2\x18.engram.v1.MutationEventR\tmutations\"\xe8\x05\n" +
+	"\tmutations\x18\x01 \x03(\v2\x18.engram.v1.MutationEventR\tmutations\"\xf7\x06\n" +
 	"\rMutationEvent\x12\x10\n" +
 	"\x03lsn\x18\x01 \x01(\x04R\x03lsn\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12+\n" +
@@ -3495,10 +3523,16 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\tretention\x18\x0f \x01(\v2\x14.engram.v1.RetentionR\tretention\x124\n" +
 	"\n" +
 	"rehearsals\x18\x10 \x03(\v2\x14.engram.v1.RehearsalR\n" +
-	"rehearsalsB\f\n" +
+	"rehearsals\x12$\n" +
+	"\vmax_records\x18\x11 \x01(\x04H\x02R\n" +
+	"maxRecords\x88\x01\x01\x12/\n" +
+	"\beviction\x18\x12 \x01(\x0e2\x13.engram.v1.EvictionR\beviction\x12\x1b\n" +
+	"\x06forget\x18\x13 \x01(\x01H\x03R\x06forget\x88\x01\x01B\f\n" +
 	"\n" +
 	"_max_bytesB\t\n" +
-	"\a_recall\"a\n" +
+	"\a_recallB\x0e\n" +
+	"\f_max_recordsB\t\n" +
+	"\a_forget\"a\n" +
 	"\tRehearsal\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
@@ -3605,6 +3639,7 @@ var file_engram_v1_memory_service_proto_goTypes = []any{
 	(KeyEncoding)(0),              // 51: engram.v1.KeyEncoding
 	(ValueEncoding)(0),            // 52: engram.v1.ValueEncoding
 	(*Retention)(nil),             // 53: engram.v1.Retention
+	(Eviction)(0),                 // 54: engram.v1.Eviction
 }
 var file_engram_v1_memory_service_proto_depIdxs = []int32{
 	41, // 0: engram.v1.StoreRequest.records:type_name -> engram.v1.Record
@@ -3673,36 +3708,37 @@ var file_engram_v1_memory_service_proto_depIdxs = []int32{
 	40, // 63: engram.v1.MutationEvent.changes:type_name -> engram.v1.RecordChange
 	53, // 64: engram.v1.MutationEvent.retention:type_name -> engram.v1.Retention
 	39, // 65: engram.v1.MutationEvent.rehearsals:type_name -> engram.v1.Rehearsal
-	47, // 66: engram.v1.Rehearsal.time:type_name -> google.protobuf.Timestamp
-	41, // 67: engram.v1.RecordChange.record:type_name -> engram.v1.Record
-	48, // 68: engram.v1.RecordChange.changed_fields:type_name -> google.protobuf.FieldMask
-	3,  // 69: engram.v1.MemoryService.Store:input_type -> engram.v1.StoreRequest
-	6,  // 70: engram.v1.MemoryService.StoreStream:input_type -> engram.v1.StoreStreamRequest
-	10, // 71: engram.v1.MemoryService.Retrieve:input_type -> engram.v1.RetrieveRequest
-	17, // 72: engram.v1.MemoryService.Attend:input_type -> engram.v1.AttendRequest
-	23, // 73: engram.v1.MemoryService.AttendStream:input_type -> engram.v1.AttendStreamRequest
-	26, // 74: engram.v1.MemoryService.Get:input_type -> engram.v1.GetRequest
-	28, // 75: engram.v1.MemoryService.Update:input_type -> engram.v1.UpdateRequest
-	30, // 76: engram.v1.MemoryService.Delete:input_type -> engram.v1.DeleteRequest
-	32, // 77: engram.v1.MemoryService.List:input_type -> engram.v1.ListRequest
-	34, // 78: engram.v1.MemoryService.Count:input_type -> engram.v1.CountRequest
-	36, // 79: engram.v1.MemoryService.Watch:input_type -> engram.v1.WatchRequest
-	5,  // 80: engram.v1.MemoryService.Store:output_type -> engram.v1.StoreResponse
-	7,  // 81: engram.v1.MemoryService.StoreStream:output_type -> engram.v1.StoreStreamResponse
-	16, // 82: engram.v1.MemoryService.Retrieve:output_type -> engram.v1.RetrieveResponse
-	25, // 83: engram.v1.MemoryService.Attend:output_type -> engram.v1.AttendResponse
-	24, // 84: engram.v1.MemoryService.AttendStream:output_type -> engram.v1.AttendStreamResponse
-	27, // 85: engram.v1.MemoryService.Get:output_type -> engram.v1.GetResponse
-	29, // 86: engram.v1.MemoryService.Update:output_type -> engram.v1.UpdateResponse
-	31, // 87: engram.v1.MemoryService.Delete:output_type -> engram.v1.DeleteResponse
-	33, // 88: engram.v1.MemoryService.List:output_type -> engram.v1.ListResponse
-	35, // 89: engram.v1.MemoryService.Count:output_type -> engram.v1.CountResponse
-	37, // 90: engram.v1.MemoryService.Watch:output_type -> engram.v1.WatchResponse
-	80, // [80:91] is the sub-list for method output_type
-	69, // [69:80] is the sub-list for method input_type
-	69, // [69:69] is the sub-list for extension type_name
-	69, // [69:69] is the sub-list for extension extendee
-	0,  // [0:69] is the sub-list for field type_name
+	54, // 66: engram.v1.MutationEvent.eviction:type_name -> engram.v1.Eviction
+	47, // 67: engram.v1.Rehearsal.time:type_name -> google.protobuf.Timestamp
+	41, // 68: engram.v1.RecordChange.record:type_name -> engram.v1.Record
+	48, // 69: engram.v1.RecordChange.changed_fields:type_name -> google.protobuf.FieldMask
+	3,  // 70: engram.v1.MemoryService.Store:input_type -> engram.v1.StoreRequest
+	6,  // 71: engram.v1.MemoryService.StoreStream:input_type -> engram.v1.StoreStreamRequest
+	10, // 72: engram.v1.MemoryService.Retrieve:input_type -> engram.v1.RetrieveRequest
+	17, // 73: engram.v1.MemoryService.Attend:input_type -> engram.v1.AttendRequest
+	23, // 74: engram.v1.MemoryService.AttendStream:input_type -> engram.v1.AttendStreamRequest
+	26, // 75: engram.v1.MemoryService.Get:input_type -> engram.v1.GetRequest
+	28, // 76: engram.v1.MemoryService.Update:input_type -> engram.v1.UpdateRequest
+	30, // 77: engram.v1.MemoryService.Delete:input_type -> engram.v1.DeleteRequest
+	32, // 78: engram.v1.MemoryService.List:input_type -> engram.v1.ListRequest
+	34, // 79: engram.v1.MemoryService.Count:input_type -> engram.v1.CountRequest
+	36, // 80: engram.v1.MemoryService.Watch:input_type -> engram.v1.WatchRequest
+	5,  // 81: engram.v1.MemoryService.Store:output_type -> engram.v1.StoreResponse
+	7,  // 82: engram.v1.MemoryService.StoreStream:output_type -> engram.v1.StoreStreamResponse
+	16, // 83: engram.v1.MemoryService.Retrieve:output_type -> engram.v1.RetrieveResponse
+	25, // 84: engram.v1.MemoryService.Attend:output_type -> engram.v1.AttendResponse
+	24, // 85: engram.v1.MemoryService.AttendStream:output_type -> engram.v1.AttendStreamResponse
+	27, // 86: engram.v1.MemoryService.Get:output_type -> engram.v1.GetResponse
+	29, // 87: engram.v1.MemoryService.Update:output_type -> engram.v1.UpdateResponse
+	31, // 88: engram.v1.MemoryService.Delete:output_type -> engram.v1.DeleteResponse
+	33, // 89: engram.v1.MemoryService.List:output_type -> engram.v1.ListResponse
+	35, // 90: engram.v1.MemoryService.Count:output_type -> engram.v1.CountResponse
+	37, // 91: engram.v1.MemoryService.Watch:output_type -> engram.v1.WatchResponse
+	81, // [81:92] is the sub-list for method output_type
+	70, // [70:81] is the sub-list for method input_type
+	70, // [70:70] is the sub-list for extension type_name
+	70, // [70:70] is the sub-list for extension extendee
+	0,  // [0:70] is the sub-list for field type_name
 }
 
 func init() { file_engram_v1_memory_service_proto_init() }

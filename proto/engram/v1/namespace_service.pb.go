@@ -405,6 +405,71 @@ func (Fusion) EnumDescriptor() ([]byte, []int) {
 	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{5}
 }
 
+// What a namespace that holds max_records does with a Store of more. Pinned records, and those
+// that the Store itself writes, are never evicted. Victims are deleted by the mutation of the
+// Store, which Watch shows. They are chosen ahead, up to a sixteenth of the records (at most
+// 16,384) at a time: what has changed since (was rehearsed, pinned) is passed over.
+type Eviction int32
+
+const (
+	// The same as EVICTION_NONE.
+	Eviction_EVICTION_UNSPECIFIED Eviction = 0
+	// None: the Store is refused with ResourceExhausted.
+	Eviction_EVICTION_NONE Eviction = 1
+	// Those go whose retention times importance is least, as of when they are chosen: up to a
+	// sixteenth of the records may have come or faded since.
+	Eviction_EVICTION_RETENTION Eviction = 2
+	// Those go that were created first.
+	Eviction_EVICTION_OLDEST Eviction = 3
+	// Those go whose last rehearsal is longest ago; being stored is the first.
+	Eviction_EVICTION_LEAST_RECENTLY_USED Eviction = 4
+)
+
+// Enum value maps for Eviction.
+var (
+	Eviction_name = map[int32]string{
+		0: "EVICTION_UNSPECIFIED",
+		1: "EVICTION_NONE",
+		2: "EVICTION_RETENTION",
+		3: "EVICTION_OLDEST",
+		4: "EVICTION_LEAST_RECENTLY_USED",
+	}
+	Eviction_value = map[string]int32{
+		"EVICTION_UNSPECIFIED":         0,
+		"EVICTION_NONE":                1,
+		"EVICTION_RETENTION":           2,
+		"EVICTION_OLDEST":              3,
+		"EVICTION_LEAST_RECENTLY_USED": 4,
+	}
+)
+
+func (x Eviction) Enum() *Eviction {
+	p := new(Eviction)
+	*p = x
+	return p
+}
+
+func (x Eviction) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Eviction) Descriptor() protoreflect.EnumDescriptor {
+	return file_engram_v1_namespace_service_proto_enumTypes[6].Descriptor()
+}
+
+func (Eviction) Type() protoreflect.EnumType {
+	return &file_engram_v1_namespace_service_proto_enumTypes[6]
+}
+
+func (x Eviction) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Eviction.Descriptor instead.
+func (Eviction) EnumDescriptor() ([]byte, []int) {
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{6}
+}
+
 // What hits are ordered by: the parts of a score and what each weighs, from 0 to 1,000,000.
 // With no weight but similarity's, or none at all, the score is the similarity. Any other
 // ranking looks at every record that matches the filter: the answer is exact, and a search
@@ -725,7 +790,20 @@ type Namespace struct {
 	// Can be changed, as a whole, and then holds for all records at once: of each it is known
 	// when it was rehearsed, and how often its half-life grew. Default on creation, and of
 	// namespaces that were made before: a half-life of a week, see Retention.
-	Retention     *Retention `protobuf:"bytes,17,opt,name=retention,proto3" json:"retention,omitempty"`
+	Retention *Retention `protobuf:"bytes,17,opt,name=retention,proto3" json:"retention,omitempty"`
+	// The most records that it holds; a Store beyond evicts, or is refused with
+	// ResourceExhausted where eviction is EVICTION_NONE, where all that could go is pinned, or
+	// where it creates more records than that by itself. An expired record doesn't count. Can be
+	// changed: where the namespace evicts, what is beyond goes at once. Default 0: no bound.
+	MaxRecords uint64 `protobuf:"varint,18,opt,name=max_records,json=maxRecords,proto3" json:"max_records,omitempty"`
+	// What goes where max_records is reached. It is for max_records alone: a write beyond
+	// max_bytes is refused. Can be changed. Default EVICTION_NONE.
+	Eviction Eviction `protobuf:"varint,19,opt,name=eviction,proto3,enum=engram.v1.Eviction" json:"eviction,omitempty"`
+	// The retention below which records are removed, pinned ones aside: from 0 to below 1. It
+	// happens in the background, 64 times while a record that is never rehearsed fades so far,
+	// at least once an hour and at most once a second; until then they are read. Can be
+	// changed. Default 0: none is.
+	Forget        float64 `protobuf:"fixed64,20,opt,name=forget,proto3" json:"forget,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -877,6 +955,27 @@ func (x *Namespace) GetRetention() *Retention {
 		return x.Retention
 	}
 	return nil
+}
+
+func (x *Namespace) GetMaxRecords() uint64 {
+	if x != nil {
+		return x.MaxRecords
+	}
+	return 0
+}
+
+func (x *Namespace) GetEviction() Eviction {
+	if x != nil {
+		return x.Eviction
+	}
+	return Eviction_EVICTION_UNSPECIFIED
+}
+
+func (x *Namespace) GetForget() float64 {
+	if x != nil {
+		return x.Forget
+	}
+	return 0
 }
 
 // A namespace to make.
@@ -1414,7 +1513,7 @@ const file_engram_v1_namespace_service_proto_rawDesc = "" +
 	"\bEmbedder\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x1c\n" +
-	"\tdimension\x18\x03 \x01(\rR\tdimension\"\xc7\x05\n" +
+	"\tdimension\x18\x03 \x01(\rR\tdimension\"\xb1\x06\n" +
 	"\tNamespace\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12)\n" +
 	"\x06metric\x18\x02 \x01(\x0e2\x11.engram.v1.MetricR\x06metric\x12\x1c\n" +
@@ -1436,7 +1535,11 @@ const file_engram_v1_namespace_service_proto_rawDesc = "" +
 	"\bkv_heads\x18\x0e \x01(\rR\akvHeads\x12,\n" +
 	"\alexical\x18\x0f \x01(\x0e2\x12.engram.v1.LexicalR\alexical\x12,\n" +
 	"\aranking\x18\x10 \x01(\v2\x12.engram.v1.RankingR\aranking\x122\n" +
-	"\tretention\x18\x11 \x01(\v2\x14.engram.v1.RetentionR\tretention\"S\n" +
+	"\tretention\x18\x11 \x01(\v2\x14.engram.v1.RetentionR\tretention\x12\x1f\n" +
+	"\vmax_records\x18\x12 \x01(\x04R\n" +
+	"maxRecords\x12/\n" +
+	"\beviction\x18\x13 \x01(\x0e2\x13.engram.v1.EvictionR\beviction\x12\x16\n" +
+	"\x06forget\x18\x14 \x01(\x01R\x06forget\"S\n" +
 	"\x1dNamespaceServiceCreateRequest\x122\n" +
 	"\tnamespace\x18\x01 \x01(\v2\x14.engram.v1.NamespaceR\tnamespace\"T\n" +
 	"\x1eNamespaceServiceCreateResponse\x122\n" +
@@ -1500,7 +1603,13 @@ const file_engram_v1_namespace_service_proto_rawDesc = "" +
 	"\x06Fusion\x12\x16\n" +
 	"\x12FUSION_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fFUSION_WEIGHTED\x10\x01\x12\x1a\n" +
-	"\x16FUSION_RECIPROCAL_RANK\x10\x022\xde\x03\n" +
+	"\x16FUSION_RECIPROCAL_RANK\x10\x02*\x86\x01\n" +
+	"\bEviction\x12\x18\n" +
+	"\x14EVICTION_UNSPECIFIED\x10\x00\x12\x11\n" +
+	"\rEVICTION_NONE\x10\x01\x12\x16\n" +
+	"\x12EVICTION_RETENTION\x10\x02\x12\x13\n" +
+	"\x0fEVICTION_OLDEST\x10\x03\x12 \n" +
+	"\x1cEVICTION_LEAST_RECENTLY_USED\x10\x042\xde\x03\n" +
 	"\x10NamespaceService\x12]\n" +
 	"\x06Create\x12(.engram.v1.NamespaceServiceCreateRequest\x1a).engram.v1.NamespaceServiceCreateResponse\x12T\n" +
 	"\x03Get\x12%.engram.v1.NamespaceServiceGetRequest\x1a&.engram.v1.NamespaceServiceGetResponse\x12W\n" +
@@ -1520,7 +1629,7 @@ func file_engram_v1_namespace_service_proto_rawDescGZIP() []byte {
 	return file_engram_v1_namespace_service_proto_rawDescData
 }
 
-var file_engram_v1_namespace_service_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_engram_v1_namespace_service_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
 var file_engram_v1_namespace_service_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_engram_v1_namespace_service_proto_goTypes = []any{
 	(Metric)(0),                            // 0: engram.v1.Metric
@@ -1529,60 +1638,62 @@ var file_engram_v1_namespace_service_proto_goTypes = []any{
 	(ValueEncoding)(0),                     // 3: engram.v1.ValueEncoding
 	(Lexical)(0),                           // 4: engram.v1.Lexical
 	(Fusion)(0),                            // 5: engram.v1.Fusion
-	(*Ranking)(nil),                        // 6: engram.v1.Ranking
-	(*Retention)(nil),                      // 7: engram.v1.Retention
-	(*Embedder)(nil),                       // 8: engram.v1.Embedder
-	(*Namespace)(nil),                      // 9: engram.v1.Namespace
-	(*NamespaceServiceCreateRequest)(nil),  // 10: engram.v1.NamespaceServiceCreateRequest
-	(*NamespaceServiceCreateResponse)(nil), // 11: engram.v1.NamespaceServiceCreateResponse
-	(*NamespaceServiceGetRequest)(nil),     // 12: engram.v1.NamespaceServiceGetRequest
-	(*NamespaceServiceGetResponse)(nil),    // 13: engram.v1.NamespaceServiceGetResponse
-	(*NamespaceServiceListRequest)(nil),    // 14: engram.v1.NamespaceServiceListRequest
-	(*NamespaceServiceListResponse)(nil),   // 15: engram.v1.NamespaceServiceListResponse
-	(*NamespaceServiceUpdateRequest)(nil),  // 16: engram.v1.NamespaceServiceUpdateRequest
-	(*NamespaceServiceUpdateResponse)(nil), // 17: engram.v1.NamespaceServiceUpdateResponse
-	(*NamespaceServiceDeleteRequest)(nil),  // 18: engram.v1.NamespaceServiceDeleteRequest
-	(*NamespaceServiceDeleteResponse)(nil), // 19: engram.v1.NamespaceServiceDeleteResponse
-	(*durationpb.Duration)(nil),            // 20: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),          // 21: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),          // 22: google.protobuf.FieldMask
+	(Eviction)(0),                          // 6: engram.v1.Eviction
+	(*Ranking)(nil),                        // 7: engram.v1.Ranking
+	(*Retention)(nil),                      // 8: engram.v1.Retention
+	(*Embedder)(nil),                       // 9: engram.v1.Embedder
+	(*Namespace)(nil),                      // 10: engram.v1.Namespace
+	(*NamespaceServiceCreateRequest)(nil),  // 11: engram.v1.NamespaceServiceCreateRequest
+	(*NamespaceServiceCreateResponse)(nil), // 12: engram.v1.NamespaceServiceCreateResponse
+	(*NamespaceServiceGetRequest)(nil),     // 13: engram.v1.NamespaceServiceGetRequest
+	(*NamespaceServiceGetResponse)(nil),    // 14: engram.v1.NamespaceServiceGetResponse
+	(*NamespaceServiceListRequest)(nil),    // 15: engram.v1.NamespaceServiceListRequest
+	(*NamespaceServiceListResponse)(nil),   // 16: engram.v1.NamespaceServiceListResponse
+	(*NamespaceServiceUpdateRequest)(nil),  // 17: engram.v1.NamespaceServiceUpdateRequest
+	(*NamespaceServiceUpdateResponse)(nil), // 18: engram.v1.NamespaceServiceUpdateResponse
+	(*NamespaceServiceDeleteRequest)(nil),  // 19: engram.v1.NamespaceServiceDeleteRequest
+	(*NamespaceServiceDeleteResponse)(nil), // 20: engram.v1.NamespaceServiceDeleteResponse
+	(*durationpb.Duration)(nil),            // 21: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),          // 22: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),          // 23: google.protobuf.FieldMask
 }
 var file_engram_v1_namespace_service_proto_depIdxs = []int32{
 	5,  // 0: engram.v1.Ranking.fusion:type_name -> engram.v1.Fusion
-	20, // 1: engram.v1.Retention.half_life:type_name -> google.protobuf.Duration
-	20, // 2: engram.v1.Retention.min_interval:type_name -> google.protobuf.Duration
-	20, // 3: engram.v1.Retention.max_half_life:type_name -> google.protobuf.Duration
+	21, // 1: engram.v1.Retention.half_life:type_name -> google.protobuf.Duration
+	21, // 2: engram.v1.Retention.min_interval:type_name -> google.protobuf.Duration
+	21, // 3: engram.v1.Retention.max_half_life:type_name -> google.protobuf.Duration
 	0,  // 4: engram.v1.Namespace.metric:type_name -> engram.v1.Metric
-	8,  // 5: engram.v1.Namespace.embedder:type_name -> engram.v1.Embedder
-	21, // 6: engram.v1.Namespace.create_time:type_name -> google.protobuf.Timestamp
+	9,  // 5: engram.v1.Namespace.embedder:type_name -> engram.v1.Embedder
+	22, // 6: engram.v1.Namespace.create_time:type_name -> google.protobuf.Timestamp
 	1,  // 7: engram.v1.Namespace.durability:type_name -> engram.v1.Durability
 	2,  // 8: engram.v1.Namespace.key_encoding:type_name -> engram.v1.KeyEncoding
 	3,  // 9: engram.v1.Namespace.value_encoding:type_name -> engram.v1.ValueEncoding
 	4,  // 10: engram.v1.Namespace.lexical:type_name -> engram.v1.Lexical
-	6,  // 11: engram.v1.Namespace.ranking:type_name -> engram.v1.Ranking
-	7,  // 12: engram.v1.Namespace.retention:type_name -> engram.v1.Retention
-	9,  // 13: engram.v1.NamespaceServiceCreateRequest.namespace:type_name -> engram.v1.Namespace
-	9,  // 14: engram.v1.NamespaceServiceCreateResponse.namespace:type_name -> engram.v1.Namespace
-	9,  // 15: engram.v1.NamespaceServiceGetResponse.namespace:type_name -> engram.v1.Namespace
-	9,  // 16: engram.v1.NamespaceServiceListResponse.namespaces:type_name -> engram.v1.Namespace
-	9,  // 17: engram.v1.NamespaceServiceUpdateRequest.namespace:type_name -> engram.v1.Namespace
-	22, // 18: engram.v1.NamespaceServiceUpdateRequest.update_mask:type_name -> google.protobuf.FieldMask
-	9,  // 19: engram.v1.NamespaceServiceUpdateResponse.namespace:type_name -> engram.v1.Namespace
-	10, // 20: engram.v1.NamespaceService.Create:input_type -> engram.v1.NamespaceServiceCreateRequest
-	12, // 21: engram.v1.NamespaceService.Get:input_type -> engram.v1.NamespaceServiceGetRequest
-	14, // 22: engram.v1.NamespaceService.List:input_type -> engram.v1.NamespaceServiceListRequest
-	16, // 23: engram.v1.NamespaceService.Update:input_type -> engram.v1.NamespaceServiceUpdateRequest
-	18, // 24: engram.v1.NamespaceService.Delete:input_type -> engram.v1.NamespaceServiceDeleteRequest
-	11, // 25: engram.v1.NamespaceService.Create:output_type -> engram.v1.NamespaceServiceCreateResponse
-	13, // 26: engram.v1.NamespaceService.Get:output_type -> engram.v1.NamespaceServiceGetResponse
-	15, // 27: engram.v1.NamespaceService.List:output_type -> engram.v1.NamespaceServiceListResponse
-	17, // 28: engram.v1.NamespaceService.Update:output_type -> engram.v1.NamespaceServiceUpdateResponse
-	19, // 29: engram.v1.NamespaceService.Delete:output_type -> engram.v1.NamespaceServiceDeleteResponse
-	25, // [25:30] is the sub-list for method output_type
-	20, // [20:25] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	7,  // 11: engram.v1.Namespace.ranking:type_name -> engram.v1.Ranking
+	8,  // 12: engram.v1.Namespace.retention:type_name -> engram.v1.Retention
+	6,  // 13: engram.v1.Namespace.eviction:type_name -> engram.v1.Eviction
+	10, // 14: engram.v1.NamespaceServiceCreateRequest.namespace:type_name -> engram.v1.Namespace
+	10, // 15: engram.v1.NamespaceServiceCreateResponse.namespace:type_name -> engram.v1.Namespace
+	10, // 16: engram.v1.NamespaceServiceGetResponse.namespace:type_name -> engram.v1.Namespace
+	10, // 17: engram.v1.NamespaceServiceListResponse.namespaces:type_name -> engram.v1.Namespace
+	10, // 18: engram.v1.NamespaceServiceUpdateRequest.namespace:type_name -> engram.v1.Namespace
+	23, // 19: engram.v1.NamespaceServiceUpdateRequest.update_mask:type_name -> google.protobuf.FieldMask
+	10, // 20: engram.v1.NamespaceServiceUpdateResponse.namespace:type_name -> engram.v1.Namespace
+	11, // 21: engram.v1.NamespaceService.Create:input_type -> engram.v1.NamespaceServiceCreateRequest
+	13, // 22: engram.v1.NamespaceService.Get:input_type -> engram.v1.NamespaceServiceGetRequest
+	15, // 23: engram.v1.NamespaceService.List:input_type -> engram.v1.NamespaceServiceListRequest
+	17, // 24: engram.v1.NamespaceService.Update:input_type -> engram.v1.NamespaceServiceUpdateRequest
+	19, // 25: engram.v1.NamespaceService.Delete:input_type -> engram.v1.NamespaceServiceDeleteRequest
+	12, // 26: engram.v1.NamespaceService.Create:output_type -> engram.v1.NamespaceServiceCreateResponse
+	14, // 27: engram.v1.NamespaceService.Get:output_type -> engram.v1.NamespaceServiceGetResponse
+	16, // 28: engram.v1.NamespaceService.List:output_type -> engram.v1.NamespaceServiceListResponse
+	18, // 29: engram.v1.NamespaceService.Update:output_type -> engram.v1.NamespaceServiceUpdateResponse
+	20, // 30: engram.v1.NamespaceService.Delete:output_type -> engram.v1.NamespaceServiceDeleteResponse
+	26, // [26:31] is the sub-list for method output_type
+	21, // [21:26] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_engram_v1_namespace_service_proto_init() }
@@ -1597,7 +1708,7 @@ func file_engram_v1_namespace_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_engram_v1_namespace_service_proto_rawDesc), len(file_engram_v1_namespace_service_proto_rawDesc)),
-			NumEnums:      6,
+			NumEnums:      7,
 			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
