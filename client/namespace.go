@@ -122,6 +122,17 @@ func retentionOf(p *pb.Retention) *Retention {
 	return &Retention{p.GetHalfLife().AsDuration(), p.GetGrowth(), &interval, p.GetMaxHalfLife().AsDuration()}
 }
 
+// Eviction says what a namespace at its MaxRecords does with a Store of more.
+type Eviction = pb.Eviction
+
+// The evictions: see engram.v1.Eviction.
+const (
+	EvictNone              = pb.Eviction_EVICTION_NONE
+	EvictByRetention       = pb.Eviction_EVICTION_RETENTION
+	EvictOldest            = pb.Eviction_EVICTION_OLDEST
+	EvictLeastRecentlyUsed = pb.Eviction_EVICTION_LEAST_RECENTLY_USED
+)
+
 // A Namespace is one memory. Zero fields are unset: see the comments of
 // engram.v1.Namespace for each one's default.
 type Namespace struct {
@@ -139,6 +150,9 @@ type Namespace struct {
 	Lexical        Lexical
 	Ranking        *Ranking   // of queries by text; nil: the default
 	Retention      *Retention // nil: the default
+	MaxRecords     int64      // 0: no bound
+	Eviction       Eviction   // beyond MaxRecords
+	Forget         float64    // the retention below which records are removed; 0: none is
 
 	// Set by the server.
 	CreateTime time.Time
@@ -154,7 +168,7 @@ func namespace(p *pb.Namespace) Namespace {
 	}
 	return Namespace{
 		p.GetName(), p.GetMetric(), int(p.GetDimension()), int(p.GetValueDimension()), int(p.GetKvHeads()), p.GetEmbedder().GetName(),
-		int64(p.GetMaxBytes()), p.GetDurability(), p.GetKeyEncoding(), p.GetValueEncoding(), p.GetRecall(), p.GetLexical(), order, retentionOf(p.GetRetention()), p.GetCreateTime().AsTime(), int(p.GetRecordCount()), p.GetLsn(),
+		int64(p.GetMaxBytes()), p.GetDurability(), p.GetKeyEncoding(), p.GetValueEncoding(), p.GetRecall(), p.GetLexical(), order, retentionOf(p.GetRetention()), int64(p.GetMaxRecords()), p.GetEviction(), p.GetForget(), p.GetCreateTime().AsTime(), int(p.GetRecordCount()), p.GetLsn(),
 	}
 }
 
@@ -163,6 +177,7 @@ func namespace(p *pb.Namespace) Namespace {
 func (c *Client) CreateNamespace(ctx context.Context, n Namespace) (Namespace, error) {
 	p := &pb.Namespace{
 		Name: n.Name, Metric: n.Metric, Dimension: uint32(n.Dimension), ValueDimension: uint32(n.ValueDimension), KvHeads: uint32(n.KVHeads), MaxBytes: uint64(n.MaxBytes),
+		MaxRecords: uint64(n.MaxRecords), Eviction: n.Eviction, Forget: n.Forget,
 		Durability: n.Durability, KeyEncoding: n.KeyEncoding, ValueEncoding: n.ValueEncoding, Recall: n.Recall, Lexical: n.Lexical,
 	}
 	if n.Ranking != nil {
@@ -239,6 +254,12 @@ func (c *Client) SetRetention(ctx context.Context, name string, r Retention) (Na
 	return c.update(ctx, &pb.Namespace{Name: name, Retention: r.proto()}, "retention")
 }
 
+// SetCapacity changes how many records a namespace holds at most (0: no bound), what goes
+// beyond, and the retention below which records are removed (0: none is).
+func (c *Client) SetCapacity(ctx context.Context, name string, records int64, e Eviction, forget float64) (Namespace, error) {
+	return c.update(ctx, &pb.Namespace{Name: name, MaxRecords: uint64(records), Eviction: e, Forget: forget}, "max_records", "eviction", "forget")
+}
+
 // SetRecall has a namespace's records found by an index, which finds the given share of the
 // best on average; 0: all, without an index. It returns at once; the index is built in the
 // background.
@@ -247,9 +268,9 @@ func (c *Client) SetRecall(ctx context.Context, name string, recall float64) (Na
 }
 
 // update changes one field of a namespace.
-func (c *Client) update(ctx context.Context, n *pb.Namespace, field string) (Namespace, error) {
+func (c *Client) update(ctx context.Context, n *pb.Namespace, fields ...string) (Namespace, error) {
 	reply, err := c.namespaces.Update(ctx, &pb.NamespaceServiceUpdateRequest{
-		Namespace: n, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{field}},
+		Namespace: n, UpdateMask: &fieldmaskpb.FieldMask{Paths: fields},
 	})
 	return namespace(reply.GetNamespace()), err
 }

@@ -24,6 +24,9 @@ type Mutation struct {
 	Recall           *float64       // the new one; nil: unchanged
 	Ranking          *Ranking       // the new one; nil: unchanged
 	Retention        *Retention     // the new one; nil: unchanged
+	MaxRecords       *uint64        // the new one; nil: unchanged
+	Eviction         *Eviction      // the new one; nil: unchanged
+	Forget           *float64       // the new one; nil: unchanged
 	Deleted          []string       // ids of records
 	Changes          []Change       // in the order of the request
 	Rehearsals       []Rehearsal    // in the order of ids
@@ -108,7 +111,10 @@ func mutation(e *pb.MutationEvent) Mutation {
 	if k := e.GetValueEncoding(); k != 0 {
 		m.ValueEncoding = &k
 	}
-	m.Recall, m.Retention = e.Recall, retentionOf(e.GetRetention())
+	m.Recall, m.Retention, m.MaxRecords, m.Forget = e.Recall, retentionOf(e.GetRetention()), e.MaxRecords, e.Forget
+	if x := e.GetEviction(); x != 0 {
+		m.Eviction = &x
+	}
 	if p := e.GetRanking(); p != nil {
 		r := rankingOf(p)
 		m.Ranking = &r

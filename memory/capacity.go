@@ -115,13 +115,16 @@ func (d *draft) choose(n int, now int64) []victim {
 }
 
 // still says whether a victim is there as it was when it was chosen.
-func (d *draft) still(v *victim) (ref Ref, ok bool) {
-	if ref, ok = d.Find(v.id); !ok {
-		return ref, false
+func (d *draft) still(v *victim) bool {
+	ref, ok := d.Find(v.id)
+	if !ok {
+		return false
 	}
 	s := &d.segments[ref.segment]
 	w := &s.rows[ref.row]
-	return ref, LSN(w.created) == v.Created && w.place == v.Place && !w.has(flagPinned) && s.lastUse(ref.row) == v.last
+	same := LSN(w.created) == v.Created && w.place == v.Place && !w.has(flagPinned)
+	// One that was rehearsed since isn't the next any more, but where only its age counts.
+	return same && (s.lastUse(ref.row) == v.last || d.settings.Value().eviction == EvictOldest)
 }
 
 // victims gives the ids of the n records that go now, none of which a mutation changes;
@@ -137,7 +140,7 @@ func (d *draft) victims(n int, changes []Change, now int64) []string {
 		ids = ids[:0]
 		gone := true
 		for i := range list {
-			if _, ok := d.still(&list[i]); !ok {
+			if !d.still(&list[i]) {
 				if gone { // for good, those before too
 					d.ns.victims = list[i+1:]
 				}
@@ -193,7 +196,7 @@ func (c *committer) shrink(d *draft, now int64) error {
 		if err := c.commit(m, d); err != nil {
 			return err
 		}
-		d.ns.removed.evicted.Add(uint64(len(ids)))
+		d.db.gone(d.ns, evictedAt, len(ids))
 		if len(ids) < n {
 			return nil
 		}
@@ -262,7 +265,7 @@ func (db *DB) forget(ctx context.Context, ns *Namespace, now int64) error {
 			if err := c.commit(m, d); err != nil {
 				return err
 			}
-			ns.removed.forgotten.Add(uint64(len(m.Deletes)))
+			db.gone(ns, forgottenAt, len(m.Deletes))
 			return nil
 		})
 		ids = ids[:0]

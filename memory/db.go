@@ -68,6 +68,7 @@ type DB struct {
 	rehearsing rehearsing
 
 	agenda    agenda
+	removed   removed
 	restoring atomic.Bool // mutations of a log may follow
 
 	unsynced   atomic.Bool // a namespace of durability Interval was written to

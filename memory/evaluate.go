@@ -104,7 +104,7 @@ func (c *committer) storeIn(d *draft, m *Mutation, s *Store) (*StoreResult, erro
 	if err := c.commit(m, d); err != nil {
 		return nil, err
 	}
-	d.ns.removed.evicted.Add(uint64(len(m.Deletes)))
+	d.db.gone(d.ns, evictedAt, len(m.Deletes))
 	return out, nil
 }
 

@@ -171,7 +171,7 @@ func (c *committer) expire(d *draft, now int64) (int, error) {
 	if err := c.commit(m, d); err != nil {
 		return 0, err
 	}
-	d.ns.removed.expired.Add(uint64(len(ids)))
+	d.db.gone(d.ns, expiredAt, len(ids))
 	return len(ids), nil
 }
 

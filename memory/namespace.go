@@ -31,5 +31,29 @@ func (n *Namespace) Config() Config {
 	return n.view.Load().Config() // plain memory, with or without references
 }
 
-// removed counts the records that a namespace has lost by itself since the process began.
-type removed struct{ expired, evicted, forgotten atomic.Uint64 }
+// removed counts the records that went by themselves since the process began.
+type removed [3]atomic.Uint64
+
+// Why they went.
+const (
+	expiredAt = iota
+	evictedAt
+	forgottenAt
+)
+
+// gone counts records of the namespace that went, here and in the DB.
+func (db *DB) gone(ns *Namespace, why, records int) {
+	if records > 0 {
+		ns.removed[why].Add(uint64(records))
+		db.removed[why].Add(uint64(records))
+	}
+}
+
+// Removed is how many records of all namespaces went since the process began because they
+// had expired, were evicted and were forgotten.
+func (db *DB) Removed() (n [3]uint64) {
+	for i := range n {
+		n[i] = db.removed[i].Load()
+	}
+	return n
+}

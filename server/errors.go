@@ -64,6 +64,7 @@ func (s *Server) status(ctx context.Context, err error) error {
 		invalid      *memory.Invalid
 		precondition *memory.Precondition
 		exhausted    *memory.Exhausted
+		full         *memory.Full
 		readOnly     *memory.ReadOnly
 		noSpace      *memory.NoSpace
 		gone         *memory.Gone
@@ -95,6 +96,8 @@ func (s *Server) status(ctx context.Context, err error) error {
 		return withDetails(codes.FailedPrecondition, notReady.reason, failed("NAMESPACE", notReady.subject, notReady.reason))
 	case errors.As(err, &exhausted):
 		return withDetails(codes.ResourceExhausted, exhausted.Error(), quota(exhausted.What, exhausted.Error()))
+	case errors.As(err, &full):
+		return withDetails(codes.ResourceExhausted, full.Error(), quota("namespaces/"+full.Namespace, full.Error()))
 	case errors.Is(err, slab.ErrBudget):
 		return withDetails(codes.ResourceExhausted, "the server's memory budget is full", quota("memory", err.Error()))
 	case errors.Is(err, memory.ErrSnapshotBusy):

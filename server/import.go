@@ -274,6 +274,7 @@ func (im *importer) record(p *engramv1.ExportItem_RecordState) (*memory.Record, 
 	case !put.HasImportance:
 		v.add(field+".importance", "is unset")
 	}
+	r.Expire, r.Pinned = set("expire_time", p.GetRecord().GetExpireTime()), p.GetRecord().GetPinned()
 	if n := p.GetRecord().GetRehearsals(); n > 0 {
 		r.Rehearsed = memory.Rehearsed{Count: n, Last: set("rehearse_time", p.GetRecord().GetRehearseTime())}
 	}

@@ -127,6 +127,9 @@ func (s *Server) namespaceConfig(v *violations, field string, p *engramv1.Namesp
 	c.Lexical = analysis(v, field, p.GetLexical())
 	c.Ranking = ranking(v, field+".ranking", p.GetRanking())
 	c.Retention = retention(v, field+".retention", p.GetRetention())
+	c.MaxRecords = maxRecords(v, field, p.GetMaxRecords())
+	c.Eviction = eviction(v, field, p.GetEviction())
+	c.Forget = forget(v, field, p.GetForget())
 	return c
 }
 
@@ -289,10 +292,19 @@ func (n *namespaceService) Update(ctx context.Context, req *engramv1.NamespaceSe
 		case "retention":
 			r := retention(&v, "namespace.retention", req.Namespace.GetRetention())
 			c.Retention = &r
+		case "max_records":
+			n := maxRecords(&v, "namespace", req.Namespace.GetMaxRecords())
+			c.MaxRecords = &n
+		case "eviction":
+			e := eviction(&v, "namespace", req.Namespace.GetEviction())
+			c.Eviction = &e
+		case "forget":
+			x := forget(&v, "namespace", req.Namespace.GetForget())
+			c.Forget = &x
 		case "metric", "dimension", "value_dimension", "kv_heads", "embedder", "lexical", "name":
 			v.add(at("update_mask.paths", i), "is %q, which is fixed when a namespace is made", path)
 		default:
-			v.add(at("update_mask.paths", i), "is %q; a mask may name max_bytes, durability, key_encoding, value_encoding, recall, ranking and retention", path)
+			v.add(at("update_mask.paths", i), "is %q; a mask may name max_bytes, durability, key_encoding, value_encoding, recall, ranking, retention, max_records, eviction and forget", path)
 		}
 	}
 	if err := v.err(); err != nil {
@@ -344,7 +356,7 @@ func optionsProto(c memory.Config) *engramv1.Namespace {
 		MaxBytes: uint64(c.MaxBytes), CreateTime: timestamp(c.CreateTime), Durability: durabilityProto[c.Durability],
 		KeyEncoding: encodingProto[c.KeyEncoding], ValueEncoding: valueEncodingProto[c.ValueEncoding], Recall: c.Recall, KvHeads: uint32(c.KVHeads),
 		Lexical: lexicalProto[c.Lexical], Ranking: rankingProto(c.Ranking),
-		Retention: retentionProto(c.Retention),
+		Retention: retentionProto(c.Retention), MaxRecords: uint64(c.MaxRecords), Eviction: evictionProto[c.Eviction], Forget: c.Forget,
 	}
 	if c.Embedder.Name != "" {
 		out.Embedder = embedderProto(c.Embedder)

@@ -90,6 +90,14 @@ func (w *watch) mutation(m *memory.Mutation) error {
 	if m.Retention != nil {
 		e.Retention = retentionProto(*m.Retention)
 	}
+	if m.MaxRecords != nil {
+		n := uint64(*m.MaxRecords)
+		e.MaxRecords = &n
+	}
+	if m.Eviction != nil {
+		e.Eviction = evictionProto[*m.Eviction]
+	}
+	e.Forget = m.Forget
 	for i := range m.Rehearsals {
 		r := &m.Rehearsals[i]
 		e.Rehearsals = append(e.Rehearsals, &engramv1.Rehearsal{Id: r.ID, Time: timestamp(r.Time), Count: r.Count})
@@ -146,6 +154,12 @@ func (w *watch) change(c *memory.Change, m *memory.Mutation) *engramv1.RecordCha
 	}
 	if left(memory.MaskSpeaker, 0) {
 		r.Speaker = ""
+	}
+	if left(memory.MaskExpire, 0) {
+		r.Expire = 0
+	}
+	if left(memory.MaskPinned, 0) {
+		r.Pinned = false
 	}
 	if left(memory.MaskPosition, 0) {
 		r.HasPosition = false

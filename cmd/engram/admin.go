@@ -21,6 +21,7 @@ type namespacesCmd struct {
 	Encoding   namespacesEncodingCmd   `cmd:"" help:"Set how a namespace's keys, or values, are kept."`
 	Ranking    namespacesRankingCmd    `cmd:"" help:"Change what queries by text are ranked by."`
 	Retention  namespacesRetentionCmd  `cmd:"" help:"Change how fast records fade."`
+	Capacity   namespacesCapacityCmd   `cmd:"" help:"Change how many records a namespace holds, and what it evicts and forgets."`
 	Recall     namespacesRecallCmd     `cmd:"" help:"Have a namespace searched by an index, or exactly."`
 	Delete     namespacesDeleteCmd     `cmd:"" help:"Delete a namespace with all its records."`
 }
@@ -62,7 +63,7 @@ func (t *terminal) namespaces(list []client.Namespace) error {
 		if t.json {
 			if err := t.object(map[string]any{
 				"name": n.Name, "metric": metric, "dimension": n.Dimension, "value_dimension": n.ValueDimension, "embedder": n.Embedder,
-				"records": n.Records, "max_bytes": n.MaxBytes, "durability": durabilityText(n.Durability), "key_encoding": encodingText(n.KeyEncoding), "value_encoding": valueEncodingText(n.ValueEncoding), "recall": n.Recall, "lexical": lexicalText(n.Lexical), "ranking": rankingText(n.Ranking), "retention": retentionObject(n.Retention), "kv_heads": n.KVHeads, "create_time": n.CreateTime.UTC(), "lsn": n.LSN,
+				"records": n.Records, "max_bytes": n.MaxBytes, "durability": durabilityText(n.Durability), "key_encoding": encodingText(n.KeyEncoding), "value_encoding": valueEncodingText(n.ValueEncoding), "recall": n.Recall, "lexical": lexicalText(n.Lexical), "ranking": rankingText(n.Ranking), "retention": retentionObject(n.Retention), "max_records": n.MaxRecords, "eviction": evictionText(n.Eviction), "forget": n.Forget, "kv_heads": n.KVHeads, "create_time": n.CreateTime.UTC(), "lsn": n.LSN,
 			}); err != nil {
 				return err
 			}
@@ -92,6 +93,7 @@ type namespacesCreateCmd struct {
 	Ranking        string   `help:"What queries by text are ranked by: ${ranking_help}; default: all parts where there is an embedder, else similarity." placeholder:"R"`
 
 	retentionFlags
+	boundsFlags
 }
 
 var clientLexicals = map[string]client.Lexical{"none": client.NoWords, "words": client.Words, "english": client.English}
@@ -138,6 +140,7 @@ func (c *namespacesCreateCmd) Run(ctx context.Context, cli *cli, t *terminal) er
 			Embedder: c.Embedder, MaxBytes: int64(c.MaxBytes), Durability: clientDurabilities[c.Durability],
 			KeyEncoding: clientEncodings[c.KeyEncoding], ValueEncoding: clientValueEncodings[c.ValueEncoding], Recall: c.Recall,
 			Lexical: clientLexicals[c.Lexical], Ranking: order, Retention: c.retention(),
+			MaxRecords: c.MaxRecords, Eviction: clientEvictions[c.Eviction], Forget: c.Forget,
 		})
 	})
 }
