@@ -274,7 +274,10 @@ func (im *importer) record(p *engramv1.ExportItem_RecordState) (*memory.Record, 
 	case !put.HasImportance:
 		v.add(field+".importance", "is unset")
 	}
-	r.Expire, r.Pinned = set("expire_time", p.GetRecord().GetExpireTime()), p.GetRecord().GetPinned()
+	r.Pinned = p.GetRecord().GetPinned()
+	if t := p.GetRecord().GetExpireTime(); t != nil {
+		r.Expire = set("expire_time", t)
+	}
 	if n := p.GetRecord().GetRehearsals(); n > 0 {
 		r.Rehearsed = memory.Rehearsed{Count: n, Last: set("rehearse_time", p.GetRecord().GetRehearseTime())}
 	}
