@@ -12,8 +12,9 @@ import (
 // attended is the queries of the larger call.
 const attended = 64
 
+// attend gives the answers of each head of the first queries, query by query.
 func (d *data) attend(queries int) ([]index.Attention, error) {
-	a, _, err := index.Attend(context.Background(), d.shape, d.parts, d.queries[:queries], index.AttendOptions{Scale: 1 / math.Sqrt(float64(d.dim))})
+	a, _, err := index.Attend(context.Background(), d.shape, d.parts, d.queries[:queries], index.AttendOptions{Scale: 1 / math.Sqrt(float64(d.shape.HeadDim()))})
 	return a, err
 }
 
@@ -39,13 +40,14 @@ func (d *data) agreeContext(p *peer, queries int) error {
 		if len(theirs.Context) != queries {
 			return fmt.Errorf("%s answered %d of %d queries", p.name, len(theirs.Context), queries)
 		}
-		for q, a := range ours {
+		for i, a := range ours {
+			query, head := i/d.shape.Heads, i%d.shape.Heads
 			off := 0.0
-			for i, x := range a.Context {
-				off += math.Pow(float64(x)-theirs.Context[q][i], 2)
+			for j, x := range a.Context {
+				off += math.Pow(float64(x)-theirs.Context[query][head*d.shape.HeadValueDim()+j], 2)
 			}
-			if norm := math.Sqrt(float64(d.dim)); math.Sqrt(off) > 1e-3*norm {
-				return fmt.Errorf("%s %s, query %d: its context is off by %g", p.name, variant, q, math.Sqrt(off))
+			if norm := math.Sqrt(float64(d.shape.HeadValueDim())); math.Sqrt(off) > 1e-3*norm {
+				return fmt.Errorf("%s %s, query %d, head %d: its context is off by %g", p.name, variant, query, head, math.Sqrt(off))
 			}
 		}
 	}
@@ -61,35 +63,57 @@ const (
 
 // attend measures attention against read bandwidth, the multiply-add peak and PyTorch.
 func attend(b *bench) error {
-	torch := b.python("PyTorch", "torch_attend.py", "numpy", "torch")
+	torch := b.torch()
 	defer torch.stop()
 	for i, s := range b.sizes() {
-		d, err := newData(b.peers.dir, s, attended, true)
-		if err != nil {
+		if err := b.attendTo(torch, s, 1, [...]float64{1.5, 1.2}[min(i, 1)]); err != nil {
 			return err
 		}
-		for _, queries := range []int{1, attended} {
-			what := fmt.Sprintf("attend, %d queries, %v keys and values", queries, s)
-			contenders, limit, goal, peerGoal := []contender{d.attending(queries)}, multiplyAddPeak, 0.0, [...]float64{1.5, 1.2}[min(i, 1)]
-			work := 2 * float64(queries) * float64(s.rows) * float64(s.dim)
-			if queries == 1 {
-				what = fmt.Sprintf("attend, one query, %v keys and values", s)
-				limit, goal, peerGoal = readBandwidth, 0.9, 1
-				contenders = append(contenders, bandwidth(d))
-			} else {
-				contenders = append(contenders, multiplyAdds(work))
-			}
-			rivals := []rival{{peer: torch, variant: worded, told: "softmax(q·Kᵀ)·V", goal: peerGoal, check: d.agreeContext}}
-			if torch != nil && slices.Contains(torch.variants, fused) {
-				rivals = append(rivals, rival{peer: torch, variant: fused, told: "scaled_dot_product_attention"})
-			}
-			err := b.race(what, d, queries, contenders, rivals, func(t times) { b.report.compare(what, t, limit, limit, goal) })
-			if err != nil {
-				d.free()
-				return err
-			}
+	}
+	return nil
+}
+
+// heads measures the same where keys, values and queries are of 8 heads of 64.
+func heads(b *bench) error {
+	torch := b.torch()
+	defer torch.stop()
+	// A million rows would take 4 GB, and once more in PyTorch.
+	s := size{200_000, 512}
+	if b.short {
+		s.rows = 40_000
+	}
+	return b.attendTo(torch, s, 8, 1.5)
+}
+
+func (b *bench) torch() *peer { return b.python("PyTorch", "torch_attend.py", "numpy", "torch") }
+
+// attendTo measures one query and many over a memory of a size, of so many heads; goal is
+// of the many against PyTorch, which the better of its ways is held to.
+func (b *bench) attendTo(torch *peer, s size, heads int, goal float64) error {
+	d, err := newData(b.peers.dir, s, heads, attended)
+	if err != nil {
+		return err
+	}
+	defer d.free()
+	of := fmt.Sprintf("%v keys and values%s", s, ofHeads(heads, s.dim))
+	for _, queries := range []int{1, attended} {
+		what := fmt.Sprintf("attend, %d queries, %s", queries, of)
+		contenders, limit, limitGoal, peerGoal := []contender{d.attending(queries)}, multiplyAddPeak, 0.0, goal
+		if queries == 1 {
+			what = "attend, one query, " + of
+			limit, limitGoal, peerGoal = readBandwidth, 0.9, 1
+			contenders = append(contenders, bandwidth(d))
+		} else {
+			// As many as of one head: each reads its own part of a row.
+			contenders = append(contenders, multiplyAdds(2*float64(queries)*float64(s.rows)*float64(s.dim)))
 		}
-		d.free()
+		rivals := []rival{{peer: torch, variant: worded, told: "softmax(q·Kᵀ)·V", goal: peerGoal, check: d.agreeContext}}
+		if torch != nil && slices.Contains(torch.variants, fused) {
+			rivals = append(rivals, rival{peer: torch, variant: fused, told: "scaled_dot_product_attention", goal: peerGoal})
+		}
+		if err := b.race(what, d, queries, contenders, rivals, func(t times) { b.report.compare(what, t, limit, limit, limitGoal) }); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -44,17 +44,18 @@ func fill(r *rand.Rand, v []float32) {
 	}
 }
 
-// newData makes a memory of random vectors, with values of its own if so asked, and
-// writes it to files in dir.
-func newData(dir string, s size, queries int, values bool) (*data, error) {
+// newData makes a memory of random vectors and writes it to files in dir: keys, or keys
+// and values of so many heads, unless that is 0.
+func newData(dir string, s size, heads, queries int) (*data, error) {
 	r := rand.New(rand.NewPCG(uint64(s.rows), uint64(s.dim)))
-	return dataOf(dir, s, queries, values, func(v []float32) { fill(r, v) })
+	return dataOf(dir, s, heads, queries, func(v []float32) { fill(r, v) })
 }
 
 // dataOf makes a memory of what next gives: first the queries, then the rows, each
 // followed by its value if there are values.
-func dataOf(dir string, s size, queries int, values bool, next func(v []float32)) (*data, error) {
-	d := &data{size: s, shape: index.Shape{Metric: index.Dot, Dim: s.dim, ValueDim: s.dim}, pool: slab.NewPool(math.MaxInt64)}
+func dataOf(dir string, s size, heads, queries int, next func(v []float32)) (*data, error) {
+	d := &data{size: s, shape: index.Shape{Metric: index.Dot, Dim: s.dim, ValueDim: s.dim, Heads: heads}, pool: slab.NewPool(math.MaxInt64)}
+	values := heads > 0
 	for range queries {
 		q := make([]float32, s.dim)
 		next(q)

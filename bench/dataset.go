@@ -47,7 +47,7 @@ func (s dataset) make(b *bench) (*data, error) {
 	if b.rows > 0 {
 		s.size.rows = min(s.size.rows, b.rows)
 	}
-	d, err := dataOf(b.peers.dir, s.size, queries, false, next)
+	d, err := dataOf(b.peers.dir, s.size, 0, queries, next)
 	if err != nil {
 		return nil, err
 	}

@@ -35,10 +35,13 @@ type served struct {
 func serve() (*served, error) { return serveAs(memory.Options{}) }
 
 func serveAs(opt memory.Options) (*served, error) {
-	pool := slab.NewPool(math.MaxInt64)
-	opt.Pool = pool
-	db := memory.New(opt)
-	s, err := server.New(server.Config{DB: db, Pool: pool, Version: "bench", Log: slog.New(slog.DiscardHandler)})
+	opt.Pool = slab.NewPool(math.MaxInt64)
+	return serveDB(memory.New(opt))
+}
+
+// serveDB serves a memory, and closes it when it stops.
+func serveDB(db *memory.DB) (*served, error) {
+	s, err := server.New(server.Config{DB: db, Pool: db.Pool(), Version: "bench", Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}

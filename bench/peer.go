@@ -26,6 +26,7 @@ type peer struct {
 	about    string   // versions, and of what arithmetic is done with
 	variants []string // of the work, that this version has
 	threads  []int    // worth trying
+	path     string   // of the files that it works with, if we do as well
 
 	cmd *exec.Cmd
 	in  io.WriteCloser
@@ -41,11 +42,13 @@ type question struct {
 	Asked    string `json:"asked,omitempty"` // the file of queries
 	Rows     int    `json:"rows,omitempty"`
 	Dim      int    `json:"dim,omitempty"`
+	Heads    int    `json:"heads,omitempty"`   // of keys, values and queries
 	Queries  int    `json:"queries,omitempty"` // the first of them
 	Threads  int    `json:"threads,omitempty"`
 	Variant  string `json:"variant,omitempty"`
 	Setting  []int  `json:"setting,omitempty"`
 	TopCount int    `json:"top,omitempty"`
+	Texts    string `json:"texts,omitempty"` // a file of a list
 }
 
 // An answer is a peer's line.
@@ -58,6 +61,7 @@ type answer struct {
 	Series   [][][]int   `json:"series"`
 	IDs      [][]int     `json:"ids"`
 	Address  string      `json:"address"`
+	Path     string      `json:"path"`
 	PID      int         `json:"pid"`
 	Context  [][]float64 `json:"context"`
 }
@@ -87,7 +91,7 @@ func start(name string, cmd *exec.Cmd) (*peer, error) {
 		p.stop()
 		return nil, err
 	}
-	p.about, p.variants = a.About, a.Variants
+	p.about, p.variants, p.path = a.About, a.Variants, a.Path
 	return p, nil
 }
 
@@ -121,7 +125,7 @@ func (p *peer) stop() {
 }
 
 func (p *peer) load(d *data) error {
-	_, err := p.ask(question{Op: "load", Keys: d.keysFile, Values: d.valuesFile, Asked: d.queriesFile, Rows: d.rows, Dim: d.dim})
+	_, err := p.ask(question{Op: "load", Keys: d.keysFile, Values: d.valuesFile, Asked: d.queriesFile, Rows: d.rows, Dim: d.dim, Heads: d.shape.Heads})
 	return err
 }
 

@@ -61,7 +61,7 @@ func single(b *bench) error {
 	vek := b.peer("vek", b.peers.vek)
 	defer vek.stop()
 	for _, s := range b.sizes() {
-		d, err := newData(b.peers.dir, s, 1, false)
+		d, err := newData(b.peers.dir, s, 0, 1)
 		if err != nil {
 			return err
 		}
@@ -83,7 +83,7 @@ func single(b *bench) error {
 // of float32 alone, whose answers they must give to the bit.
 func codes(b *bench) error {
 	for _, s := range b.sizes() {
-		d, err := newData(b.peers.dir, s, batched, false)
+		d, err := newData(b.peers.dir, s, 0, batched)
 		if err != nil {
 			return err
 		}
@@ -131,7 +131,7 @@ func batch(b *bench) error {
 	faiss := b.python("Faiss", "faiss_flat.py", "numpy", "faiss-cpu")
 	defer faiss.stop()
 	for _, s := range b.sizes() {
-		d, err := newData(b.peers.dir, s, batched, false)
+		d, err := newData(b.peers.dir, s, 0, batched)
 		if err != nil {
 			return err
 		}

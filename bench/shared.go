@@ -1,37 +1,28 @@
 package main
 
 import (
-	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"sync"
 	"time"
-
-	"google.golang.org/grpc"
 
 	"engram/memory"
 	engramv1 "engram/proto/engram/v1"
 )
 
-// together is the contender of clients at once, each with a connection of its own and
-// some calls to make, one after the other; its time is of one call of each.
-func together(ctx context.Context, name string, conns []*grpc.ClientConn, requests []*engramv1.RetrieveRequest) contender {
-	each := max(3, 24/len(conns))
+// together is the contender of clients at once, each with a call that it makes some times,
+// one after the other; its time is of one call of each.
+func together(name string, calls []func() error) contender {
+	each := max(3, 24/len(calls))
 	return contender{name, func() (time.Duration, error) {
-		errs := make([]error, len(conns))
+		errs := make([]error, len(calls))
 		start := time.Now()
 		var wg sync.WaitGroup
-		for c, conn := range conns {
+		for c, call := range calls {
 			wg.Go(func() {
-				client := engramv1.NewMemoryServiceClient(conn)
-				for range each {
-					if _, err := client.Retrieve(ctx, requests[c]); err != nil {
-						errs[c] = err
-						return
-					}
+				for i := 0; i < each && errs[c] == nil; i++ {
+					errs[c] = call()
 				}
 			})
 		}
@@ -46,7 +37,7 @@ func sharing(b *bench) (err error) {
 	const most = 64
 	s := b.sizes()[0]
 	servers := make([]*served, 2)
-	conns := make([][]*grpc.ClientConn, 2)
+	calls := make([][]func() error, 2)
 	for i := range servers {
 		if servers[i], err = serveAs(memory.Options{Unshared: i == 1}); err != nil {
 			return err
@@ -55,25 +46,22 @@ func sharing(b *bench) (err error) {
 		if err := servers[i].store("n", s.rows, s.dim); err != nil {
 			return err
 		}
+		r := rand.New(rand.NewPCG(8, 8))
+		query := make([]float32, s.dim)
 		for range most {
 			conn, err := dial(servers[i].addr)
 			if err != nil {
 				return err
 			}
 			defer func() { _ = conn.Close() }()
-			conns[i] = append(conns[i], conn)
+			fill(r, query)
+			client := engramv1.NewMemoryServiceClient(conn)
+			in := &engramv1.RetrieveRequest{Namespaces: []string{"n"}, Queries: []*engramv1.Query{{Vector: &engramv1.Vector{F32: littleEndian(query)}}}}
+			calls[i] = append(calls[i], func() error {
+				_, err := client.Retrieve(b.ctx, in)
+				return err
+			})
 		}
-	}
-	r := rand.New(rand.NewPCG(8, 8))
-	requests := make([]*engramv1.RetrieveRequest, most)
-	query := make([]float32, s.dim)
-	for i := range requests {
-		fill(r, query)
-		var f32 []byte
-		for _, x := range query {
-			f32 = binary.LittleEndian.AppendUint32(f32, math.Float32bits(x))
-		}
-		requests[i] = &engramv1.RetrieveRequest{Namespaces: []string{"n"}, Queries: []*engramv1.Query{{Vector: &engramv1.Vector{F32: f32}}}}
 	}
 	const off = "sharing off"
 	for _, c := range []struct {
@@ -83,8 +71,8 @@ func sharing(b *bench) (err error) {
 		what := fmt.Sprintf("%d gRPC clients, exact, top %d, %v", c.clients, topK, s)
 		before, _ := servers[0].db.Sharing()
 		err := b.race(what, nil, c.clients, []contender{
-			together(b.ctx, engram, conns[0][:c.clients], requests),
-			together(b.ctx, off, conns[1][:c.clients], requests),
+			together(engram, calls[0][:c.clients]),
+			together(off, calls[1][:c.clients]),
 		}, nil, func(t times) {
 			b.report.compare(what, t, off, "the same server with sharing off", c.goal)
 		})

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,8 +11,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/DataDog/zstd"
 
 	"engram/embed"
 	"engram/index"
@@ -33,7 +29,7 @@ func words(b *bench) error {
 	if b.short {
 		n = 20_000
 	}
-	said, asked, err := utterances(b.ctx, n)
+	said, asked, err := turns(b.ctx, n)
 	if err != nil {
 		return err
 	}
@@ -128,29 +124,12 @@ func (b *bench) storingWords(said []string) error {
 	return nil
 }
 
-// utterances gives n turns: those of the Apollo 11 transcript, over and over; and
-// questions, made of the first eight words of some.
-func utterances(ctx context.Context, n int) (said, asked []string, err error) {
-	root, err := moduleRoot(ctx)
+// turns gives n of them: the utterances of the transcript, over and over; and questions,
+// made of the first eight words of some.
+func turns(ctx context.Context, n int) (said, asked []string, err error) {
+	all, err := transcript(ctx)
 	if err != nil {
 		return nil, nil, err
-	}
-	packed, err := os.ReadFile(filepath.Join(root, "cmd", "engram", "apollo11.jsonl.zst"))
-	if err != nil {
-		return nil, nil, err
-	}
-	raw, err := zstd.Decompress(nil, packed)
-	if err != nil {
-		return nil, nil, err
-	}
-	lines := bufio.NewScanner(bytes.NewReader(raw))
-	var all []string
-	for lines.Scan() {
-		var u struct{ Text string }
-		if err := json.Unmarshal(lines.Bytes(), &u); err != nil {
-			return nil, nil, err
-		}
-		all = append(all, u.Text)
 	}
 	for i, text := range all {
 		if w := strings.Fields(text); i%40 == 0 && len(w) >= 8 && len(asked) < 100 {
@@ -160,7 +139,7 @@ func utterances(ctx context.Context, n int) (said, asked []string, err error) {
 	for i := range n {
 		said = append(said, all[i%len(all)])
 	}
-	return said, asked, lines.Err()
+	return said, asked, nil
 }
 
 // besideBleve has Bleve index the turns.

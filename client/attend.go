@@ -84,6 +84,11 @@ func combined(how pb.Combine, gate ...float32) ReadOption {
 	return func(r *reading) { r.attend.Combine, r.attend.Gate = how, gate }
 }
 
+// MaxError lets the server leave unread what can't move a head's context by more than e times
+// the greatest norm of a value; e is above 0 and below 1. Head.ErrorBound tells what is certain.
+// Default: everything is read.
+func MaxError(e float64) ReadOption { return func(r *reading) { r.attend.MaxError = &e } }
+
 // At gives the query a position in the records' sequence, which BySlopes needs.
 func (q Query) At(position int64) Query {
 	return Query{&pb.Query{Vector: q.pb.Vector, Text: q.pb.Text, Record: q.pb.Record, Position: &position}}
@@ -106,6 +111,10 @@ type Head struct {
 	Entropy    float64  // of the weights, in nats; its exponential is the effective number of records
 	Attended   uint64   // how many records
 	TopWeights []Weight // heaviest first
+
+	// ErrorBound, with MaxError, times the greatest norm of a value bounds how far the context
+	// is from that of all records; the rest is of the records that were read.
+	ErrorBound float64
 }
 
 // A Weight is the attention that one record got.
@@ -118,7 +127,7 @@ type Weight struct {
 
 // Attend returns softmax(q·Kᵀ·scale + bias)·V over the namespace, in each head by itself.
 // Options: Scale, QueryHeads, Where, Last, BeforeTime, BeforeLSN, BeforePosition, ByImportance, ByRetention,
-// BySlopes, TopK and with it Exact, Recall and Probes, Add, Concat, Gate, TopWeights,
+// BySlopes, TopK and with it Exact, Recall and Probes, MaxError, Add, Concat, Gate, TopWeights,
 // WithVectors, WithoutContent.
 func (c *Client) Attend(ctx context.Context, namespace string, query Query, options ...ReadOption) (*Attention, error) {
 	all, err := c.AttendAll(ctx, []string{namespace}, []Query{query}, options...)
@@ -156,7 +165,7 @@ func (c *Client) AttendAll(ctx context.Context, namespaces []string, queries []Q
 func attention(a *pb.Attention) Attention {
 	out := Attention{Output: floats(a.GetOutput()), Context: floats(a.GetContext()), Heads: make([]Head, len(a.GetHeads()))}
 	for h, p := range a.GetHeads() {
-		head := Head{LogSumExp: p.GetLogSumExp(), Entropy: p.GetEntropy(), Attended: p.GetAttended()}
+		head := Head{LogSumExp: p.GetLogSumExp(), Entropy: p.GetEntropy(), Attended: p.GetAttended(), ErrorBound: p.GetErrorBound()}
 		for _, w := range p.GetTopWeights() {
 			head.TopWeights = append(head.TopWeights, Weight{w.GetNamespace(), record(w.GetRecord()), w.GetWeight(), w.GetScore()})
 		}

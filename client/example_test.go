@@ -81,6 +81,23 @@ func ExampleClient_Retrieve() {
 	// Output: m3 assistant home
 }
 
+func ExampleClient_Recall() {
+	ctx := context.Background()
+	c := remember(ctx, "recall")
+	defer func() { _ = c.Close() }()
+
+	prompt, err := c.Recall(ctx, "recall", client.Text("where is the key?"),
+		client.PromptOptions{MaxTokens: 100, Last: 1, Template: "{speaker}: {text}"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Print(prompt.Text)
+	// Output:
+	// user: My dog is called Ada.
+	// user: The spare key is under the blue pot.
+	// assistant: Noted: under the blue pot.
+}
+
 func ExampleClient_Attend() {
 	ctx := context.Background()
 	c, err := client.Dial(address)

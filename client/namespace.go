@@ -21,6 +21,17 @@ const (
 	L2     = pb.Metric_METRIC_L2
 )
 
+// An Eviction says which records make room for new ones: see engram.v1.Eviction.
+type Eviction = pb.Eviction
+
+// The evictions.
+const (
+	EvictNone              = pb.Eviction_EVICTION_NONE                // none: the write is refused
+	EvictRetention         = pb.Eviction_EVICTION_RETENTION           // the least retention × importance
+	EvictOldest            = pb.Eviction_EVICTION_OLDEST              // those created first
+	EvictLeastRecentlyUsed = pb.Eviction_EVICTION_LEAST_RECENTLY_USED // those rehearsed, or created, longest ago
+)
+
 // A Durability says when writes are acknowledged, and so what a fault can take of them:
 // see engram.v1.Durability.
 type Durability = pb.Durability
@@ -122,17 +133,6 @@ func retentionOf(p *pb.Retention) *Retention {
 	return &Retention{p.GetHalfLife().AsDuration(), p.GetGrowth(), &interval, p.GetMaxHalfLife().AsDuration()}
 }
 
-// Eviction says what a namespace at its MaxRecords does with a Store of more.
-type Eviction = pb.Eviction
-
-// The evictions: see engram.v1.Eviction.
-const (
-	EvictNone              = pb.Eviction_EVICTION_NONE
-	EvictByRetention       = pb.Eviction_EVICTION_RETENTION
-	EvictOldest            = pb.Eviction_EVICTION_OLDEST
-	EvictLeastRecentlyUsed = pb.Eviction_EVICTION_LEAST_RECENTLY_USED
-)
-
 // A Namespace is one memory. Zero fields are unset: see the comments of
 // engram.v1.Namespace for each one's default.
 type Namespace struct {
@@ -150,9 +150,15 @@ type Namespace struct {
 	Lexical        Lexical
 	Ranking        *Ranking   // of queries by text; nil: the default
 	Retention      *Retention // nil: the default
-	MaxRecords     int64      // 0: no bound
-	Eviction       Eviction   // beyond MaxRecords
-	Forget         float64    // the retention below which records are removed; 0: none is
+
+	// RepeatSimilarity is the cosine from which on a record stored without an id repeats one
+	// of its speaker that is there, which is rehearsed in its place; 0: none does.
+	RepeatSimilarity float64
+
+	MaxRecords int64    // 0: no bound
+	Eviction   Eviction // what makes room for new records then
+
+	Forget float64 // the retention below which records are removed; 0: none is
 
 	// Set by the server.
 	CreateTime time.Time
@@ -168,7 +174,7 @@ func namespace(p *pb.Namespace) Namespace {
 	}
 	return Namespace{
 		p.GetName(), p.GetMetric(), int(p.GetDimension()), int(p.GetValueDimension()), int(p.GetKvHeads()), p.GetEmbedder().GetName(),
-		int64(p.GetMaxBytes()), p.GetDurability(), p.GetKeyEncoding(), p.GetValueEncoding(), p.GetRecall(), p.GetLexical(), order, retentionOf(p.GetRetention()), int64(p.GetMaxRecords()), p.GetEviction(), p.GetForget(), p.GetCreateTime().AsTime(), int(p.GetRecordCount()), p.GetLsn(),
+		int64(p.GetMaxBytes()), p.GetDurability(), p.GetKeyEncoding(), p.GetValueEncoding(), p.GetRecall(), p.GetLexical(), order, retentionOf(p.GetRetention()), p.GetRepeatSimilarity(), int64(p.GetMaxRecords()), p.GetEviction(), p.GetForget(), p.GetCreateTime().AsTime(), int(p.GetRecordCount()), p.GetLsn(),
 	}
 }
 
@@ -177,8 +183,7 @@ func namespace(p *pb.Namespace) Namespace {
 func (c *Client) CreateNamespace(ctx context.Context, n Namespace) (Namespace, error) {
 	p := &pb.Namespace{
 		Name: n.Name, Metric: n.Metric, Dimension: uint32(n.Dimension), ValueDimension: uint32(n.ValueDimension), KvHeads: uint32(n.KVHeads), MaxBytes: uint64(n.MaxBytes),
-		MaxRecords: uint64(n.MaxRecords), Eviction: n.Eviction, Forget: n.Forget,
-		Durability: n.Durability, KeyEncoding: n.KeyEncoding, ValueEncoding: n.ValueEncoding, Recall: n.Recall, Lexical: n.Lexical,
+		Durability: n.Durability, KeyEncoding: n.KeyEncoding, ValueEncoding: n.ValueEncoding, Recall: n.Recall, Lexical: n.Lexical, RepeatSimilarity: n.RepeatSimilarity, MaxRecords: uint64(n.MaxRecords), Eviction: n.Eviction, Forget: n.Forget,
 	}
 	if n.Ranking != nil {
 		p.Ranking = n.Ranking.proto()
@@ -254,10 +259,22 @@ func (c *Client) SetRetention(ctx context.Context, name string, r Retention) (Na
 	return c.update(ctx, &pb.Namespace{Name: name, Retention: r.proto()}, "retention")
 }
 
-// SetCapacity changes how many records a namespace holds at most (0: no bound), what goes
-// beyond, and the retention below which records are removed (0: none is).
-func (c *Client) SetCapacity(ctx context.Context, name string, records int64, e Eviction, forget float64) (Namespace, error) {
-	return c.update(ctx, &pb.Namespace{Name: name, MaxRecords: uint64(records), Eviction: e, Forget: forget}, "max_records", "eviction", "forget")
+// SetRepeatSimilarity changes from which cosine on a record that is stored repeats another; 0:
+// none does.
+func (c *Client) SetRepeatSimilarity(ctx context.Context, name string, similarity float64) (Namespace, error) {
+	return c.update(ctx, &pb.Namespace{Name: name, RepeatSimilarity: similarity}, "repeat_similarity")
+}
+
+// SetMaxRecords bounds how many records there may be, 0 for no bound, and says which of them
+// make room for new ones.
+func (c *Client) SetMaxRecords(ctx context.Context, name string, n int64, e Eviction) (Namespace, error) {
+	return c.update(ctx, &pb.Namespace{Name: name, MaxRecords: uint64(n), Eviction: e}, "max_records", "eviction")
+}
+
+// SetForget changes the retention below which records are removed, pinned ones aside; 0: none
+// is.
+func (c *Client) SetForget(ctx context.Context, name string, retention float64) (Namespace, error) {
+	return c.update(ctx, &pb.Namespace{Name: name, Forget: retention}, "forget")
 }
 
 // SetRecall has a namespace's records found by an index, which finds the given share of the
@@ -267,7 +284,7 @@ func (c *Client) SetRecall(ctx context.Context, name string, recall float64) (Na
 	return c.update(ctx, &pb.Namespace{Name: name, Recall: recall}, "recall")
 }
 
-// update changes one field of a namespace.
+// update changes fields of a namespace.
 func (c *Client) update(ctx context.Context, n *pb.Namespace, fields ...string) (Namespace, error) {
 	reply, err := c.namespaces.Update(ctx, &pb.NamespaceServiceUpdateRequest{
 		Namespace: n, UpdateMask: &fieldmaskpb.FieldMask{Paths: fields},

@@ -34,6 +34,7 @@ func Like(namespace, id string) Query {
 type ReadOption func(*reading)
 
 type reading struct {
+	choice   choice
 	search   *pb.Search
 	ranking  *pb.Ranking
 	topK     *uint32
@@ -110,6 +111,10 @@ type Hit struct {
 	Score      float32 // what hits are ordered by
 	ScoreError float32 // how far Similarity may be from that of the key as it was given
 	Parts      Parts
+
+	Before, After []Record // its neighbours, with Neighbours, in the order of the conversation
+	Diversity     float32  // what Diverse took off its place
+	Group         int      // the place of its group, from 0, with GroupBy
 }
 
 // Parts are what the parts of a ranking gave a record beside Similarity, before they were
@@ -117,7 +122,8 @@ type Hit struct {
 type Parts struct{ Lexical, Association, Mention, Retention, Importance float32 }
 
 // Retrieve returns the records nearest to the query, best first. Options: TopK,
-// MinScore, Where, RankBy, Rehearse, Exact, Recall, Probes, WithVectors, WithoutContent.
+// MinScore, Where, RankBy, Rehearse, Diverse, Neighbours, GroupBy, Exact, Recall, Probes,
+// WithVectors, WithoutContent.
 func (c *Client) Retrieve(ctx context.Context, namespace string, query Query, options ...ReadOption) ([]Hit, error) {
 	all, err := c.RetrieveAll(ctx, []string{namespace}, []Query{query}, options...)
 	if err != nil {
@@ -136,6 +142,7 @@ func (c *Client) RetrieveAll(ctx context.Context, namespaces []string, queries [
 	reply, err := c.memory.Retrieve(ctx, &pb.RetrieveRequest{
 		Namespaces: namespaces, Queries: queryProtos(queries), TopK: r.topK, Filter: r.filter.pb,
 		MinScore: r.minScore, Include: r.include, MaxReplyBytes: r.maxBytes, Search: r.search, Ranking: r.ranking, Rehearse: r.rehearse,
+		Diversity: r.choice.diversity, Neighbours: r.choice.neighbours, GroupBy: r.choice.groupBy,
 	})
 	if err != nil {
 		return nil, err
@@ -145,8 +152,11 @@ func (c *Client) RetrieveAll(ctx context.Context, namespaces []string, queries [
 		for _, h := range result.GetHits() {
 			p := h.GetParts()
 			out[i] = append(out[i], Hit{
-				h.GetNamespace(), record(h.GetRecord()), h.GetSimilarity(), h.GetScore(), h.GetScoreError(),
-				Parts{p.GetLexical(), p.GetAssociation(), p.GetMention(), p.GetRetention(), p.GetImportance()},
+				Namespace: h.GetNamespace(), Record: record(h.GetRecord()),
+				Similarity: h.GetSimilarity(), Score: h.GetScore(), ScoreError: h.GetScoreError(),
+				Parts:  Parts{p.GetLexical(), p.GetAssociation(), p.GetMention(), p.GetRetention(), p.GetImportance()},
+				Before: neighbourRecords(h.GetNeighbours().GetBefore()), After: neighbourRecords(h.GetNeighbours().GetAfter()),
+				Diversity: h.GetDiversity(), Group: int(h.GetGroup()),
 			})
 		}
 	}

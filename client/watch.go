@@ -24,9 +24,10 @@ type Mutation struct {
 	Recall           *float64       // the new one; nil: unchanged
 	Ranking          *Ranking       // the new one; nil: unchanged
 	Retention        *Retention     // the new one; nil: unchanged
-	MaxRecords       *uint64        // the new one; nil: unchanged
-	Eviction         *Eviction      // the new one; nil: unchanged
-	Forget           *float64       // the new one; nil: unchanged
+	RepeatSimilarity *float64       // likewise
+	MaxRecords       *int64         // likewise
+	Eviction         *Eviction      // likewise
+	Forget           *float64       // likewise
 	Deleted          []string       // ids of records
 	Changes          []Change       // in the order of the request
 	Rehearsals       []Rehearsal    // in the order of ids
@@ -111,9 +112,13 @@ func mutation(e *pb.MutationEvent) Mutation {
 	if k := e.GetValueEncoding(); k != 0 {
 		m.ValueEncoding = &k
 	}
-	m.Recall, m.Retention, m.MaxRecords, m.Forget = e.Recall, retentionOf(e.GetRetention()), e.MaxRecords, e.Forget
-	if x := e.GetEviction(); x != 0 {
-		m.Eviction = &x
+	m.Recall, m.Retention, m.RepeatSimilarity, m.Forget = e.Recall, retentionOf(e.GetRetention()), e.RepeatSimilarity, e.Forget
+	if e.MaxRecords != nil {
+		n := int64(e.GetMaxRecords())
+		m.MaxRecords = &n
+	}
+	if v := e.GetEviction(); v != 0 {
+		m.Eviction = &v
 	}
 	if p := e.GetRanking(); p != nil {
 		r := rankingOf(p)

@@ -14,12 +14,15 @@ type Result struct {
 	ID      string
 	Version uint64
 	Created bool // else it was replaced or changed
+	// Repeated: the record repeats a stored one, whose ID this is, and wasn't added. It has
+	// no Version. See Namespace.RepeatSimilarity.
+	Repeated bool
 }
 
 func results(in []*pb.RecordResult) []Result {
 	out := make([]Result, len(in))
 	for i, r := range in {
-		out[i] = Result{r.GetId(), r.GetVersion(), r.GetCreated()}
+		out[i] = Result{r.GetId(), r.GetVersion(), r.GetCreated(), r.GetRepeated()}
 	}
 	return out
 }

@@ -3,7 +3,6 @@ package index
 import (
 	"context"
 	"math"
-	"sync"
 
 	"engram/kernel"
 )
@@ -26,6 +25,14 @@ type AttendOptions struct {
 	// Bias is what is added to scaled scores; nil: nothing is.
 	Bias *Bias
 
+	// MaxError, below 1, lets Attend leave unread what can't move a head's context by
+	// more than MaxError times the greatest norm of an eligible value's part of that head;
+	// 0: nothing is. It is not for TopK. Indexes cover some of the parts' rows, each its own.
+	MaxError float64
+	Indexes  []*IVF
+
+	always bool // read lists, whatever that costs
+
 	Sharing *Sharing // rides passes of this, if the read is large enough; nil: walks by itself
 	Group   any      // comparable: reads of one group and shape ride together
 }
@@ -45,6 +52,11 @@ type Attention struct {
 	Entropy   float64   // −Σ w ln w, in nats
 	Attended  uint64    // rows in the softmax
 	Top       []Weight  // heaviest first, of equals the older
+
+	// ErrorBound times the greatest norm of an eligible value bounds how far Context is from
+	// that of all eligible rows; the rest is of the rows that were read. 0 without MaxError,
+	// else at most that: see docs/attention.md.
+	ErrorBound float64
 }
 
 // Attend returns for each head of each query, the first query's heads first,
@@ -60,6 +72,9 @@ type Attention struct {
 func Attend(ctx context.Context, shape Shape, parts []Part, queries [][]float32, opt AttendOptions) ([]Attention, Stats, error) {
 	stride := pad(shape.Dim) + pad(shape.ValueDim)
 	lanes := lanesOf(shape, queries, &opt)
+	if opt.MaxError > 0 && len(opt.Indexes) > 0 && shape.heads() == 1 && (opt.Bias == nil || opt.Bias.Lowers) {
+		return attendLists(ctx, shape, parts, lanes, opt)
+	}
 	if shape.heads() == 1 && opt.Bias == nil && opt.TopK == 0 && opt.Sharing.takes(parts, len(lanes), true) {
 		if out, stats, ok, err := opt.Sharing.attend(ctx, shape, parts, lanes, opt); ok {
 			return out, stats, err
@@ -119,7 +134,9 @@ func (a *attend) results() ([]Attention, Stats) {
 	}
 	for _, p := range a.passes {
 		stats.RowsScanned += int64(p.attended) * int64(len(a.queries)/a.opt.QueryHeads)
+		stats.Rescored += p.rescored
 	}
+	stats.Rescored /= int64(a.opt.QueryHeads)
 	return out, stats
 }
 
@@ -152,35 +169,15 @@ type attend struct {
 	inverse []float32   // of the lanes' norms; zeros up to whole panels
 	panels  [][]float32
 	passes  []*pass // nil for a worker that had nothing to do
+	sparing *sparing
 }
-
-// A pass is one worker's running softmaxes, one a query (a lane), with room for
-// whole panels; and its scratch.
-type pass struct {
-	lanes    int
-	max      []float64 // of the logits, scale·score + bias; −Inf at first
-	sum      []float64 // Σ exp(logit − max)
-	shift    []float64 // Σ exp(logit − max)·(logit − max)
-	context  []float64 // lanes × HeadValueDim: Σ exp(…)·value
-	attended uint64
-	tops     []top
-
-	scores   []float32
-	at       []uint32
-	hits     []uint32
-	peak     []float32
-	limits   []float32
-	keys     []float32 // decoded, of a block
-	values   []float32 // likewise
-	gathered []float32 // of single rows
-	biased             // where there is a bias
-}
-
-var passes = sync.Pool{New: func() any { return new(pass) }}
 
 func newAttend(shape Shape, parts []Part, queries [][]float32, opt AttendOptions, n int) *attend {
 	a := &attend{shape: shape, parts: parts, queries: queries, opt: opt, passes: make([]*pass, n)}
 	a.place(len(queries) / shape.heads())
+	if opt.MaxError > 0 {
+		a.spare()
+	}
 	return a
 }
 
@@ -242,24 +239,11 @@ func (a *attend) pass(worker int) *pass {
 	}
 	p = passes.Get().(*pass)
 	p.reset(lanes, len(a.lanes), a.shape.HeadValueDim(), max(a.opt.TopWeights, a.opt.TopK))
+	if a.sparing != nil {
+		p.spared.reset(lanes)
+	}
 	a.passes[worker] = p
 	return p
-}
-
-func (p *pass) reset(lanes, queries, valueDim, topWeights int) {
-	p.lanes, p.attended = lanes, 0
-	p.max, p.sum, p.shift = sized(p.max, lanes), sized(p.sum, lanes), sized(p.shift, lanes)
-	p.context = sized(p.context, lanes*valueDim)
-	for j := range lanes {
-		p.max[j] = math.Inf(-1)
-	}
-	clear(p.sum)
-	clear(p.shift)
-	clear(p.context)
-	p.tops = sized(p.tops, queries)
-	for q := range p.tops {
-		p.tops[q].reset(topWeights, float32(math.Inf(-1)))
-	}
 }
 
 func (a *attend) release() {
@@ -290,12 +274,21 @@ func (a *attend) block(worker int, b block) {
 		return
 	}
 	if a.panels == nil {
-		keys, values := part.Segment.reading(&p.keys, &p.values, b.from, b.to, len(a.lanes))
-		if a.shape.Heads > 1 {
-			touch(keys)
-			touch(values)
-		}
+		var keys, values []float32
+		read := false
 		for lane := range a.lanes {
+			if a.sparing != nil && a.nominate(p, lane, b, n) {
+				a.gather(p, lane, b)
+				continue
+			}
+			if !read {
+				keys, values = part.Segment.reading(&p.keys, &p.values, b.from, b.to, len(a.lanes))
+				if a.shape.Heads > 1 {
+					touch(keys)
+					touch(values)
+				}
+				read = true
+			}
 			a.single(p, lane, b, keys, values)
 		}
 		return
@@ -339,6 +332,9 @@ func (a *attend) single(p *pass, lane int, b block, keys, values []float32) {
 		return
 	}
 	a.softmax(p, lane)
+	if a.sparing != nil && a.sumHeavy(p, lane, b, head) {
+		return
+	}
 	part.Segment.sumBlock(&p.values, p.lane(lane, a.shape.HeadValueDim()), p.scores, values, b.from, head)
 }
 
@@ -376,8 +372,13 @@ func (a *attend) gather(p *pass, lane int, b block) {
 	a.softmax(p, lane)
 	d := a.shape.HeadValueDim()
 	context := p.lane(lane, d)
+	light := a.light(p, lane)
 	for i, row := range p.at {
-		value := part.Segment.valueAt(&p.values, b.from+int(row))
+		if p.scores[i] < light {
+			p.skipped[lane] += float64(p.scores[i])
+			continue
+		}
+		value := part.Segment.valueAt(&p.value, b.from+int(row))
 		kernel.WeightedSum(context, p.scores[i:i+1], value[head*d:(head+1)*d], d)
 	}
 }
@@ -443,43 +444,6 @@ func (a *attend) panelTop(p *pass, first int, b block, scores []float32) {
 	}
 }
 
-func (p *pass) lane(q, valueDim int) []float64 { return p.context[q*valueDim : (q+1)*valueDim] }
-
-// raise makes the maximum of a lane at least m, and what was summed relative to it.
-func (p *pass) raise(q int, m float64, valueDim int) {
-	old := p.max[q]
-	if m <= old {
-		return
-	}
-	p.max[q] = m
-	if p.sum[q] == 0 {
-		return
-	}
-	f := math.Exp(old - m)
-	p.shift[q] = f * (p.shift[q] + (old-m)*p.sum[q])
-	p.sum[q] *= f
-	context := p.lane(q, valueDim)
-	for i := range context {
-		context[i] *= f
-	}
-}
-
-// add merges a lane of another pass into lane q.
-func (p *pass) add(q int, from *pass, lane, valueDim int) {
-	if from.sum[lane] == 0 {
-		return
-	}
-	p.raise(q, from.max[lane], valueDim)
-	down := from.max[lane] - p.max[q]
-	f := math.Exp(down)
-	p.sum[q] += f * from.sum[lane]
-	p.shift[q] += f * (from.shift[lane] + down*from.sum[lane])
-	to := p.lane(q, valueDim)
-	for i, x := range from.lane(lane, valueDim) {
-		to[i] += f * x
-	}
-}
-
 // result merges the passes' softmaxes of one lane.
 func (a *attend) result(lane int) Attention {
 	d := a.shape.HeadValueDim()
@@ -505,6 +469,9 @@ func (a *attend) result(lane int) Attention {
 	}
 	r.LogSumExp = to.max[lane] + math.Log(sum)
 	r.Entropy = max(0, math.Log(sum)-to.shift[lane]/sum)
+	if a.sparing != nil {
+		a.bound(lane, &r)
+	}
 	for _, h := range merge(a.parts, a.opt.TopWeights, tops) {
 		score, logit := a.logit(lane, h)
 		r.Top = append(r.Top, Weight{h.Part, h.Row, score, math.Exp(logit - r.LogSumExp)})

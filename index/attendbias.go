@@ -12,7 +12,16 @@ import (
 type Bias struct {
 	Slopes    []float64 // one a query head, at least 0; nil: positions don't count
 	Positions []float64 // one a query, where there are slopes
+
+	// Lowers says that Part.Bias gives nothing above 0, without which MaxError spares
+	// values alone, no keys.
+	Lowers bool
+
+	each []standing // of each query of one head, in the place of Slopes and Positions
 }
+
+// A standing is the slope of a query's head, and where the query stands.
+type standing struct{ slope, position float64 }
 
 // biased is a worker's scratch where there is a bias.
 type biased struct {
@@ -40,6 +49,21 @@ func (s *biased) read(part *Part, b block) {
 	}
 }
 
+// readAt is read for the rows at, counted from the block's first, alone.
+func (s *biased) readAt(part *Part, b block, at []uint32) {
+	n := b.to - b.from
+	s.rows, s.positions = sized(s.rows, n), sized(s.positions, n)
+	for _, row := range at {
+		s.rows[row], s.positions[row] = 0, math.NaN()
+		if part.Bias != nil {
+			part.Bias(s.rows[row:row+1], b.from+int(row))
+		}
+		if part.Position != nil {
+			part.Position(s.positions[row:row+1], b.from+int(row))
+		}
+	}
+}
+
 // of is a row's bias for a lane of a slope whose query stands at a position.
 func (s *biased) of(row int, slope, position float64) float64 {
 	if slope == 0 || math.IsNaN(s.positions[row]) {
@@ -50,11 +74,24 @@ func (s *biased) of(row int, slope, position float64) float64 {
 
 // slope is that of a lane, with its query's position.
 func (a *attend) slope(lane int) (slope, position float64) {
-	if a.opt.Bias.Slopes == nil || a.from[lane] < 0 {
+	if a.from[lane] < 0 {
 		return 0, 0
 	}
-	query, head := a.origin(a.from[lane])
-	return a.opt.Bias.Slopes[head], a.opt.Bias.Positions[query]
+	s := a.standing(a.from[lane])
+	return s.slope, s.position
+}
+
+// standing is that of the query that lanesOf gave as its i-th.
+func (a *attend) standing(i int) standing {
+	b := a.opt.Bias
+	switch {
+	case b.each != nil:
+		return b.each[i]
+	case b.Slopes == nil:
+		return standing{}
+	}
+	query, head := a.origin(i)
+	return standing{b.Slopes[head], b.Positions[query]}
 }
 
 // bias sets logits from the scores of a block's rows, of those at names alone if it isn't

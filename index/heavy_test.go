@@ -77,6 +77,25 @@ func TestMillionRows(t *testing.T) {
 			}
 		}
 	})
+	t.Run("to 1e4, in heads", func(t *testing.T) {
+		f := newFixture(t, r, Shape{Dot, 2 * 16, 2 * 24, F32, F32, 2}, func(r *rand.Rand, v []float32) {
+			clear(v)
+			v[0] = float32(math.Max(-1e4, 1e4+100*math.Log(r.Float64())))
+			v[len(v)/2] = float32(2e4*r.Float64() - 1e4)
+		}, true, 2, rows...)
+		for _, n := range []int{1, 5} {
+			queries := make([][]float32, n)
+			for q := range queries {
+				queries[q] = make([]float32, 4*16)
+				for head := range 4 { // two share a head of keys, one of them asks for the opposite
+					queries[q][head*16] = float32(1 - 2*(head%2))
+				}
+			}
+			for _, scale := range []float64{0.01, 1} {
+				f.checkHeads(t, queries, AttendOptions{Scale: scale, QueryHeads: 4})
+			}
+		}
+	})
 }
 
 // As TestCalibrate, of indexes as large as they are where they pay.

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"engram/internal/slab"
@@ -32,6 +33,9 @@ type IVF struct {
 	places []place
 	runs   []run
 	rows   int // in lists, those that have died since among them
+
+	measured sync.Once
+	extents  []extent // see extent
 }
 
 // trained is what does not depend on the rows once they have given it.

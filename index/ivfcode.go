@@ -65,6 +65,7 @@ type listCodes struct {
 	bits     []byte
 	mul, add []float32
 	spread   float32 // the most of the rows' √(1−t²)·‖ō‖/√(d−1)
+	radius   float32 // at least the distance of each row from the centroid
 }
 
 // blockRowsUp is n rounded up to whole blocks of codes.
@@ -111,10 +112,13 @@ func (e *encoder) list(centroid []float32) {
 func (e *encoder) append(x *listCodes, v []float32) {
 	i := x.n
 	x.n++
-	base := 0.0
+	base, square := 0.0, 0.0
 	for j, y := range e.centroid {
 		base += float64(y) * float64(v[j]-y)
+		apart := float64(v[j]) - float64(y)
+		square += apart * apart
 	}
+	x.radius = max(x.radius, up(math.Sqrt(square)))
 	e.rotated(e.r, v, e.centroid)
 	rr := 0.0
 	for _, y := range e.r {

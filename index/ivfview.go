@@ -76,10 +76,13 @@ func (v *ivfView) count() {
 }
 
 // tailParts are the parts without the rows that are covered.
-func (v *ivfView) tailParts() []Part {
-	out := slices.Clone(v.parts)
+func (v *ivfView) tailParts() []Part { return tailParts(v.parts, v.covered) }
+
+// tailParts are parts without their first rows, so many of each.
+func tailParts(parts []Part, covered []int) []Part {
+	out := slices.Clone(parts)
 	for i := range out {
-		p, n := &out[i], v.covered[i]
+		p, n := &out[i], covered[i]
 		switch {
 		case n == p.Rows:
 			p.Rows, p.Mask = 0, nil

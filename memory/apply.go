@@ -137,6 +137,9 @@ func (d *draft) apply(m *Mutation) {
 	if m.Retention != nil {
 		d.set(func(s *settings) { s.retention = *m.Retention })
 	}
+	if m.Repeats != nil {
+		d.set(func(s *settings) { s.repeats = *m.Repeats })
+	}
 	if m.MaxRecords != nil {
 		d.set(func(s *settings) { s.maxRecords = *m.MaxRecords })
 	}

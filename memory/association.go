@@ -10,11 +10,11 @@ import (
 // 1983): what answers a question often stands beside the words that it has, and most of
 // all behind the turn that asked it. How they were chosen: docs/evaluation.md.
 const (
-	shareOfPrevious = 0.5
+	shareOfPrevious = 0.4
 	shareOfNext     = 0.3
 	shareOfSecond   = 0.2 // of those two away, each
-	shareOfQuestion = 0.4 // more of the previous one where that asks
-	handedOn        = 0.3 // what a record that asks loses of its own score
+	shareOfQuestion = 0.5 // more of the previous one where that asks
+	handedOn        = 0.4 // what a record that asks loses of its own score
 	shareOfSession  = 1.0 // of the lexical score of its session as one text
 )
 

@@ -24,6 +24,10 @@ type AttendOptions struct {
 	// times the distance from the query's position to the record's, if that has one.
 	ImportanceWeight, RetentionWeight float64
 	Slopes                            []float64
+
+	// MaxError, below 1, bounds by how much of the greatest norm of a value a context may be
+	// off, so that what can't matter isn't read; 0: nothing is left out. It is not for TopK.
+	MaxError float64
 }
 
 // A Weight is the attention that one record got.
@@ -39,6 +43,7 @@ type HeadAttention struct {
 	LogSumExp, Entropy float64
 	Attended           uint64
 	Top                []Weight // heaviest first
+	ErrorBound         float64  // at most MaxError: see index.Attention
 }
 
 // An Attention is the answer to one query.
@@ -70,8 +75,11 @@ func (db *DB) Attend(ctx context.Context, views []*View, queries []Query, opt At
 	shape := views[0].settings.Value().shape()
 	a := attending{r: r, views: views, shape: shape, near: opt.Near, opt: index.AttendOptions{
 		TopWeights: opt.TopWeights, Workers: db.workers, Sharing: db.sharing, Group: largest(views),
-		QueryHeads: opt.QueryHeads, TopK: opt.TopK,
+		QueryHeads: opt.QueryHeads, TopK: opt.TopK, MaxError: opt.MaxError,
 	}}
+	if opt.MaxError > 0 {
+		a.opt.Indexes = indexesOf(views)
+	}
 	if a.opt.QueryHeads == 0 {
 		a.opt.QueryHeads = shape.Heads
 	}
@@ -81,7 +89,8 @@ func (db *DB) Attend(ctx context.Context, views []*View, queries []Query, opt At
 		a.opt.Scale = DefaultScale(shape.Metric, shape.HeadDim())
 	}
 	if opt.ImportanceWeight != 0 || opt.RetentionWeight != 0 || opt.Slopes != nil {
-		a.opt.Bias = &index.Bias{Slopes: opt.Slopes}
+		// Logarithms of an importance and of a retention are at most 0.
+		a.opt.Bias = &index.Bias{Slopes: opt.Slopes, Lowers: opt.ImportanceWeight >= 0 && opt.RetentionWeight >= 0}
 		r.bias(views, opt.ImportanceWeight, opt.RetentionWeight, db.clock.Now().UnixNano())
 	}
 
@@ -224,7 +233,7 @@ func (r *reading) attention(heads []index.Attention) Attention {
 		if len(heads) > 1 {
 			out.Context = append(out.Context, a.Context...)
 		}
-		head := HeadAttention{LogSumExp: a.LogSumExp, Entropy: a.Entropy, Attended: a.Attended}
+		head := HeadAttention{LogSumExp: a.LogSumExp, Entropy: a.Entropy, Attended: a.Attended, ErrorBound: a.ErrorBound}
 		if len(a.Top) > 0 {
 			head.Top = make([]Weight, len(a.Top))
 		}

@@ -8,7 +8,8 @@ import (
 )
 
 // Config is what a namespace was made with. Only MaxBytes, Durability, KeyEncoding,
-// ValueEncoding, Recall, Ranking, Retention, MaxRecords, Eviction and Forget can change.
+// ValueEncoding, Recall, Ranking, Retention, Repeats, MaxRecords,
+// Eviction and Forget can change.
 type Config struct {
 	Name                      string
 	Metric                    index.Metric
@@ -35,7 +36,11 @@ type Config struct {
 	Ranking Ranking
 	// Retention is how its records fade; zero stands for the default.
 	Retention Retention
-	// MaxRecords bounds the records; 0: nothing does. Eviction says what happens beyond.
+	// Repeats is the cosine from which on a record stored without an id repeats another of
+	// its speaker, which is rehearsed in its place; 0: none does.
+	Repeats float64
+	// MaxRecords bounds how many records there are, 0: no bound; Eviction says which of them
+	// make room for new ones.
 	MaxRecords int64
 	Eviction   Eviction
 	// Forget is the retention below which records are removed; 0: none is.
@@ -61,13 +66,14 @@ type settings struct {
 	lexical    lexical.Analysis
 	ranking    Ranking
 	retention  Retention // never zero
+	repeats    float64
 	maxRecords int64
 	eviction   Eviction
 	forget     float64
 }
 
 func (c *Config) settings() unique.Handle[settings] {
-	return unique.Make(settings{c.Metric, c.Dimension, c.ValueDimension, max(1, c.KVHeads), c.Embedder, c.MaxBytes, c.Durability, c.KeyEncoding, c.ValueEncoding, c.Recall, c.Lexical, c.Ranking, c.Retention.OrDefault(), c.MaxRecords, c.Eviction, c.Forget})
+	return unique.Make(settings{c.Metric, c.Dimension, c.ValueDimension, max(1, c.KVHeads), c.Embedder, c.MaxBytes, c.Durability, c.KeyEncoding, c.ValueEncoding, c.Recall, c.Lexical, c.Ranking, c.Retention.OrDefault(), c.Repeats, c.MaxRecords, c.Eviction, c.Forget})
 }
 
 func (s settings) shape() index.Shape {

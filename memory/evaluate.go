@@ -23,15 +23,20 @@ func (db *DB) Store(ctx context.Context, s *Store) (*StoreResult, error) {
 		return nil, &Invalid{found}
 	}
 	db.analyse(s.Namespace, s.Records, MaskAll, s.Embedder != nil)
+	prior, err := db.searchPrior(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	defer prior.release()
 	var out *StoreResult
-	err := db.commit(ctx, func(c *committer) (err error) {
-		out, err = c.store(s)
+	err = db.commit(ctx, func(c *committer) (err error) {
+		out, err = c.store(s, &prior)
 		return err
 	})
 	return out, err
 }
 
-func (c *committer) store(s *Store) (*StoreResult, error) {
+func (c *committer) store(s *Store, prior *priorSearch) (*StoreResult, error) {
 	m := c.begin(s.Namespace)
 	d, err := c.fresh(m)
 	if err != nil {
@@ -46,14 +51,14 @@ func (c *committer) store(s *Store) (*StoreResult, error) {
 		m.Create.Lexical, m.Create.Ranking = DefaultsFor(now.embedder)
 		d = c.db.newDraft(m.Create)
 	}
-	out, err := c.storeIn(d, m, s)
+	out, err := c.storeIn(d, m, s, prior)
 	if err != nil && m.Create != nil {
 		d.discard()
 	}
 	return out, err
 }
 
-func (c *committer) storeIn(d *draft, m *Mutation, s *Store) (*StoreResult, error) {
+func (c *committer) storeIn(d *draft, m *Mutation, s *Store, prior *priorSearch) (*StoreResult, error) {
 	if r, err := d.requests.recall(s.RequestID, s.Digest, m.Time, &c.db.limits); r != nil || err != nil {
 		if err != nil {
 			return nil, err
@@ -64,12 +69,30 @@ func (c *committer) storeIn(d *draft, m *Mutation, s *Store) (*StoreResult, erro
 		return nil, err
 	}
 	out := &StoreResult{LSN: m.LSN, Results: make([]RecordResult, len(s.Records))}
-	m.Changes = make([]Change, len(s.Records))
+	m.Changes = make([]Change, 0, len(s.Records))
+	var repeats []repeat
+	if d.settings.Value().repeats > 0 {
+		var err error
+		if repeats, err = c.repeats(d, s, prior); err != nil {
+			return nil, err
+		}
+	}
+	var generated, rehearsed []string
 	created := 0
-	var generated []string
 	for i := range s.Records {
 		p := &s.Records[i]
 		id := p.ID
+		if repeats != nil {
+			known := repeats[i].id
+			if of := repeats[i].of; of >= 0 {
+				known = out.Results[of].ID
+			}
+			if known != "" {
+				out.Results[i] = RecordResult{ID: known, Repeated: true}
+				generated, rehearsed = append(generated, known), append(rehearsed, known)
+				continue
+			}
+		}
 		if id == "" {
 			id = c.db.newID()
 			generated = append(generated, id)
@@ -84,14 +107,16 @@ func (c *committer) storeIn(d *draft, m *Mutation, s *Store) (*StoreResult, erro
 		if !exists && s.Mode == ModeUpdate {
 			return nil, &NotFound{kindRecord, s.Namespace, id}
 		}
-		m.Changes[i] = d.change(p, id, MaskAll, m, uint32(i), old, exists)
-		m.Changes[i].KeyFromText = p.KeyFromText && s.Embedder != nil
+		change := d.change(p, id, MaskAll, m, uint32(i), old, exists)
+		change.KeyFromText = p.KeyFromText && s.Embedder != nil
+		m.Changes = append(m.Changes, change)
 		out.Results[i] = RecordResult{ID: id, Version: m.LSN, Created: !exists}
 		if !exists {
 			created++
 		}
 	}
-	if err := d.evict(m, created); err != nil {
+	m.Rehearsals = rehearsalsOf(rehearsed, m.Time)
+	if err := d.makeRoom(m, created); err != nil {
 		return nil, err
 	}
 	if err := c.room(m); err != nil {
@@ -202,12 +227,6 @@ func (d *draft) change(p *Put, id string, mask Mask, m *Mutation, place uint32, 
 	}
 	if !p.HasImportance {
 		ch.Importance = defaultImportance
-	}
-	if exists {
-		w := &d.segments[old.segment].rows[old.row]
-		if mask&MaskPinned != 0 && w.has(flagPinned) && !ch.Pinned || mask&MaskImportance != 0 && w.importance != ch.Importance {
-			d.ns.victims = nil // it may go before those
-		}
 	}
 	if p.TTL != 0 {
 		ch.Expire = m.Time + int64(min(p.TTL, math.MaxInt64-time.Duration(max(0, m.Time))))
@@ -402,8 +421,8 @@ func (db *DB) CreateNamespace(ctx context.Context, req *CreateNamespace) (Config
 }
 
 // UpdateNamespace changes a namespace's bound, its durability, the encodings of its keys and
-// values, its recall, its ranking, its retention, or what it keeps. Where it evicts, what is
-// beyond its most records goes at once.
+// values, its recall, its ranking, its retention, what repeats a record, how many
+// there may be, which of them make room, or from which retention on they are removed.
 // A bound below what the namespace takes refuses writes that need more memory until enough
 // is deleted.
 func (db *DB) UpdateNamespace(ctx context.Context, u *UpdateNamespace) error {
@@ -425,13 +444,18 @@ func (db *DB) UpdateNamespace(ctx context.Context, u *UpdateNamespace) error {
 			return invalid("namespace.retention."+field, "%s", reason)
 		}
 	}
+	if u.Repeats != nil {
+		if reason := CheckRepeats(*u.Repeats); reason != "" {
+			return invalid("namespace.repeat_similarity", "%s", reason)
+		}
+	}
 	if u.MaxRecords != nil {
-		if reason := checkMaxRecords(*u.MaxRecords); reason != "" {
+		if reason := CheckMaxRecords(*u.MaxRecords); reason != "" {
 			return invalid("namespace.max_records", "%s", reason)
 		}
 	}
 	if u.Eviction != nil && !u.Eviction.Valid() {
-		return invalid("namespace.eviction", "is %d, which is no eviction", *u.Eviction)
+		return invalid("namespace.eviction", "is %d, which is none", *u.Eviction)
 	}
 	if u.Forget != nil {
 		if reason := CheckForget(*u.Forget); reason != "" {
@@ -458,24 +482,20 @@ func (db *DB) UpdateNamespace(ctx context.Context, u *UpdateNamespace) error {
 		if u.Ranking != nil && u.Ranking.Lexical > 0 && d.settings.Value().lexical == lexical.None {
 			return precondition("namespace %q has no lexical search, which a ranking with a weight of lexical needs", u.Name)
 		}
-		m.MaxBytes, m.Durability, m.Recall = u.MaxBytes, u.Durability, u.Recall
+		if u.Repeats != nil && *u.Repeats > 0 && d.settings.Value().metric != index.Cosine {
+			return precondition("namespace %q has metric %v; a repeat_similarity is a cosine", u.Name, d.settings.Value().metric)
+		}
+		m.MaxBytes, m.Durability, m.Recall, m.Repeats = u.MaxBytes, u.Durability, u.Recall, u.Repeats
+		m.MaxRecords, m.Eviction, m.Forget = u.MaxRecords, u.Eviction, u.Forget
 		m.KeyEncoding, m.ValueEncoding, m.Ranking, m.Retention = u.KeyEncoding, u.ValueEncoding, u.Ranking, u.Retention
 		if m.Retention != nil {
 			keep := m.Retention.OrDefault()
 			m.Retention = &keep
 		}
-		m.MaxRecords, m.Eviction, m.Forget = u.MaxRecords, u.Eviction, u.Forget
-		bounds := m.MaxRecords != nil || m.Eviction != nil
-		if !bounds && m.Forget == nil && m.MaxBytes == nil && m.Durability == nil && m.KeyEncoding == nil && m.ValueEncoding == nil && m.Recall == nil && m.Ranking == nil && m.Retention == nil {
+		if m.MaxBytes == nil && m.Durability == nil && m.KeyEncoding == nil && m.ValueEncoding == nil && m.Recall == nil && m.Ranking == nil && m.Retention == nil && m.Repeats == nil && m.MaxRecords == nil && m.Eviction == nil && m.Forget == nil {
 			return nil
 		}
-		if err := c.commit(m, d); err != nil {
-			return err
-		}
-		if bounds || m.Retention != nil {
-			d.ns.victims = nil
-		}
-		return c.shrink(d, m.Time)
+		return c.commit(m, d)
 	})
 }
 

@@ -1,7 +1,6 @@
 package memory
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -70,7 +69,7 @@ func storePuts(t *testing.T, db *DB, puts ...Put) error {
 	return err
 }
 
-func idsOf(t *testing.T, db *DB) (ids []string) {
+func living(t *testing.T, db *DB) (ids []string) {
 	v, err := db.View("n")
 	if err != nil {
 		t.Fatal(err)
@@ -102,7 +101,7 @@ func TestExpiredIsAbsentToWrites(t *testing.T) {
 		t.Fatalf("a nanosecond before it expires: %v", err)
 	}
 	clock.move(1)
-	if got := idsOf(t, db); len(got) != 0 {
+	if got := living(t, db); len(got) != 0 {
 		t.Fatalf("expired, and seen: %v", got)
 	}
 	if err := with("b", ModeUpdate, nil); !isNotFound(err) {
@@ -152,155 +151,46 @@ func TestViewKeepsItsTime(t *testing.T) {
 	if v.Count() != 2 {
 		t.Errorf("%d records", v.Count())
 	}
-	if got := idsOf(t, db); !slices.Equal(got, []string{"b"}) {
+	if got := living(t, db); !slices.Equal(got, []string{"b"}) {
 		t.Errorf("got %v", got)
 	}
 }
 
-// TestEvictionAgainstReference stores at a namespace's capacity, and compares what is left
-// with a list that evicts one by one.
-func TestEvictionAgainstReference(t *testing.T) {
-	for _, policy := range []Eviction{EvictOldest, EvictLeastRecent} {
-		t.Run(fmt.Sprint(policy), func(t *testing.T) {
-			rapid.Check(t, func(rt *rapid.T) {
-				limit := rapid.IntRange(1, 200).Draw(rt, "limit")
-				db, clock := clocked(t, Config{MaxRecords: int64(limit), Eviction: policy})
-				type kept struct {
-					id     string
-					used   int64
-					pinned bool
-				}
-				var list []kept // in the order of creation
-				next := 0
-				for range rapid.IntRange(1, 60).Draw(rt, "steps") {
-					clock.move(1)
-					now := clock.Now().UnixNano()
-					switch rapid.IntRange(0, 4).Draw(rt, "step") {
-					case 0: // rehearse
-						if len(list) == 0 {
-							continue
-						}
-						i := rapid.IntRange(0, len(list)-1).Draw(rt, "rehearsed")
-						v, err := db.View("n")
-						if err != nil {
-							rt.Fatal(err)
-						}
-						ref, _ := v.Find(list[i].id)
-						db.Rehearse([]*View{v}, [][]Hit{{{Ref: ref}}})
-						v.Release()
-						if err := db.CommitRehearsals(context.Background()); err != nil {
-							rt.Fatal(err)
-						}
-						list[i].used = now
-					case 1: // pin, or unpin
-						if len(list) == 0 {
-							continue
-						}
-						i := rapid.IntRange(0, len(list)-1).Draw(rt, "pinned")
-						p := plain(list[i].id)
-						p.Pinned = !list[i].pinned
-						if _, err := db.Update(t.Context(), &Update{Namespace: "n", Mask: MaskPinned, Records: []Put{p}}); err != nil {
-							rt.Fatal(err)
-						}
-						list[i].pinned = p.Pinned
-					default:
-						n := rapid.IntRange(1, 20).Draw(rt, "records")
-						var puts []Put
-						for range n {
-							puts = append(puts, plain(fmt.Sprint(next)))
-							next++
-						}
-						after := slices.Clone(list)
-						for len(after)+n > limit {
-							worst := -1
-							for i, k := range after {
-								if !k.pinned && (worst < 0 || policy == EvictLeastRecent && k.used < after[worst].used) {
-									worst = i
-								}
-							}
-							if worst < 0 {
-								break
-							}
-							after = slices.Delete(after, worst, worst+1)
-						}
-						fits := len(after)+n <= limit
-						err := storePuts(t, db, puts...)
-						var full *Full
-						if fits != (err == nil) || err != nil && !errors.As(err, &full) {
-							rt.Fatalf("fits: %v; got %v", fits, err)
-						}
-						if fits {
-							for _, p := range puts {
-								after = append(after, kept{p.ID, now, false})
-							}
-							list = after
-						}
-					}
-					var want []string
-					for _, k := range list {
-						want = append(want, k.id)
-					}
-					if got := idsOf(t, db); !slices.Equal(got, want) {
-						rt.Fatalf("left are %v, want %v", got, want)
-					}
-				}
-			})
-		})
-	}
-}
-
-// TestEvictionByRetention evicts what has least retention × importance: all is stored at
-// once, so that the choice is exact.
-func TestEvictionByRetention(t *testing.T) {
-	db, clock := clocked(t, Config{MaxRecords: 4, Eviction: EvictRetention, Retention: RetentionOf(time.Hour)})
-	store := func(id string, importance float32, pinned bool) {
-		p := plain(id)
-		p.Importance, p.HasImportance, p.Pinned = importance, true, pinned
-		if err := storePuts(t, db, p); err != nil {
+// TestPinnedStay evicts all that may go, by each eviction.
+func TestPinnedStay(t *testing.T) {
+	for _, policy := range []Eviction{EvictRetention, EvictOldest, EvictLeastRecentlyUsed} {
+		db, clock := clocked(t, Config{MaxRecords: 3, Eviction: policy})
+		for i := range 3 {
+			p := plain(fmt.Sprint(i))
+			p.Pinned = i < 2
+			if err := storePuts(t, db, p); err != nil {
+				t.Fatal(err)
+			}
+			clock.move(time.Hour)
+		}
+		if err := storePuts(t, db, plain("3")); err != nil {
 			t.Fatal(err)
 		}
-	}
-	store("old", 0.8, false)
-	clock.move(time.Hour) // 0.4
-	store("slight", 0.3, false)
-	store("pinned", 0.01, true)
-	store("fine", 0.9, false)
-	store("more", 1, false)
-	if got := idsOf(t, db); !slices.Equal(got, []string{"old", "pinned", "fine", "more"}) {
-		t.Errorf("got %v", got)
-	}
-	store("and more", 1, false)
-	if got := idsOf(t, db); !slices.Equal(got, []string{"pinned", "fine", "more", "and more"}) {
-		t.Errorf("got %v", got)
-	}
-	if v, err := db.View("n"); err != nil || v.Stats().Evicted != 2 {
-		t.Errorf("%v", err)
-	} else {
-		v.Release()
-	}
-}
-
-func TestCapacityThatEvictsNone(t *testing.T) {
-	db, _ := clocked(t, Config{MaxRecords: 2})
-	if err := storePuts(t, db, plain("a"), plain("b")); err != nil {
-		t.Fatal(err)
-	}
-	var full *Full
-	if err := storePuts(t, db, plain("c")); !errors.As(err, &full) || full.Need != 3 || full.Evicts {
-		t.Fatalf("got %v", err)
-	}
-	if err := storePuts(t, db, plain("a"), plain("b")); err != nil {
-		t.Errorf("what replaces is refused: %v", err)
-	}
-	most, oldest := int64(1), EvictOldest
-	if err := db.UpdateNamespace(t.Context(), &UpdateNamespace{Name: "n", MaxRecords: &most, Eviction: &oldest}); err != nil {
-		t.Fatal(err)
-	}
-	if got := idsOf(t, db); !slices.Equal(got, []string{"b"}) {
-		t.Errorf("a lower bound leaves %v", got)
-	}
-	if err := storePuts(t, db, plain("b"), plain("d")); !errors.As(err, &full) {
-		t.Errorf("more than the bound at once: %v", err)
+		var full *Full
+		if err := storePuts(t, db, plain("4"), plain("5")); !errors.As(err, &full) {
+			t.Errorf("%d: two of which the second would need a pinned one's place: %v", policy, err)
+		}
+		if got := living(t, db); !slices.Equal(got, []string{"0", "1", "3"}) {
+			t.Errorf("%d: left are %v", policy, got)
+		}
+		if n := db.Removed(); n != [3]uint64{0, 1, 0} {
+			t.Errorf("%d: removed %v", policy, n)
+		}
+		unpinned := plain("0")
+		if _, err := db.Update(t.Context(), &Update{Namespace: "n", Mask: MaskPinned, Records: []Put{unpinned}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := storePuts(t, db, plain("4"), plain("5")); err != nil {
+			t.Fatal(err)
+		}
+		if got := living(t, db); !slices.Equal(got, []string{"1", "4", "5"}) {
+			t.Errorf("%d: left are %v", policy, got)
+		}
 	}
 }
 
@@ -326,7 +216,7 @@ func TestForget(t *testing.T) {
 		if err := db.Tidy(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if got := idsOf(t, db); !slices.Equal(got, want) {
+		if got := living(t, db); !slices.Equal(got, want) {
 			t.Errorf("got %v, want %v", got, want)
 		}
 		clock.move(time.Hour + time.Minute)
@@ -336,22 +226,22 @@ func TestForget(t *testing.T) {
 	}
 }
 
-// BenchmarkStoreAtCapacity is of single records, of namespaces of 100,000.
-func BenchmarkStoreAtCapacity(b *testing.B) {
-	for _, policy := range []Eviction{EvictNone, EvictRetention, EvictOldest, EvictLeastRecent} {
-		b.Run(fmt.Sprint("100k×2/eviction=", policy), func(b *testing.B) {
-			db := newTestDB(b)
-			c := Config{Name: "n", Metric: index.Dot, Dimension: 2, ValueDimension: 2, Eviction: policy}
-			if policy != EvictNone {
-				c.MaxRecords = 100_000
-			}
-			if _, err := db.CreateNamespace(b.Context(), &CreateNamespace{c}); err != nil {
+// BenchmarkStoreWithTTL is of single records into namespaces of 100,000: without expiries,
+// and with as many that expire as are stored.
+func BenchmarkStoreWithTTL(b *testing.B) {
+	for _, ttl := range []time.Duration{0, 100_000} {
+		b.Run(fmt.Sprint("100k×2/ttl=", ttl), func(b *testing.B) {
+			db := newTestDB(b) // its clock moves by a nanosecond when it is read, at least once a Store
+			if _, err := db.CreateNamespace(b.Context(), &CreateNamespace{Config{Name: "n", Metric: index.Dot, Dimension: 2, ValueDimension: 2}}); err != nil {
 				b.Fatal(err)
 			}
 			store := func(n int) {
 				puts := make([]Put, n)
 				for i := range puts {
-					puts[i] = Put{Record: Record{Key: []float32{1, 2}}}
+					puts[i] = Put{Record: Record{Key: []float32{1, 2}}, TTL: ttl}
+					if ttl != 0 {
+						puts[i].TTL += time.Duration(i)
+					}
 				}
 				if _, err := db.Store(b.Context(), &Store{Namespace: "n", Records: puts}); err != nil {
 					b.Fatal(err)
@@ -362,6 +252,38 @@ func BenchmarkStoreAtCapacity(b *testing.B) {
 			}
 			for b.Loop() {
 				store(1)
+			}
+		})
+	}
+}
+
+// BenchmarkViewOfExpired acquires a view of a namespace of which a share has expired and is
+// not removed yet.
+func BenchmarkViewOfExpired(b *testing.B) {
+	for _, expired := range []int{0, 1, 1000, 50_000} {
+		b.Run(fmt.Sprint("100k×2/expired=", expired), func(b *testing.B) {
+			clock := new(hand)
+			db := newTestDB(b, func(o *Options) { o.Clock = clock })
+			db.restoring.Store(true) // nothing is removed
+			for n := 0; n < 100_000; n += 1000 {
+				puts := make([]Put, 1000)
+				for i := range puts {
+					puts[i] = Put{Record: Record{Key: []float32{1, 2}}, TTL: 2}
+					if n+i < expired {
+						puts[i].TTL = 1
+					}
+				}
+				if _, err := db.Store(b.Context(), &Store{Namespace: "n", Records: puts}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			clock.move(1)
+			for b.Loop() {
+				v, err := db.View("n")
+				if err != nil || v.Count() != 100_000-expired {
+					b.Fatal(err)
+				}
+				v.Release()
 			}
 		})
 	}

@@ -359,6 +359,16 @@ func (r *reading) nearest(ctx context.Context, views []*View, queries [][]float3
 	return out, stats, nil
 }
 
+// indexesOf are the indexes that views have.
+func indexesOf(views []*View) (indexes []*index.IVF) {
+	for _, v := range views {
+		if v.ivf != nil {
+			indexes = append(indexes, v.ivf.IVF)
+		}
+	}
+	return indexes
+}
+
 // noteQueries remembers queries by which indexes are calibrated.
 func (db *DB) noteQueries(views []*View, queries []Query) {
 	for _, v := range views {

@@ -99,6 +99,29 @@ func (k *ranker) mentions(words lexical.Query, text string) {
 	}
 }
 
+// Unnamed is what is left of a text that is looked for when words of the names of those who
+// speak in the views are left out; where nothing is left, all of it. An embedder is given
+// that where mention counts: what somebody said seldom has their own name in it, and vectors
+// of questions that have it lie near those of texts about that person (docs/evaluation.md).
+func Unnamed(views []*View, text string) string {
+	a := views[0].settings.Value().lexical
+	if a == lexical.None {
+		return text
+	}
+	var parts []lexical.Part
+	for _, v := range views {
+		for i := range v.segments {
+			s := &v.segments[i]
+			p := lexical.Part{Source: s, Rows: int(s.n), Live: s.liveMask()}
+			if s.lexical != nil {
+				p.Index = s.lexical.Index
+			}
+			parts = append(parts, p)
+		}
+	}
+	return a.Unnamed(text, parts)
+}
+
 func (k *ranker) eachTime(yield func(at int, t time.Time)) {
 	for p := range k.parts {
 		rows, base := k.r.at[p].segment.rows, k.base[p]

@@ -25,6 +25,7 @@ type Mutation struct {
 	Recall        *float64        // change it
 	Ranking       *Ranking        // change it
 	Retention     *Retention      // change it
+	Repeats       *float64        // change it
 	MaxRecords    *int64          // change it
 	Eviction      *Eviction       // change it
 	Forget        *float64        // change it

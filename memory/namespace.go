@@ -12,8 +12,7 @@ type Namespace struct {
 	saved      atomic.Pointer[savedIVF] // of a snapshot; nil once it is an index again
 	due        int64                    // its first entry in the agenda, whose lock guards it; 0: none
 	removed    removed
-	victims    []victim // to be evicted next: the committer's
-	forgetDue  int64    // when it looks next for what it forgets, of the agenda too; 0: never
+	forgetDue  int64 // when it looks next for what it forgets, of the agenda too; 0: never
 }
 
 // View acquires the current view; the caller releases it.

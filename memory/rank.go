@@ -133,8 +133,8 @@ func (k *ranker) done() {
 	}
 }
 
-// rank gives the best of one query.
-func (k *ranker) rank(ctx context.Context, q *Query, opt *RetrieveOptions, excluded int, excludedRow uint32, workers int) ([]Hit, index.Stats, error) {
+// rank gives the best of one query, as choose picks them.
+func (k *ranker) rank(ctx context.Context, q *Query, opt *RetrieveOptions, choose *chooser, excluded int, excludedRow uint32, workers int) ([]Hit, index.Stats, error) {
 	w := &k.ranking
 	var stats index.Stats
 	shape := k.views[0].settings.Value().shape()
@@ -184,17 +184,23 @@ func (k *ranker) rank(ctx context.Context, q *Query, opt *RetrieveOptions, exclu
 	if !k.findsAll() { // what no part found is no hit
 		least = math.SmallestNonzeroFloat32
 	}
-	top := index.NewTop(k.r.parts, opt.K, least)
-	k.offer(top, k.score, func(p int, row uint32) bool {
-		return (!floor || k.similarity[k.base[p]+int(row)] >= opt.MinScore) && (p != excluded || row != excludedRow)
+	found, notes, err := choose.choose(ctx, func(depth int) ([]index.Hit, bool, error) {
+		return bestOf(ctx, k.r.parts, k.base, k.score, depth, least, func(p int, row uint32) bool {
+			return (!floor || k.similarity[k.base[p]+int(row)] >= opt.MinScore) && (p != excluded || row != excludedRow)
+		})
 	})
-	found := top.Best()
+	if err != nil {
+		return nil, stats, err
+	}
 	out := make([]Hit, len(found))
 	for i, h := range found {
 		at := k.base[h.Part] + int(h.Row)
 		out[i].Score = h.Score
 		out[i].Parts = Parts{partAt(k.similarity, at), partAt(k.lexical, at), partAt(k.association, at), partAt(k.mention, at), partAt(k.retention, at), partAt(k.importance, at)}
 		out[i].View, out[i].Ref = k.r.ref(h.Part, h.Row)
+		if notes != nil {
+			out[i].Group, out[i].Diversity = notes[i].group, notes[i].diversity
+		}
 	}
 	if len(q.Vector) > 0 {
 		if !similar {
@@ -224,16 +230,20 @@ func partAt(values []float32, at int) float32 {
 
 // offer shows top all eligible rows that may be among the best and that keep lets through.
 func (k *ranker) offer(top *index.Top, values []float32, keep func(part int, row uint32) bool) {
-	limit := top.Threshold()
 	for p := range k.r.parts {
-		of, mask := values[k.base[p]:k.base[p]+k.r.parts[p].Rows], k.r.parts[p].Mask
-		for row, x := range of {
-			if x < limit || mask != nil && mask[row/64]>>(row%64)&1 == 0 || !keep(p, uint32(row)) {
-				continue
-			}
-			top.Offer(index.Hit{Part: p, Row: uint32(row), Score: x})
-			limit = top.Threshold()
+		offer(top, k.r.parts, p, values[k.base[p]:k.base[p]+k.r.parts[p].Rows], keep)
+	}
+}
+
+// offer shows top those rows of one part, whose values are given.
+func offer(top *index.Top, parts []index.Part, p int, values []float32, keep func(part int, row uint32) bool) {
+	limit, mask := top.Threshold(), parts[p].Mask
+	for row, x := range values {
+		if x < limit || mask != nil && mask[row/64]>>(row%64)&1 == 0 || !keep(p, uint32(row)) {
+			continue
 		}
+		top.Offer(index.Hit{Part: p, Row: uint32(row), Score: x})
+		limit = top.Threshold()
 	}
 }
 

@@ -129,12 +129,12 @@ func naiveParts(records []Record, keep func(*Record) bool, all []Record, q *Quer
 	out := map[string]Parts{}
 	for i, r := range records {
 		if w.Association > 0 {
-			a := 0.5*at(i-1) + 0.3*at(i+1) + 0.2*(at(i-2)+at(i+2))
+			a := 0.4*at(i-1) + 0.3*at(i+1) + 0.2*(at(i-2)+at(i+2))
 			if asks(i - 1) {
-				a += 0.4 * at(i-1)
+				a += 0.5 * at(i-1)
 			}
 			if asks(i) {
-				a -= 0.3 * at(i)
+				a -= 0.4 * at(i)
 			}
 			if weight > 0 {
 				for k, name := range names {

@@ -78,10 +78,14 @@ func (r Ranking) fits(views []*View) error {
 }
 
 // DefaultsFor gives what a namespace has that is made without saying: where an embedder
-// makes keys of texts, texts are English, and ranked by all that is known of them.
+// makes keys of texts, texts are English, and ranked by all that is known of them. How the
+// weights were chosen: docs/evaluation.md.
 func DefaultsFor(e EmbedderID) (lexical.Analysis, Ranking) {
-	if e.Name == "" {
+	switch e.Name {
+	case "":
 		return lexical.None, Ranking{}
+	case "lexical": // whose vectors are of words too, and add little to them
+		return lexical.English, Ranking{Similarity: 0.2, Lexical: 1, Association: 1, Mention: 2}
 	}
-	return lexical.English, Ranking{Similarity: 0.2, Lexical: 1, Association: 1, Mention: 1}
+	return lexical.English, Ranking{Similarity: 0.6, Lexical: 1, Association: 0.6, Mention: 2}
 }

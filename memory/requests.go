@@ -13,7 +13,8 @@ type RequestResult struct {
 	Deleted uint64 // by a Delete
 
 	// Of a Store: bit i of byte i/8 tells whether record i was created, and
-	// Generated are the ids given to records that came without, in order.
+	// Generated are the ids of records that came without, in order: given, or of
+	// what they repeat.
 	Created   []byte
 	Generated []string
 }
@@ -105,11 +106,14 @@ func (r *RequestResult) answer(puts []Put) *StoreResult {
 	out := &StoreResult{LSN: r.LSN, Results: make([]RecordResult, len(puts))}
 	for i := range puts {
 		id := puts[i].ID
-		if id == "" && len(generated) > 0 {
-			id, generated = generated[0], generated[1:]
-		}
 		created := i/8 < len(r.Created) && r.Created[i/8]>>(i%8)&1 != 0
 		out.Results[i] = RecordResult{ID: id, Version: r.LSN, Created: created}
+		if id == "" && len(generated) > 0 {
+			out.Results[i].ID, generated = generated[0], generated[1:]
+			if !created { // a record without an id is, unless it repeats another
+				out.Results[i].Version, out.Results[i].Repeated = 0, true
+			}
+		}
 	}
 	return out
 }

@@ -43,7 +43,7 @@ const (
 // a seventh of it apart, up to 52 times as long. So the default, a week, grows by the day
 // and up to a year.
 func RetentionOf(halfLife time.Duration) Retention {
-	longest := time.Duration(maxHalfLife)
+	longest := maxHalfLife
 	if halfLife <= longest/52 {
 		longest = 52 * halfLife
 	}

@@ -31,6 +31,13 @@ type RetrieveOptions struct {
 	MinScore float32        // of similarity; −Inf: any
 	Near     Nearness       // where the ranking is plain; others look at every record
 	Ranking  Ranking
+
+	Group     *Grouping  // nil: none
+	Diversity *Diversity // nil: none
+	// Before and After say how many neighbours of each hit are found, that match the Filter
+	// as it does: what a filter keeps from an answer nothing in the answer shows. At most
+	// MostNeighbours.
+	Before, After int
 }
 
 // A Hit is a record that was found.
@@ -42,6 +49,10 @@ type Hit struct {
 	// Error bounds how far the similarity may be from that of the key that was given, which
 	// index.Int8Only has rounded.
 	Error float32
+
+	Group      int         // the place of its group, from 0, with a Grouping
+	Diversity  float32     // what Diversity took off its relevance
+	Neighbours *Neighbours // in its view; nil where none are asked for
 }
 
 // A reading is what a read needs of its views while it lasts: every segment of
@@ -135,11 +146,12 @@ func largest(views []*View) *Namespace {
 func (db *DB) ranked(ctx context.Context, r *reading, views []*View, queries []Query, opt *RetrieveOptions) ([][]Hit, index.Stats, error) {
 	k := newRanker(r, views, opt.Ranking, db.clock.Now().UnixNano())
 	defer k.done()
+	choose := r.chooser(views, opt)
 	var stats index.Stats
 	out := make([][]Hit, len(queries))
 	for q := range queries {
 		part, row := r.excluded(views, queries[q].Exclude)
-		hits, st, err := k.rank(ctx, &queries[q], opt, part, row, db.workers)
+		hits, st, err := k.rank(ctx, &queries[q], opt, choose, part, row, db.workers)
 		if err != nil {
 			return nil, stats, err
 		}
@@ -150,8 +162,9 @@ func (db *DB) ranked(ctx context.Context, r *reading, views []*View, queries []Q
 }
 
 // Retrieve gives for each query the K records with the best scores over all the
-// views, best first and of equal scores the older first. The views are of one
-// metric and dimension, and the queries of that dimension (CheckVector).
+// views, best first and of equal scores the older first; or those that Group and Diversity
+// choose, in their order. The views are of one metric and dimension, and the queries of that
+// dimension (CheckVector).
 func (db *DB) Retrieve(ctx context.Context, views []*View, queries []Query, opt RetrieveOptions) ([][]Hit, index.Stats, error) {
 	if len(views) == 0 || opt.K <= 0 {
 		return make([][]Hit, len(queries)), index.Stats{}, ctx.Err()
@@ -161,13 +174,23 @@ func (db *DB) Retrieve(ctx context.Context, views []*View, queries []Query, opt 
 	}
 	r := read(views, opt.Filter)
 	defer r.done()
-	if !opt.Ranking.Plain() {
-		return db.ranked(ctx, r, views, queries, &opt)
+	find := db.ranked
+	if opt.Ranking.Plain() {
+		find = db.similar
 	}
-	search := index.SearchOptions{K: opt.K, MinScore: opt.MinScore, Workers: db.workers, Sharing: db.sharing, Group: largest(views)}
+	hits, stats, err := find(ctx, r, views, queries, &opt)
+	if err == nil && opt.Before+opt.After > 0 {
+		r.addNeighbours(views, hits, opt.Before, opt.After)
+	}
+	return hits, stats, err
+}
+
+// similar answers by similarity alone.
+func (db *DB) similar(ctx context.Context, r *reading, views []*View, queries []Query, opt *RetrieveOptions) ([][]Hit, index.Stats, error) {
+	search := index.SearchOptions{K: opt.depth(), MinScore: opt.MinScore, Workers: db.workers, Sharing: db.sharing, Group: largest(views)}
 	for i := range queries {
 		if queries[i].Exclude != nil {
-			search.K = opt.K + 1 // one may have to go
+			search.K++ // one may have to go
 			break
 		}
 	}
@@ -176,17 +199,26 @@ func (db *DB) Retrieve(ctx context.Context, views []*View, queries []Query, opt 
 		return nil, stats, err
 	}
 	db.noteQueries(views, queries)
+	choose := r.chooser(views, opt)
 	out := make([][]Hit, len(queries))
 	for q := range found {
 		part, row := r.excluded(views, queries[q].Exclude)
 		norm := index.Norm(queries[q].Vector)
-		out[q] = make([]Hit, 0, min(len(found[q]), opt.K))
-		for _, h := range found[q] {
-			if h.Part == part && h.Row == row || len(out[q]) == opt.K {
-				continue
-			}
+		deep := deepening{r: r, search: &search, query: queries[q].Vector, found: found[q], part: part, row: row, stats: &stats}
+		hits, notes, err := choose.choose(ctx, func(depth int) ([]index.Hit, bool, error) { return deep.best(ctx, choose.shape, depth) })
+		if err != nil {
+			return nil, stats, err
+		}
+		out[q] = make([]Hit, len(hits))
+		for i, h := range hits {
 			view, ref := r.ref(h.Part, h.Row)
-			out[q] = append(out[q], Hit{view, ref, h.Score, Parts{Similarity: h.Score}, r.parts[h.Part].Segment.ScoreError(int(h.Row), h.Score, norm)})
+			out[q][i] = Hit{
+				View: view, Ref: ref, Score: h.Score, Parts: Parts{Similarity: h.Score},
+				Error: r.parts[h.Part].Segment.ScoreError(int(h.Row), h.Score, norm),
+			}
+			if notes != nil {
+				out[q][i].Group, out[q][i].Diversity = notes[i].group, notes[i].diversity
+			}
 		}
 	}
 	return out, stats, nil

@@ -378,17 +378,22 @@ func (db *DB) checkConfig(cfg *Config) error {
 	if reason := cfg.Ranking.Check(); reason != "" {
 		c.add(of("namespace.ranking"), "%s", reason)
 	}
-	if reason := checkMaxRecords(cfg.MaxRecords); reason != "" {
-		c.add(of("namespace.max_records"), "%s", reason)
-	}
-	if !cfg.Eviction.Valid() {
-		c.add(of("namespace.eviction"), "is %d, which is no eviction", cfg.Eviction)
-	}
 	if reason := CheckForget(cfg.Forget); reason != "" {
 		c.add(of("namespace.forget"), "%s", reason)
 	}
 	if field, reason := cfg.Retention.OrDefault().Check(); field != "" {
 		c.add(of("namespace.retention."+field), "%s", reason)
+	}
+	if reason := CheckMaxRecords(cfg.MaxRecords); reason != "" {
+		c.add(of("namespace.max_records"), "%s", reason)
+	}
+	if !cfg.Eviction.Valid() {
+		c.add(of("namespace.eviction"), "is %d, which is none", cfg.Eviction)
+	}
+	if reason := CheckRepeats(cfg.Repeats); reason != "" {
+		c.add(of("namespace.repeat_similarity"), "%s", reason)
+	} else if cfg.Repeats > 0 && cfg.Metric != index.Cosine {
+		c.add(of("namespace.repeat_similarity"), "is %v, a cosine, for metric %v", cfg.Repeats, cfg.Metric)
 	}
 	if cfg.Ranking.Lexical > 0 && cfg.Lexical == lexical.None {
 		c.add(of("namespace.ranking.lexical"), "is %v, in a namespace without lexical search", cfg.Ranking.Lexical)

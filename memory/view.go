@@ -62,8 +62,7 @@ func (v *View) Config() Config {
 	return Config{
 		Name: v.ns.name, Metric: s.metric, Dimension: s.dim, ValueDimension: s.valueDim, KVHeads: s.heads,
 		Embedder: s.embedder, MaxBytes: s.maxBytes, Durability: s.durability, KeyEncoding: s.encoding, ValueEncoding: s.values, Recall: s.recall,
-		Lexical: s.lexical, Ranking: s.ranking, Retention: s.retention, MaxRecords: s.maxRecords, Eviction: s.eviction, Forget: s.forget,
-		CreateTime: v.ns.createTime, Created: v.ns.created,
+		Lexical: s.lexical, Ranking: s.ranking, Retention: s.retention, Repeats: s.repeats, MaxRecords: s.maxRecords, Eviction: s.eviction, Forget: s.forget, CreateTime: v.ns.createTime, Created: v.ns.created,
 	}
 }
 

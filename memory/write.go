@@ -83,6 +83,7 @@ type UpdateNamespace struct {
 	Recall        *float64
 	Ranking       *Ranking
 	Retention     *Retention
+	Repeats       *float64
 	MaxRecords    *int64
 	Eviction      *Eviction
 	Forget        *float64
@@ -96,6 +97,9 @@ type RecordResult struct {
 	ID      string
 	Version LSN
 	Created bool // else it was replaced or changed
+	// Repeated: the record that was given repeats that of the ID, which was rehearsed; it
+	// wasn't added, and there is no Version.
+	Repeated bool
 }
 
 // StoreResult acknowledges a Store or an Update.

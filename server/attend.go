@@ -42,6 +42,7 @@ func (s *Server) attend(ctx context.Context, req *engramv1.AttendRequest, reserv
 		}
 		opt.Scale = &scale
 	}
+	opt.MaxError = maxError(&v, req)
 	s.bias(&v, req, queries, heads, &opt)
 	join := combineOf(&v, vs, req, heads)
 	inc := included(&v, req.Include)
@@ -82,19 +83,44 @@ func (s *Server) attend(ctx context.Context, req *engramv1.AttendRequest, reserv
 		Namespaces: vs.lsns(),
 		Search:     searchStats(stats),
 	}
+	if req.MaxError != nil {
+		out.Search.Exact, out.Search.Recall = true, 1
+	}
 	for i := range results {
 		a := attentionProto(vs, req.Namespaces, &results[i], inc)
 		a.Output = vectorProto(join.output(queries[i].Vector, results[i].Context), inc.form)
 		out.Results[i] = a
+		for _, head := range results[i].Heads {
+			if head.ErrorBound > 0 {
+				out.Search.Exact, out.Search.Recall = false, 0
+			}
+		}
 	}
 	return out, nil
+}
+
+// maxError reads max_error; 0: there is none.
+func maxError(v *violations, req *engramv1.AttendRequest) float64 {
+	if req.MaxError == nil {
+		return 0
+	}
+	e := *req.MaxError
+	switch {
+	case !(e > 0 && e < 1):
+		v.add("max_error", "is %v; it must be above 0 and below 1", e)
+	case req.TopK > 0:
+		v.add("max_error", "is set with top_k, %d; it is for attention to all records", req.TopK)
+	default:
+		return e
+	}
+	return 0
 }
 
 // attentionProto writes the answer to one query, but for the output.
 func attentionProto(vs views, names []string, a *memory.Attention, inc include) *engramv1.Attention {
 	out := &engramv1.Attention{Context: vectorProto(a.Context, inc.form), Heads: make([]*engramv1.HeadResult, len(a.Heads))}
 	for h, head := range a.Heads {
-		p := &engramv1.HeadResult{LogSumExp: head.LogSumExp, Entropy: head.Entropy, Attended: head.Attended}
+		p := &engramv1.HeadResult{LogSumExp: head.LogSumExp, Entropy: head.Entropy, Attended: head.Attended, ErrorBound: head.ErrorBound}
 		for _, w := range head.Top {
 			r := vs[w.View].At(w.Ref, inc.Include)
 			p.TopWeights = append(p.TopWeights, &engramv1.Weight{

@@ -110,7 +110,7 @@ func (d *decoding) request(queries []*engramv1.Query) *engramv1.AttendRequest {
 	out := &engramv1.AttendRequest{
 		Namespaces: a.Namespaces, Queries: queries, Scale: a.Scale, Filter: a.Filter, TopWeights: a.TopWeights,
 		Include: a.Include, MaxReplyBytes: a.MaxReplyBytes, Embedder: a.Embedder, QueryHeads: a.QueryHeads,
-		Window: a.Window, TopK: a.TopK, Search: a.Search, Bias: a.Bias, Combine: a.Combine, Gate: a.Gate,
+		Window: a.Window, TopK: a.TopK, Search: a.Search, Bias: a.Bias, Combine: a.Combine, Gate: a.Gate, MaxError: a.MaxError,
 	}
 	if len(out.Namespaces) == 0 && d.namespace != "" {
 		out.Namespaces = []string{d.namespace}

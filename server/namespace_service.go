@@ -127,10 +127,47 @@ func (s *Server) namespaceConfig(v *violations, field string, p *engramv1.Namesp
 	c.Lexical = analysis(v, field, p.GetLexical())
 	c.Ranking = ranking(v, field+".ranking", p.GetRanking())
 	c.Retention = retention(v, field+".retention", p.GetRetention())
+	c.Repeats = repeats(v, field, p.GetRepeatSimilarity())
 	c.MaxRecords = maxRecords(v, field, p.GetMaxRecords())
 	c.Eviction = eviction(v, field, p.GetEviction())
 	c.Forget = forget(v, field, p.GetForget())
 	return c
+}
+
+var evictionProto = map[memory.Eviction]engramv1.Eviction{
+	memory.EvictNone:              engramv1.Eviction_EVICTION_NONE,
+	memory.EvictRetention:         engramv1.Eviction_EVICTION_RETENTION,
+	memory.EvictOldest:            engramv1.Eviction_EVICTION_OLDEST,
+	memory.EvictLeastRecentlyUsed: engramv1.Eviction_EVICTION_LEAST_RECENTLY_USED,
+}
+
+// eviction converts an eviction; unset, it is none.
+func eviction(v *violations, field string, p engramv1.Eviction) memory.Eviction {
+	if p == engramv1.Eviction_EVICTION_UNSPECIFIED {
+		return memory.EvictNone
+	}
+	for e, known := range evictionProto {
+		if known == p {
+			return e
+		}
+	}
+	v.add(field+".eviction", "is %d, which is no eviction", p)
+	return memory.EvictNone
+}
+
+func maxRecords(v *violations, field string, n uint64) int64 {
+	if n > memory.MaxRecords {
+		v.add(field+".max_records", "is %d; give 1 to %d, or 0 for no bound", n, int64(memory.MaxRecords))
+		return 0
+	}
+	return int64(n)
+}
+
+func repeats(v *violations, field string, similarity float64) float64 {
+	if reason := memory.CheckRepeats(similarity); reason != "" {
+		v.add(field+".repeat_similarity", "%s", reason)
+	}
+	return similarity
 }
 
 func recall(v *violations, field string, r float64) float64 {
@@ -292,6 +329,9 @@ func (n *namespaceService) Update(ctx context.Context, req *engramv1.NamespaceSe
 		case "retention":
 			r := retention(&v, "namespace.retention", req.Namespace.GetRetention())
 			c.Retention = &r
+		case "repeat_similarity":
+			r := repeats(&v, "namespace", req.Namespace.GetRepeatSimilarity())
+			c.Repeats = &r
 		case "max_records":
 			n := maxRecords(&v, "namespace", req.Namespace.GetMaxRecords())
 			c.MaxRecords = &n
@@ -304,7 +344,7 @@ func (n *namespaceService) Update(ctx context.Context, req *engramv1.NamespaceSe
 		case "metric", "dimension", "value_dimension", "kv_heads", "embedder", "lexical", "name":
 			v.add(at("update_mask.paths", i), "is %q, which is fixed when a namespace is made", path)
 		default:
-			v.add(at("update_mask.paths", i), "is %q; a mask may name max_bytes, durability, key_encoding, value_encoding, recall, ranking, retention, max_records, eviction and forget", path)
+			v.add(at("update_mask.paths", i), "is %q; a mask may name max_bytes, durability, key_encoding, value_encoding, recall, ranking, retention, repeat_similarity, max_records, eviction and forget", path)
 		}
 	}
 	if err := v.err(); err != nil {
@@ -356,7 +396,7 @@ func optionsProto(c memory.Config) *engramv1.Namespace {
 		MaxBytes: uint64(c.MaxBytes), CreateTime: timestamp(c.CreateTime), Durability: durabilityProto[c.Durability],
 		KeyEncoding: encodingProto[c.KeyEncoding], ValueEncoding: valueEncodingProto[c.ValueEncoding], Recall: c.Recall, KvHeads: uint32(c.KVHeads),
 		Lexical: lexicalProto[c.Lexical], Ranking: rankingProto(c.Ranking),
-		Retention: retentionProto(c.Retention), MaxRecords: uint64(c.MaxRecords), Eviction: evictionProto[c.Eviction], Forget: c.Forget,
+		Retention: retentionProto(c.Retention), RepeatSimilarity: c.Repeats, MaxRecords: uint64(c.MaxRecords), Eviction: evictionProto[c.Eviction], Forget: c.Forget,
 	}
 	if c.Embedder.Name != "" {
 		out.Embedder = embedderProto(c.Embedder)

@@ -13,6 +13,7 @@ type needs int
 const (
 	asVectors needs = iota // each needs one, and text stands for one
 	forBoth                // likewise, and text may stand beside one
+	forNames               // likewise, and who is named counts by itself, not in the vector
 	forWords               // text needs none
 )
 
@@ -44,10 +45,13 @@ func (s *Server) queries(ctx context.Context, v *violations, vs views, in []*eng
 				s.checkQuery(v, vs, field+".vector", out[i].Vector, heads)
 			}
 		}
-		if text := q.GetText() != ""; text && (need == asVectors || set == 0 && q.GetRecord() == nil) {
+		if text := q.GetText(); text != "" && (need == asVectors || set == 0 && q.GetRecord() == nil) {
 			set++
 			if need != forWords {
-				texts, textAt = append(texts, q.Text), append(textAt, i)
+				if need == forNames && vs != nil {
+					text = memory.Unnamed(vs, text)
+				}
+				texts, textAt = append(texts, text), append(textAt, i)
 			}
 		}
 		if q.GetText() != "" {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"math"
 	"testing"
 
@@ -8,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
+	"engram/memory"
 	engramv1 "engram/proto/engram/v1"
 )
 
@@ -42,7 +44,7 @@ func TestRanking(t *testing.T) {
 		t.Errorf("by the namespace's ranking the hits are %q", got)
 	}
 	p := own.Results[0].Hits[0]
-	sum := 0.2*p.Parts.GetSimilarity() + p.Parts.GetLexical() + p.Parts.GetAssociation() + p.Parts.GetMention()
+	sum := 0.2*p.Parts.GetSimilarity() + p.Parts.GetLexical() + p.Parts.GetAssociation() + 2*p.Parts.GetMention()
 	if p.Similarity != p.Parts.GetSimilarity() || math.Abs(float64(p.Score-sum)) > 1e-5 || p.Parts.GetMention() <= 0 || p.Parts.GetAssociation() <= 0 {
 		t.Errorf("the parts of a hit of score %v are %v", p.Score, p.Parts)
 	}
@@ -107,7 +109,7 @@ func TestNamespaceRanking(t *testing.T) {
 	get := func(name string) *engramv1.Namespace {
 		return must[*engramv1.NamespaceServiceGetResponse](t)(h.namespaces.Get(ctx(t), &engramv1.NamespaceServiceGetRequest{Name: name})).Namespace
 	}
-	if n := get("text"); n.Lexical != engramv1.Lexical_LEXICAL_ENGLISH || n.Ranking.GetAssociation() != 1 || n.Ranking.GetSimilarity() != 0.2 {
+	if n := get("text"); n.Lexical != engramv1.Lexical_LEXICAL_ENGLISH || n.Ranking.GetAssociation() != 1 || n.Ranking.GetSimilarity() != 0.2 || n.Ranking.GetMention() != 2 {
 		t.Errorf("made of text, a namespace has %v and %v", n.Lexical, n.Ranking)
 	}
 	if n := get("vectors"); n.Lexical != engramv1.Lexical_LEXICAL_NONE || n.Ranking.GetSimilarity() != 1 || n.Ranking.GetLexical() != 0 {
@@ -131,4 +133,40 @@ func TestNamespaceRanking(t *testing.T) {
 	wantCode(t, err, codes.InvalidArgument)
 	_, err = h.namespaces.Create(ctx(t), &engramv1.NamespaceServiceCreateRequest{Namespace: &engramv1.Namespace{Name: "x", Dimension: 2, Lexical: 9}})
 	wantCode(t, err, codes.InvalidArgument)
+}
+
+// asked is an embedder that keeps the texts it was asked for.
+type asked struct {
+	memory.Embedder
+	queries *[]string
+}
+
+func (a asked) Embed(ctx context.Context, texts []string, query bool) ([][]float32, error) {
+	if query {
+		*a.queries = append(*a.queries, texts...)
+	}
+	return a.Embedder.Embed(ctx, texts, query)
+}
+
+// Who is named counts by mention; what is embedded is the rest, of the speakers there are.
+func TestNamesAreNotEmbedded(t *testing.T) {
+	var texts []string
+	h := start(t, func(c *Config) { c.Embedder = asked{c.Embedder, &texts} })
+	h.store("talk", said("a", "Ann", "We camped beside a river."), said("b", "Bob", "The weekend was long."))
+	const question = "Where did Ann's sister Cecily camp, Ann?"
+	for _, c := range []struct {
+		ranking *engramv1.Ranking
+		want    string
+	}{
+		{nil, "Where did sister Cecily camp, ?"},
+		{&engramv1.Ranking{Similarity: 1, Mention: 1}, "Where did sister Cecily camp, ?"},
+		{&engramv1.Ranking{Similarity: 1, Lexical: 1}, question},
+		{&engramv1.Ranking{Similarity: 1}, question},
+	} {
+		texts = nil
+		_, err := h.memory.Retrieve(ctx(t), &engramv1.RetrieveRequest{Namespaces: []string{"talk"}, Queries: []*engramv1.Query{{Text: question}}, Ranking: c.ranking})
+		if err != nil || len(texts) != 1 || texts[0] != c.want {
+			t.Errorf("by %v %q is embedded, %v; want %q", c.ranking, texts, err, c.want)
+		}
+	}
 }

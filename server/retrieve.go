@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"math"
 
 	"engram/index"
 	"engram/memory"
@@ -19,27 +18,14 @@ func (m *memoryService) Retrieve(ctx context.Context, req *engramv1.RetrieveRequ
 	defer vs.release()
 	vs.sameShape(&v, false)
 	rank := rankingFor(&v, vs, req)
-	need := asVectors
-	switch {
-	case rank.Plain():
-	case rank.Similarity == 0 && req.MinScore == nil:
-		need = forWords
-	default:
-		need = forBoth
-	}
-	queries, queryErr := s.queries(ctx, &v, vs, req.Queries, 0, need)
+	queries, queryErr := s.queries(ctx, &v, vs, req.Queries, 0, needOf(rank, req.MinScore != nil))
 	opt := memory.RetrieveOptions{
 		K:        s.topK(&v, "top_k", req.TopK, defaultTopK, 1, len(req.Queries)),
 		Filter:   s.filterOf(&v, req.Filter),
-		MinScore: float32(math.Inf(-1)),
+		MinScore: minScore(&v, req.MinScore),
 		Ranking:  rank,
 	}
-	if req.MinScore != nil {
-		opt.MinScore = *req.MinScore
-		if f := float64(opt.MinScore); math.IsNaN(f) || math.IsInf(f, 0) {
-			v.add("min_score", "is %v; it must be finite", f)
-		}
-	}
+	s.choice(&v, req, &opt)
 	opt.Near = nearness(&v, req.Search)
 	inc := included(&v, req.Include)
 	limit := s.replyLimit(&v, req.MaxReplyBytes)
@@ -47,8 +33,11 @@ func (m *memoryService) Retrieve(ctx context.Context, req *engramv1.RetrieveRequ
 		return nil, err
 	}
 
+	scratch := opt.ChoiceBytes(vs)
 	if !rank.Plain() {
-		scratch := int64(vs.rankBytes())
+		scratch += int64(vs.rankBytes())
+	}
+	if scratch > 0 {
 		if err := s.inflight.acquire(ctx, scratch); err != nil {
 			return nil, err
 		}
@@ -66,11 +55,11 @@ func (m *memoryService) Retrieve(ctx context.Context, req *engramv1.RetrieveRequ
 	for _, of := range hits {
 		cost += 8
 		for _, h := range of {
-			cost += recordOverhead + len(req.Namespaces[h.View]) + vs[h.View].Size(h.Ref, inc.Include)
+			cost += recordOverhead + len(req.Namespaces[h.View]) + vs[h.View].Size(h.Ref, inc.Include) + aroundBytes(vs[h.View], h.Neighbours, inc)
 		}
 	}
 	if cost > limit {
-		return nil, tooLarge(cost, limit, "lower top_k, send fewer queries, or ask for less by include")
+		return nil, tooLarge(cost, limit, "lower top_k or neighbours, send fewer queries, or ask for less by include")
 	}
 	if err := reserveReply(ctx, cost); err != nil {
 		return nil, err
@@ -103,6 +92,7 @@ func (m *memoryService) Retrieve(ctx context.Context, req *engramv1.RetrieveRequ
 				m.hit.Parts = &m.parts
 			}
 			m.hit.Record = m.record.set(&r, inc)
+			setChoice(&m.hit, vs[h.View], &of[j], &opt, inc)
 			results[i].Hits[j] = &m.hit
 		}
 		out.Results[i] = &results[i]

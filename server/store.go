@@ -141,7 +141,7 @@ func recordResults(res *memory.StoreResult) []*engramv1.RecordResult {
 	all := make([]engramv1.RecordResult, len(res.Results))
 	for i, r := range res.Results {
 		p := &all[i]
-		p.Id, p.Version, p.Created = r.ID, uint64(r.Version), r.Created
+		p.Id, p.Version, p.Created, p.Repeated = r.ID, uint64(r.Version), r.Created, r.Repeated
 		out[i] = p
 	}
 	return out

@@ -90,6 +90,7 @@ func (w *watch) mutation(m *memory.Mutation) error {
 	if m.Retention != nil {
 		e.Retention = retentionProto(*m.Retention)
 	}
+	e.RepeatSimilarity = m.Repeats
 	if m.MaxRecords != nil {
 		n := uint64(*m.MaxRecords)
 		e.MaxRecords = &n

@@ -20,7 +20,7 @@ import (
 func TestBoundsComeBack(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		want := memory.Config{
-			Name: "n", Dimension: 2, ValueDimension: 2, MaxRecords: rapid.Int64Min(0).Draw(t, "most"),
+			Name: "n", Dimension: 2, ValueDimension: 2, MaxRecords: rapid.Int64Range(0, memory.MaxRecords).Draw(t, "most"),
 			Eviction: memory.Eviction(rapid.IntRange(0, 3).Draw(t, "eviction")), Forget: rapid.Float64Range(0, 0.99).Draw(t, "forget"),
 		}
 		c := cursor{b: appendConfig(nil, &want), version: version}

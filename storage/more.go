@@ -25,6 +25,7 @@ const (
 	moreRanking    protowire.Number = 2
 	moreRetention  protowire.Number = 10
 	moreRehearsals protowire.Number = 11 // of a mutation, and of a record
+	moreRepeats    protowire.Number = 12
 	moreMaxRecords protowire.Number = 20
 	moreEviction   protowire.Number = 21
 	moreForget     protowire.Number = 22
@@ -141,8 +142,7 @@ func (c *cursor) inner(f field, of string, read func(f field) bool) {
 
 // hasMoreConfig is true if a configuration needs a block.
 func hasMoreConfig(c *memory.Config) bool {
-	return c.Lexical != lexical.None || c.Ranking != (memory.Ranking{}) || !c.Retention.IsDefault() ||
-		c.MaxRecords != 0 || c.Eviction != memory.EvictNone || c.Forget != 0
+	return c.Lexical != lexical.None || c.Ranking != (memory.Ranking{}) || !c.Retention.IsDefault() || c.Repeats != 0 || c.MaxRecords != 0 || c.Eviction != memory.EvictNone || c.Forget != 0
 }
 
 func appendMoreConfig(b []byte, c *memory.Config) []byte {
@@ -154,6 +154,7 @@ func appendMoreConfig(b []byte, c *memory.Config) []byte {
 		if !c.Retention.IsDefault() {
 			b = appendRetention(b, &c.Retention)
 		}
+		b = appendFloat(b, moreRepeats, c.Repeats)
 		b = appendNumber(b, moreMaxRecords, uint64(c.MaxRecords))
 		b = appendNumber(b, moreEviction, uint64(c.Eviction))
 		return appendFloat(b, moreForget, c.Forget)
@@ -172,8 +173,10 @@ func (c *cursor) moreConfig(cfg *memory.Config) {
 			cfg.Ranking = c.ranking(f)
 		case moreRetention:
 			cfg.Retention = c.retention(f)
+		case moreRepeats:
+			cfg.Repeats = c.repeats(f)
 		case moreMaxRecords:
-			cfg.MaxRecords = int64(c.number(f, "max_records", math.MaxInt64))
+			cfg.MaxRecords = int64(c.number(f, "max_records", memory.MaxRecords))
 		case moreEviction:
 			cfg.Eviction = c.eviction(f)
 		case moreForget:
@@ -185,10 +188,25 @@ func (c *cursor) moreConfig(cfg *memory.Config) {
 	})
 }
 
+func (c *cursor) repeats(f field) float64 {
+	r := c.float(f)
+	if reason := memory.CheckRepeats(r); reason != "" {
+		c.fail(fmt.Errorf("a similarity of repeats that %s", reason))
+	}
+	return r
+}
+
+func (c *cursor) eviction(f field) memory.Eviction {
+	e := memory.Eviction(c.number(f, "an eviction", math.MaxUint8))
+	if !e.Valid() {
+		c.fail(fmt.Errorf("an eviction, not %d", e))
+	}
+	return e
+}
+
 // hasMoreMutation is true if a mutation needs a block.
 func hasMoreMutation(m *memory.Mutation) bool {
-	return m.Ranking != nil || m.Retention != nil || len(m.Rehearsals) > 0 ||
-		m.MaxRecords != nil || m.Eviction != nil || m.Forget != nil
+	return m.Ranking != nil || m.Retention != nil || len(m.Rehearsals) > 0 || m.Repeats != nil || m.MaxRecords != nil || m.Eviction != nil || m.Forget != nil
 }
 
 func appendMoreMutation(b []byte, m *memory.Mutation) []byte {
@@ -202,7 +220,10 @@ func appendMoreMutation(b []byte, m *memory.Mutation) []byte {
 		if len(m.Rehearsals) > 0 {
 			b = appendInner(b, moreRehearsals, func(b []byte) []byte { return appendRehearsals(b, m.Rehearsals) })
 		}
-		// What a mutation changes to zero it says.
+		if m.Repeats != nil { // 0, too, changes what was
+			b = protowire.AppendTag(b, moreRepeats, protowire.Fixed64Type)
+			b = protowire.AppendFixed64(b, math.Float64bits(*m.Repeats))
+		}
 		if m.MaxRecords != nil {
 			b = protowire.AppendVarint(protowire.AppendTag(b, moreMaxRecords, protowire.VarintType), uint64(*m.MaxRecords))
 		}
@@ -227,8 +248,11 @@ func (c *cursor) moreMutation(m *memory.Mutation) {
 			m.Retention = &r
 		case moreRehearsals:
 			m.Rehearsals = c.rehearsals(f)
+		case moreRepeats:
+			r := c.repeats(f)
+			m.Repeats = &r
 		case moreMaxRecords:
-			n := int64(c.number(f, "max_records", math.MaxInt64))
+			n := int64(c.number(f, "max_records", memory.MaxRecords))
 			m.MaxRecords = &n
 		case moreEviction:
 			e := c.eviction(f)
@@ -273,14 +297,6 @@ func (c *cursor) moreRecord(r *memory.Record) {
 		}
 		return true
 	})
-}
-
-func (c *cursor) eviction(f field) memory.Eviction {
-	e := memory.Eviction(c.number(f, "an eviction", math.MaxUint8))
-	if !e.Valid() {
-		c.fail(fmt.Errorf("an eviction of at most %d, not %d", memory.EvictLeastRecent, e))
-	}
-	return e
 }
 
 func (c *cursor) forget(f field) float64 {

@@ -41,7 +41,7 @@ func TestMoreComesBack(t *testing.T) {
 		keep := memory.RetentionOf(time.Duration(rapid.Int64Range(int64(time.Second), int64(1000*time.Hour)).Draw(t, "half-life")))
 		keep.Growth = rapid.Float64Range(1, 100).Draw(t, "growth")
 		keep.MinInterval = time.Duration(rapid.Int64Range(0, int64(time.Hour)).Draw(t, "min interval"))
-		want := memory.Config{Name: "n", Dimension: 2, ValueDimension: 2, Ranking: r, Retention: keep, Lexical: lexical.Analysis(rapid.IntRange(0, 2).Draw(t, "lexical"))}
+		want := memory.Config{Name: "n", Dimension: 2, ValueDimension: 2, Ranking: r, Retention: keep, Lexical: lexical.Analysis(rapid.IntRange(0, 2).Draw(t, "lexical")), Repeats: rapid.Float64Range(0, 1).Draw(t, "repeats"), MaxRecords: rapid.Int64Range(0, memory.MaxRecords).Draw(t, "max records"), Eviction: memory.Eviction(rapid.IntRange(0, 3).Draw(t, "eviction"))}
 		c := cursor{b: appendConfig(nil, &want), version: version}
 		if got := c.config("n"); c.err != nil || got != want || c.off != len(c.b) {
 			t.Fatalf("%+v comes back as %+v: %v", want, got, c.err)
@@ -50,8 +50,8 @@ func TestMoreComesBack(t *testing.T) {
 		for _, id := range slices.Sorted(slices.Values(rapid.SliceOfDistinct(rapid.StringN(1, 9, -1), rapid.ID).Draw(t, "ids"))) {
 			rehearsals = append(rehearsals, memory.Rehearsal{ID: id, Time: rapid.Int64().Draw(t, "time"), Count: rapid.Uint32Min(1).Draw(t, "count")})
 		}
-		m, err := mutationOf(&journalFrame{data: appendMutation(nil, &memory.Mutation{Namespace: "n", Ranking: &r, Retention: &keep, Rehearsals: rehearsals})})
-		if err != nil || *m.Ranking != r || *m.Retention != keep || !slices.Equal(m.Rehearsals, rehearsals) || m.KeyEncoding != nil || m.ValueEncoding != nil {
+		m, err := mutationOf(&journalFrame{data: appendMutation(nil, &memory.Mutation{Namespace: "n", Ranking: &r, Retention: &keep, Rehearsals: rehearsals, Repeats: &want.Repeats, MaxRecords: &want.MaxRecords, Eviction: &want.Eviction})})
+		if err != nil || *m.Ranking != r || *m.Retention != keep || *m.Repeats != want.Repeats || *m.MaxRecords != want.MaxRecords || *m.Eviction != want.Eviction || !slices.Equal(m.Rehearsals, rehearsals) || m.KeyEncoding != nil || m.ValueEncoding != nil {
 			t.Fatalf("%+v comes back as %+v: %v", r, m.Ranking, err)
 		}
 		rec := memory.Record{ID: "a", Key: []float32{1}, Rehearsed: memory.Rehearsed{

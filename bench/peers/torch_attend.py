@@ -1,4 +1,4 @@
-"""PyTorch's softmax(q·Kᵀ)·V, in so many words and by its fused function."""
+"""PyTorch's softmax(q·Kᵀ)·V of each head, in so many words and by its fused function."""
 
 import os
 import re
@@ -28,24 +28,36 @@ class Attend(Peer):
         variants = ["", "fused"] if hasattr(torch.nn.functional, "scaled_dot_product_attention") else [""]
         return {"about": f"PyTorch {torch.__version__} ({blas(torch.__config__.show())})", "variants": variants}
 
+    def load(self, q):
+        self.heads = q.get("heads", 1)
+        return super().load(q)
+
     def prepare(self):
-        self.keys, self.values, self.asked = map(torch.from_numpy, (self.keys, self.values, self.asked))
+        """Heads × rows × dimension, each head's rows one after the other, as a model's
+        cache has them."""
+        self.keys, self.values, self.asked = map(self.split, (self.keys, self.values, self.asked))
+
+    def split(self, rows):
+        rows = torch.from_numpy(rows)
+        return rows.view(len(rows), self.heads, -1).transpose(0, 1).contiguous()
 
     def threads(self, n):
         torch.set_num_threads(n)
 
     def work(self, q):
-        asked = self.asked[: q["queries"]]
-        scale = asked.shape[1] ** -0.5
+        asked = self.asked[:, : q["queries"]]
+        scale = asked.shape[2] ** -0.5
         with torch.inference_mode():
             if q.get("variant") == "fused":
                 return torch.nn.functional.scaled_dot_product_attention(
-                    asked[None, None], self.keys[None, None], self.values[None, None], scale=scale
-                )[0, 0]
-            return torch.softmax((asked * scale) @ self.keys.T, dim=-1) @ self.values
+                    asked[None], self.keys[None], self.values[None], scale=scale
+                )[0]
+            if self.heads == 1:  # a product of matrices, not a batch of one
+                return (torch.softmax((asked[0] * scale) @ self.keys[0].T, dim=-1) @ self.values[0])[None]
+            return torch.softmax((asked * scale) @ self.keys.transpose(1, 2), dim=-1) @ self.values
 
     def result(self, work):
-        return {"context": work.tolist()}
+        return {"context": work.transpose(0, 1).flatten(1).tolist()}
 
 
 Attend().serve()

@@ -23,6 +23,7 @@ type attendCmd struct {
 	ByImportance float64   `help:"Add so many times ln(importance)." placeholder:"W"`
 	ByRetention  float64   `help:"Add so many times ln(retention), which falls with the time since a record was stored or rehearsed." placeholder:"W"`
 	TopK         int       `help:"Attend to the N best records alone." placeholder:"N"`
+	MaxError     float64   `help:"Leave unread what can't move a context by more than E times the greatest norm of a value." placeholder:"E"`
 	Svg          string    `help:"Write a heat map, queries by time, to this file." placeholder:"FILE" type:"path"`
 	And          []string  `help:"Another query in words for --svg; may be repeated." placeholder:"WORDS" sep:"none"`
 }
@@ -60,6 +61,9 @@ func (c *attendCmd) options() []client.ReadOption {
 	}
 	if c.TopK != 0 {
 		options = append(options, client.TopK(c.TopK))
+	}
+	if c.MaxError != 0 {
+		options = append(options, client.MaxError(c.MaxError))
 	}
 	return options
 }
@@ -103,6 +107,9 @@ func (c *attendCmd) Run(ctx context.Context, cli *cli, t *terminal) error {
 				t.printf("head %d: ", h)
 			}
 			t.printf("%s records attended, %.1f in effect; log-sum-exp %.4f\n", countText(head.Attended), math.Exp(head.Entropy), head.LogSumExp)
+			if c.MaxError != 0 {
+				t.printf("the context is within %.2g of the greatest norm of a value\n", head.ErrorBound)
+			}
 			if len(a.Heads) > 1 {
 				t.weights(head.TopWeights)
 			}
@@ -217,5 +224,5 @@ func headObject(a *client.Head) map[string]any {
 	if math.IsInf(a.LogSumExp, 0) { // JSON has no infinity
 		lse = nil
 	}
-	return map[string]any{"log_sum_exp": lse, "entropy": a.Entropy, "attended": a.Attended, "top_weights": weights}
+	return map[string]any{"log_sum_exp": lse, "entropy": a.Entropy, "attended": a.Attended, "top_weights": weights, "error_bound": a.ErrorBound}
 }

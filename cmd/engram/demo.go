@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"math"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/DataDog/zstd"
@@ -52,8 +53,8 @@ type demoCmd struct {
 
 func (*demoCmd) Help() string {
 	return `Starts a server of its own on a free port of this machine, stores the 8,482
-utterances of the Apollo 11 voice transcript, asks questions by Retrieve and Attend,
-and leaves nothing behind.`
+utterances of the Apollo 11 voice transcript, asks questions by Retrieve, Attend and
+Recall, and leaves nothing behind.`
 }
 
 func (c *demoCmd) Run(ctx context.Context, cli *cli, t *terminal) (err error) {
@@ -94,11 +95,13 @@ To go on with your own:
   %s
   %s
   %s
+  %s
 `,
 		t.paint(bold, "go run ./cmd/engram serve --data ./memory"),
 		t.paint(bold, `go run ./cmd/engram store notes "The spare key is under the blue pot."`),
 		t.paint(bold, "go run ./cmd/engram retrieve notes where is the key"),
-		t.paint(bold, "go run ./cmd/engram attend notes where is the key"))
+		t.paint(bold, "go run ./cmd/engram attend notes where is the key"),
+		t.paint(bold, "go run ./cmd/engram recall notes where is the key"))
 	return nil
 }
 
@@ -113,18 +116,24 @@ func demoServer(ctx context.Context) (addr string, served <-chan error, err erro
 
 // ownServer is demoServer with an embedder of the caller's.
 func ownServer(ctx context.Context, embedder memory.Embedder) (addr string, served <-chan error, err error) {
+	_, addr, served, err = ownMemory(ctx, memory.Options{Clock: memory.SystemClock(), Embedder: embedder})
+	return addr, served, err
+}
+
+// ownMemory serves a memory of the caller's options, until ctx ends.
+func ownMemory(ctx context.Context, opt memory.Options) (db *memory.DB, addr string, served <-chan error, err error) {
 	var listeners [2]net.Listener
 	for i := range listeners {
 		if listeners[i], err = listen("127.0.0.1:0", "--addr"); err != nil {
-			return "", nil, err
+			return nil, "", nil, err
 		}
 	}
 	log := slog.New(slog.DiscardHandler)
-	pool := slab.NewPool(1 << 30)
-	db := memory.New(memory.Options{Pool: pool, Clock: memory.SystemClock(), Embedder: embedder, Limits: memory.DefaultLimits(), Log: log})
-	s, err := server.New(server.Config{DB: db, Pool: pool, Embedder: embedder, Version: version, Log: log})
+	opt.Pool, opt.Limits, opt.Log = slab.NewPool(1<<30), memory.DefaultLimits(), log
+	db = memory.New(opt)
+	s, err := server.New(server.Config{DB: db, Pool: opt.Pool, Embedder: opt.Embedder, Version: version, Log: log})
 	if err != nil {
-		return "", nil, err
+		return nil, "", nil, err
 	}
 	s.SetReady()
 	done := make(chan error, 1)
@@ -133,7 +142,7 @@ func ownServer(ctx context.Context, embedder memory.Embedder) (addr string, serv
 		_ = db.Close()
 		done <- err
 	}()
-	return listeners[0].Addr().String(), done, nil
+	return db, listeners[0].Addr().String(), done, nil
 }
 
 // demoLoad stores the transcript through gRPC.
@@ -198,7 +207,30 @@ func demoQuestion(ctx context.Context, e *client.Client, t *terminal, number int
 		return err
 	}
 	t.heatMap(grid)
+	if err := demoPrompt(ctx, e, t, question); err != nil {
+		return err
+	}
 	t.printf("\n")
+	return nil
+}
+
+// promptTokens is the budget of the demo's prompts.
+const promptTokens = 150
+
+// demoPrompt shows what a language model would be given to answer a question with.
+func demoPrompt(ctx context.Context, e *client.Client, t *terminal, question string) error {
+	between := "…\n"
+	p, err := e.Recall(ctx, "apollo11", client.Text(question), client.PromptOptions{
+		MaxTokens: promptTokens, Before: 1, After: 1, Separator: &between,
+	}, client.TopK(10), client.WithoutContent())
+	if err != nil {
+		return err
+	}
+	var rows [][]string
+	for line := range strings.Lines(p.Text) {
+		rows = append(rows, []string{"  " + strings.TrimSuffix(line, "\n")})
+	}
+	t.table([]column{{title: fmt.Sprintf("  Recall: a prompt of %d tokens, of %d allowed", p.Tokens, promptTokens), wide: true}}, rows)
 	return nil
 }
 

@@ -10,13 +10,17 @@ import (
 )
 
 type evalCmd struct {
-	Locomo evalLocomoCmd `cmd:"" help:"How much of the evidence for questions about long dialogues is found, on a file of LoCoMo's format."`
+	Locomo    evalLocomoCmd    `cmd:"" help:"How much of the evidence for questions about long dialogues is found, on a file of LoCoMo's format."`
+	Retention evalRetentionCmd `cmd:"" help:"How long what was said is found in a memory that keeps few turns, with and without rehearsal."`
 }
 
 type evalLocomoCmd struct {
-	File    string   `arg:"" help:"The file: JSON, as LoCoMo publishes it." type:"existingfile"`
-	Ranking []string `help:"What hits are ranked by: ${ranking_help}. May be repeated, for a table of several; default: that of a namespace made by Store." placeholder:"R" sep:"none"`
-	Only    []string `help:"Only the dialogues of these names." placeholder:"NAME"`
+	File      string   `arg:"" help:"The file: JSON, as LoCoMo publishes it." type:"existingfile"`
+	Ranking   []string `help:"What hits are ranked by: ${ranking_help}. May be repeated, for a table of several; default: that of a namespace made by Store." placeholder:"R" sep:"none"`
+	Diversity *float64 `help:"Ask with this weight of diversity, for 100 hits and so many candidates." placeholder:"W"`
+	Only      []string `help:"Only the dialogues of these names." placeholder:"NAME"`
+
+	Tokenizer string `help:"What counts the tokens of prompts: estimate, cl100k_base or o200k_base." default:"estimate"`
 
 	embedderFlags
 }
@@ -25,7 +29,8 @@ func (*evalLocomoCmd) Help() string {
 	return `Starts a server of its own on a free port of this machine and stores the turns of each
 dialogue in a namespace of its own. Then it asks each question by Retrieve and tells what
 share of its evidence was among the first 1, 5, 10 and 25 hits, and the mean reciprocal
-rank (MRR) of the first evidence; both are means over questions.
+rank (MRR) of the first evidence, and by Recall what share stood in a prompt of at most 500,
+1,000 and 2,000 tokens; all are means over questions.
 
 Examples:
   engram eval locomo locomo10.json
@@ -35,11 +40,15 @@ Examples:
 // evalDepths are the numbers of hits among which evidence is looked for.
 var evalDepths = [...]int{1, 5, 10, 25}
 
+// evalBudgets are the tokens of prompts in which evidence is looked for.
+var evalBudgets = [...]int{500, 1000, 2000}
+
 // A tally is what a ranking found, summed over questions.
 type tally struct {
 	questions int
 	recall    [len(evalDepths)]float64
 	mrr       float64
+	prompts   [len(evalBudgets)]float64
 }
 
 // add counts a question with evidence that was found at these places, from 1; what wasn't
@@ -63,16 +72,8 @@ func (y *tally) add(places []int, evidence int) {
 }
 
 func (c *evalLocomoCmd) Run(ctx context.Context, _ *cli, t *terminal) (err error) {
-	f, err := os.Open(c.File)
+	dialogues, err := locomoFile(c.File, c.Only)
 	if err != nil {
-		return err
-	}
-	dialogues, err := locomo(f)
-	_ = f.Close()
-	if err != nil {
-		return fmt.Errorf("%s: %w", c.File, err)
-	}
-	if dialogues, err = named(dialogues, c.Only); err != nil {
 		return err
 	}
 	rankings := []*client.Ranking{nil}
@@ -119,9 +120,9 @@ func (c *evalLocomoCmd) Run(ctx context.Context, _ *cli, t *terminal) (err error
 			turns, questions = turns+len(d.turns), questions+len(d.questions)
 			dropped, skipped = dropped+d.dropped, skipped+d.skipped
 		}
-		t.printf("%s, %s, %s; dropped: %s that name no turn, %s without evidence\n\n",
+		t.printf("%s, %s, %s; dropped: %s to evidence that name no turn, %s without evidence\n\n",
 			plural(len(dialogues), "dialogue"), plural(turns, "turn"), plural(questions, "question"),
-			plural(dropped, "piece of evidence"), plural(skipped, "question"))
+			plural(dropped, "reference"), plural(skipped, "question"))
 	}
 	for _, r := range rankings {
 		if err := c.measure(ctx, e, t, dialogues, r); err != nil {
@@ -129,6 +130,20 @@ func (c *evalLocomoCmd) Run(ctx context.Context, _ *cli, t *terminal) (err error
 		}
 	}
 	return nil
+}
+
+// locomoFile reads the dialogues of a file that have one of the names, all if there are none.
+func locomoFile(path string, names []string) ([]dialogue, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	dialogues, err := locomo(f)
+	_ = f.Close()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return named(dialogues, names)
 }
 
 // named gives the dialogues of the names, all if there are none.
@@ -172,6 +187,9 @@ func (c *evalLocomoCmd) measure(ctx context.Context, e *client.Client, t *termin
 	} else if n, err := e.Namespace(ctx, dialogues[0].name); err == nil {
 		name += " (" + rankingText(n.Ranking) + ")"
 	}
+	if c.Diversity != nil {
+		options, name = append(options, client.TopK(100), client.Diverse(*c.Diversity, 0)), fmt.Sprintf("%s, diversity %v", name, *c.Diversity)
+	}
 	tallies := make([]tally, len(categories)) // [0]: of all
 	for _, d := range dialogues {
 		for _, q := range d.questions {
@@ -189,8 +207,24 @@ func (c *evalLocomoCmd) measure(ctx context.Context, e *client.Client, t *termin
 					places = append(places, i+1)
 				}
 			}
-			tallies[0].add(places, len(q.evidence))
-			tallies[q.category].add(places, len(q.evidence))
+			for _, y := range []*tally{&tallies[0], &tallies[q.category]} {
+				y.add(places, len(q.evidence))
+			}
+			for i, budget := range evalBudgets {
+				p, err := e.Recall(ctx, d.name, client.Text(q.text), client.PromptOptions{MaxTokens: budget, Tokenizer: c.Tokenizer}, options...)
+				if err != nil {
+					return err
+				}
+				found := 0
+				for _, r := range p.Records {
+					if wanted[r.Record.ID] {
+						found++
+					}
+				}
+				share := float64(found) / float64(len(q.evidence))
+				tallies[0].prompts[i] += share
+				tallies[q.category].prompts[i] += share
+			}
 		}
 	}
 	return t.tallies(name, tallies)
@@ -203,6 +237,9 @@ func (t *terminal) tallies(ranking string, tallies []tally) error {
 		columns = append(columns, column{title: fmt.Sprint("recall@", depth), right: true})
 	}
 	columns = append(columns, column{title: "MRR", right: true})
+	for _, budget := range evalBudgets {
+		columns = append(columns, column{title: fmt.Sprint("prompt@", budget), right: true})
+	}
 	var rows [][]string
 	for i := 1; i <= len(tallies); i++ {
 		y, name := &tallies[i%len(tallies)], "all"
@@ -219,13 +256,18 @@ func (t *terminal) tallies(ranking string, tallies []tally) error {
 			row = append(row, fmt.Sprintf("%.3f", y.recall[k]/n))
 			o[fmt.Sprint("recall@", depth)] = y.recall[k] / n
 		}
+		row = append(row, fmt.Sprintf("%.3f", y.mrr/n))
+		for k, budget := range evalBudgets {
+			row = append(row, fmt.Sprintf("%.3f", y.prompts[k]/n))
+			o[fmt.Sprint("prompt@", budget)] = y.prompts[k] / n
+		}
 		if t.json {
 			if err := t.object(o); err != nil {
 				return err
 			}
 			continue
 		}
-		rows = append(rows, append(row, fmt.Sprintf("%.3f", y.mrr/n)))
+		rows = append(rows, row)
 	}
 	if !t.json {
 		t.printf("%s\n", t.paint(bold, ranking))

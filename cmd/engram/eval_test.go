@@ -2,8 +2,10 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"math"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -65,14 +67,18 @@ func TestEvalLocomo(t *testing.T) {
 		Questions         int
 		MRR               float64
 		Recall            float64 `json:"recall@1"`
+		Prompt            float64 `json:"prompt@500"`
 	}
 	if err := json.Unmarshal([]byte(lines[5]), &last); err != nil {
 		t.Fatal(err)
 	}
-	if last.Ranking != "similarity=0.2,lexical,association,mention" || last.Category != "all" || last.Questions != 3 || last.Recall != 1 || math.Abs(last.MRR-1) > 1e-9 {
+	if last.Ranking != "similarity=0.2,lexical,association,mention" || last.Category != "all" || last.Questions != 3 || last.Recall != 1 || last.Prompt != 1 || math.Abs(last.MRR-1) > 1e-9 {
 		t.Errorf("%+v", last)
 	}
-	for _, args := range [][]string{{"--only", "talk-2"}, {"--ranking", "luck"}, {"--embedder", "none"}, {"--ranking", "lexical=x"}} {
+	if code, out, errOut = engram("", "eval", "locomo", "testdata/locomo.json", "--diversity", "0.3"); code != exitOK || !strings.Contains(out, "mention=2), diversity 0.3\n") {
+		t.Errorf("with diversity: %d: %s%s", code, out, errOut)
+	}
+	for _, args := range [][]string{{"--diversity", "2"}, {"--only", "talk-2"}, {"--ranking", "luck"}, {"--embedder", "none"}, {"--ranking", "lexical=x"}} {
 		if code, _, errOut := engram("", append([]string{"eval", "locomo", "testdata/locomo.json"}, args...)...); code != exitUsage && code != exitRefused || errOut == "" {
 			t.Errorf("%q: %d, %s", args, code, errOut)
 		}
@@ -88,5 +94,42 @@ func TestRankingText(t *testing.T) {
 	}
 	if got := rankingText(&client.Ranking{}); got != "" {
 		t.Errorf("no weights are written %q", got)
+	}
+}
+
+func TestEvalRetention(t *testing.T) {
+	dialogue := map[string]any{"session_1_date_time": "1:56 pm on 8 May, 2023", "session_2_date_time": "9:10 am on 10 May, 2023"}
+	said := func(session int, texts ...string) {
+		var turns []map[string]any
+		for i, text := range texts {
+			turns = append(turns, map[string]any{"speaker": "Ann", "dia_id": fmt.Sprintf("D%d:%d", session, i+1), "text": text})
+		}
+		dialogue[fmt.Sprint("session_", session)] = turns
+	}
+	said(1, "We camped beside the river.")
+	var chatter []string
+	for i := range 60 {
+		chatter = append(chatter, fmt.Sprintf("The weather of day %d was fine.", i))
+	}
+	said(2, chatter...)
+	file, err := json.Marshal([]map[string]any{{
+		"sample_id": "talk", "conversation": dialogue,
+		"qa": []map[string]any{{"question": "Where did Ann camp?", "evidence": []string{"D1:1"}, "category": 4}},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "talk.json")
+	if err := os.WriteFile(path, file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, out, errOut := engram("", "eval", "retention", path, "--max-records", "18", "--json")
+	// Within the 18 it is found; later in the memory alone where that question rehearsed it.
+	want := `{"further_turns":10,"questions":1,"recall@10":1,"recall@10_rehearsed":1}
+{"further_turns":20,"questions":1,"recall@10":0,"recall@10_rehearsed":1}
+{"further_turns":50,"questions":1,"recall@10":0,"recall@10_rehearsed":1}
+`
+	if code != 0 || out != want {
+		t.Errorf("%d, %s%s", code, out, errOut)
 	}
 }

@@ -39,6 +39,7 @@ type cli struct {
 	Store      storeCmd                  `cmd:"" help:"Store a record." group:"Records"`
 	Retrieve   retrieveCmd               `cmd:"" help:"Find the records nearest to a query." group:"Records"`
 	Attend     attendCmd                 `cmd:"" help:"Attend to a memory with a query: softmax(q·Kᵀ·scale)·V." group:"Records"`
+	Recall     recallCmd                 `cmd:"" help:"Write the memories that matter for a query into a prompt, under a budget of tokens." group:"Records"`
 	Get        getCmd                    `cmd:"" help:"Read records by id." group:"Records"`
 	Delete     deleteCmd                 `cmd:"" help:"Delete records." group:"Records"`
 	List       listCmd                   `cmd:"" help:"List records." group:"Records"`

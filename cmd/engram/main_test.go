@@ -216,6 +216,18 @@ func TestRecordsFromTheCommandLine(t *testing.T) {
 	if len(like) != 1 || like[0]["id"] != "m1" || len(like[0]["key"].([]any)) != embed.DefaultDimension {
 		t.Errorf("like m2: %v", like)
 	}
+	chosen := objects(t, s.ok("", "retrieve", "notes", "key", "--json", "--diversity=0.5", "--candidates=50", "--before=1", "--after=2", "--group-by=meta.topic", "--per-group=2"))
+	if len(chosen) != 2 || chosen[1]["group"] != 1.0 || chosen[0]["diversity"] != 0.0 ||
+		len(chosen[0]["before"].([]any)) != 1 || len(chosen[1]["before"].([]any)) != 0 {
+		t.Errorf("chosen are %v", chosen)
+	}
+	if out := s.ok("", "retrieve", "notes", "key", "-k1", "--before=1"); strings.Count(out, "\n") != 3 || strings.Index(out, "Ada") > strings.Index(out, "blue pot") {
+		t.Errorf("a hit and the one before:\n%s", out)
+	}
+	for flag, says := range map[string]string{"--candidates=3": "--diversity", "--per-group=2": "--group-by", "--before=-1": "0 or more", "--group-by=x": "meta.x"} {
+		s.fails(exitUsage, says, "retrieve", "notes", "key", flag)
+	}
+	s.fails(exitRefused, "diversity.weight is 2", "retrieve", "notes", "key", "--diversity=2")
 	if out := s.ok("", "retrieve", "notes", "key"); !strings.Contains(out, "score") || !strings.Contains(out, "blue pot") || strings.Contains(out, "\x1b") {
 		t.Errorf("a table:\n%s", out)
 	}
@@ -602,7 +614,10 @@ func TestDemo(t *testing.T) {
 	if n := strings.Count(out, "attention by hour of the mission"); n != len(questions) {
 		t.Errorf("%d heat maps for %d questions", n, len(questions))
 	}
-	for _, want := range []string{"stored 8,482 utterances", "That's one small step for man", "day 9", "engram serve"} {
+	if n := strings.Count(out, "Recall: a prompt of "); n != len(questions) {
+		t.Errorf("%d prompts for %d questions", n, len(questions))
+	}
+	for _, want := range []string{"stored 8,482 utterances", " CDR: ", "That's one small step for man", "day 9", "engram serve"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the demo lacks %q", want)
 		}

@@ -76,11 +76,14 @@ func (c *storeCmd) Run(ctx context.Context, cli *cli, t *terminal) error {
 		}
 		res := results[0]
 		if t.json {
-			return t.object(map[string]any{"id": res.ID, "version": res.Version, "created": res.Created})
+			return t.object(map[string]any{"id": res.ID, "version": res.Version, "created": res.Created, "repeated": res.Repeated})
 		}
 		verb := "replaced"
-		if res.Created {
+		switch {
+		case res.Created:
 			verb = "stored"
+		case res.Repeated:
+			verb = "repeated"
 		}
 		t.printf("%s %s in %s\n", verb, t.paint(bold, res.ID), c.Namespace)
 		return nil
@@ -102,19 +105,22 @@ func (c *cli) with(ctx context.Context, f func(context.Context, *client.Client) 
 type retrieveCmd struct {
 	queryFlags
 	Where
-	TopK     int      `short:"k" help:"How many hits." default:"10"`
-	MinScore *float32 `help:"Leave out hits below this similarity." placeholder:"S"`
-	Ranking  string   `help:"What hits are ranked by: ${ranking_help}; default: for words the namespace's ranking." placeholder:"R"`
-	Rehearse bool     `help:"Rehearse the hits: what is found is kept longer."`
-	Exact    bool     `help:"The best of all records, whatever the namespace's recall."`
-	Recall   float64  `help:"Find this share of the best records on average, if the namespace has an index." placeholder:"R"`
-	Vectors  bool     `help:"Show vectors too (with --json)."`
+	Choice   choiceFlags `embed:""`
+	TopK     int         `short:"k" help:"How many hits." default:"10"`
+	MinScore *float32    `help:"Leave out hits below this similarity." placeholder:"S"`
+	Ranking  string      `help:"What hits are ranked by: ${ranking_help}; default: for words the namespace's ranking." placeholder:"R"`
+	Rehearse bool        `help:"Rehearse the hits: what is found is kept longer."`
+	Exact    bool        `help:"The best of all records, whatever the namespace's recall."`
+	Recall   float64     `help:"Find this share of the best records on average, if the namespace has an index." placeholder:"R"`
+	Vectors  bool        `help:"Show vectors too (with --json)."`
 }
 
 func (*retrieveCmd) Help() string {
 	return `Examples:
   engram retrieve notes where is the spare key
   engram retrieve notes "the key" -k 3 --where speaker=me --where meta.topic=home
+  engram retrieve notes "the key" --diversity=0.5 --before=1 --after=1
+  engram retrieve notes "the key" --group-by=meta.topic --per-group=2
   engram retrieve vectors --vector 0.1,0.2,0.3
   engram retrieve vectors --like a`
 }
@@ -128,7 +134,11 @@ func (c *retrieveCmd) Run(ctx context.Context, cli *cli, t *terminal) error {
 	if err != nil {
 		return err
 	}
-	options = append(options, client.TopK(c.TopK))
+	chosen, err := c.Choice.options()
+	if err != nil {
+		return err
+	}
+	options = append(append(options, chosen...), client.TopK(c.TopK))
 	if c.MinScore != nil {
 		options = append(options, client.MinScore(*c.MinScore))
 	}
@@ -162,6 +172,7 @@ func (c *retrieveCmd) Run(ctx context.Context, cli *cli, t *terminal) error {
 				o["namespace"], o["score"], o["similarity"] = h.Namespace, h.Score, h.Similarity
 				o["lexical"], o["association"], o["mention"] = h.Parts.Lexical, h.Parts.Association, h.Parts.Mention
 				o["retention"] = h.Parts.Retention
+				c.Choice.object(o, &h)
 				if err := t.object(o); err != nil {
 					return err
 				}
@@ -172,9 +183,9 @@ func (c *retrieveCmd) Run(ctx context.Context, cli *cli, t *terminal) error {
 			t.note("nothing found\n")
 			return nil
 		}
-		rows := make([][]string, len(hits))
+		var rows [][]string
 		for i, h := range hits {
-			rows[i] = append([]string{fmt.Sprint(i + 1), fmt.Sprintf("%.4f", h.Score)}, recordCells(&h.Record)...)
+			rows = append(rows, c.Choice.rows(fmt.Sprint(i+1), fmt.Sprintf("%.4f", h.Score), &h)...)
 		}
 		t.table(append([]column{{title: "#", right: true, sgr: dim}, {title: "score", right: true, sgr: green}}, recordColumns...), rows)
 		return nil

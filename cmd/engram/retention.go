@@ -86,3 +86,49 @@ func (c *namespacesRetentionCmd) Run(ctx context.Context, cli *cli, t *terminal)
 		return e.SetRetention(ctx, c.Name, *keep)
 	})
 }
+
+type namespacesRepeatsCmd struct {
+	Name       string  `arg:"" help:"The namespace."`
+	Similarity float64 `arg:"" help:"The cosine from which on a record stored without an id repeats one of its speaker that is there; 0: none does."`
+}
+
+func (*namespacesRepeatsCmd) Help() string {
+	return `A record that repeats another isn't added; the other is rehearsed.
+
+Example:
+  engram namespaces repeats notes 0.97`
+}
+
+func (c *namespacesRepeatsCmd) Run(ctx context.Context, cli *cli, t *terminal) error {
+	return cli.changed(ctx, t, func(ctx context.Context, e *client.Client) (client.Namespace, error) {
+		return e.SetRepeatSimilarity(ctx, c.Name, c.Similarity)
+	})
+}
+
+var clientEvictions = map[string]client.Eviction{"none": client.EvictNone, "retention": client.EvictRetention, "oldest": client.EvictOldest, "lru": client.EvictLeastRecentlyUsed}
+
+func evictionText(e client.Eviction) string {
+	for name, known := range clientEvictions {
+		if known == e {
+			return name
+		}
+	}
+	return e.String()
+}
+
+type namespacesCapacityCmd struct {
+	Name       string `arg:"" help:"The namespace."`
+	MaxRecords int64  `arg:"" help:"The most records that there may be; 0: no bound."`
+	Eviction   string `enum:"none,retention,oldest,lru" default:"retention" help:"Which records make room: none (a write is refused), retention (the least retention × importance), oldest, or lru (rehearsed or created longest ago)."`
+}
+
+func (*namespacesCapacityCmd) Help() string {
+	return `Example:
+  engram namespaces capacity notes 10000 --eviction lru`
+}
+
+func (c *namespacesCapacityCmd) Run(ctx context.Context, cli *cli, t *terminal) error {
+	return cli.changed(ctx, t, func(ctx context.Context, e *client.Client) (client.Namespace, error) {
+		return e.SetMaxRecords(ctx, c.Name, c.MaxRecords, clientEvictions[c.Eviction])
+	})
+}

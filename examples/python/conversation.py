@@ -50,6 +50,17 @@ def by_text(memory):
     for weight in head.top_weights:
         print(f"  {weight.record.id} is among the heaviest")
 
+    recalled = memory.Recall(
+        memory_service_pb2.RecallRequest(
+            namespaces=["chat"], query=question, max_tokens=40, last=1, template="{speaker}: {text}"
+        ),
+        timeout=10,
+    )
+    print("recall: a prompt of at most 40 tokens")
+    for record in recalled.records:
+        print(f"  {record.record.id} of {record.tokens} tokens")
+    print(recalled.prompt, end="")
+
     of_user = filter_pb2.Filter(
         condition=filter_pb2.Condition(field=filter_pb2.FIELD_SPEAKER, equals=struct_pb2.Value(string_value="user"))
     )

@@ -142,6 +142,171 @@ func (Combine) EnumDescriptor() ([]byte, []int) {
 	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{1}
 }
 
+// The order of a prompt's passages.
+type PromptOrder int32
+
+const (
+	// The same as PROMPT_ORDER_TIME.
+	PromptOrder_PROMPT_ORDER_UNSPECIFIED PromptOrder = 0
+	// In the order of the conversation of their first records, oldest first.
+	PromptOrder_PROMPT_ORDER_TIME PromptOrder = 1
+	// Passages without any of the last turns first, by their best record's score, best first;
+	// then those with them, in the order of the conversation.
+	PromptOrder_PROMPT_ORDER_RELEVANCE PromptOrder = 2
+)
+
+// Enum value maps for PromptOrder.
+var (
+	PromptOrder_name = map[int32]string{
+		0: "PROMPT_ORDER_UNSPECIFIED",
+		1: "PROMPT_ORDER_TIME",
+		2: "PROMPT_ORDER_RELEVANCE",
+	}
+	PromptOrder_value = map[string]int32{
+		"PROMPT_ORDER_UNSPECIFIED": 0,
+		"PROMPT_ORDER_TIME":        1,
+		"PROMPT_ORDER_RELEVANCE":   2,
+	}
+)
+
+func (x PromptOrder) Enum() *PromptOrder {
+	p := new(PromptOrder)
+	*p = x
+	return p
+}
+
+func (x PromptOrder) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (PromptOrder) Descriptor() protoreflect.EnumDescriptor {
+	return file_engram_v1_memory_service_proto_enumTypes[2].Descriptor()
+}
+
+func (PromptOrder) Type() protoreflect.EnumType {
+	return &file_engram_v1_memory_service_proto_enumTypes[2]
+}
+
+func (x PromptOrder) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use PromptOrder.Descriptor instead.
+func (PromptOrder) EnumDescriptor() ([]byte, []int) {
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{2}
+}
+
+// Why a record is in a prompt.
+type RecallReason int32
+
+const (
+	// Not used.
+	RecallReason_RECALL_REASON_UNSPECIFIED RecallReason = 0
+	// It is one of the last turns; it may be a hit as well.
+	RecallReason_RECALL_REASON_LAST RecallReason = 1
+	// It is among the best for the query.
+	RecallReason_RECALL_REASON_HIT RecallReason = 2
+	// It stands next to a hit.
+	RecallReason_RECALL_REASON_NEIGHBOUR RecallReason = 3
+)
+
+// Enum value maps for RecallReason.
+var (
+	RecallReason_name = map[int32]string{
+		0: "RECALL_REASON_UNSPECIFIED",
+		1: "RECALL_REASON_LAST",
+		2: "RECALL_REASON_HIT",
+		3: "RECALL_REASON_NEIGHBOUR",
+	}
+	RecallReason_value = map[string]int32{
+		"RECALL_REASON_UNSPECIFIED": 0,
+		"RECALL_REASON_LAST":        1,
+		"RECALL_REASON_HIT":         2,
+		"RECALL_REASON_NEIGHBOUR":   3,
+	}
+)
+
+func (x RecallReason) Enum() *RecallReason {
+	p := new(RecallReason)
+	*p = x
+	return p
+}
+
+func (x RecallReason) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (RecallReason) Descriptor() protoreflect.EnumDescriptor {
+	return file_engram_v1_memory_service_proto_enumTypes[3].Descriptor()
+}
+
+func (RecallReason) Type() protoreflect.EnumType {
+	return &file_engram_v1_memory_service_proto_enumTypes[3]
+}
+
+func (x RecallReason) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use RecallReason.Descriptor instead.
+func (RecallReason) EnumDescriptor() ([]byte, []int) {
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{3}
+}
+
+// Why a record isn't in a prompt.
+type LeftOutReason int32
+
+const (
+	// Not used.
+	LeftOutReason_LEFT_OUT_REASON_UNSPECIFIED LeftOutReason = 0
+	// Its line, and what would join it to the others, had no room under max_tokens; or a
+	// record that it may not stand without had none: a newer one of the last turns.
+	LeftOutReason_LEFT_OUT_REASON_OVER_BUDGET LeftOutReason = 1
+	// It has no text.
+	LeftOutReason_LEFT_OUT_REASON_NO_TEXT LeftOutReason = 2
+)
+
+// Enum value maps for LeftOutReason.
+var (
+	LeftOutReason_name = map[int32]string{
+		0: "LEFT_OUT_REASON_UNSPECIFIED",
+		1: "LEFT_OUT_REASON_OVER_BUDGET",
+		2: "LEFT_OUT_REASON_NO_TEXT",
+	}
+	LeftOutReason_value = map[string]int32{
+		"LEFT_OUT_REASON_UNSPECIFIED": 0,
+		"LEFT_OUT_REASON_OVER_BUDGET": 1,
+		"LEFT_OUT_REASON_NO_TEXT":     2,
+	}
+)
+
+func (x LeftOutReason) Enum() *LeftOutReason {
+	p := new(LeftOutReason)
+	*p = x
+	return p
+}
+
+func (x LeftOutReason) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (LeftOutReason) Descriptor() protoreflect.EnumDescriptor {
+	return file_engram_v1_memory_service_proto_enumTypes[4].Descriptor()
+}
+
+func (LeftOutReason) Type() protoreflect.EnumType {
+	return &file_engram_v1_memory_service_proto_enumTypes[4]
+}
+
+func (x LeftOutReason) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use LeftOutReason.Descriptor instead.
+func (LeftOutReason) EnumDescriptor() ([]byte, []int) {
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{4}
+}
+
 // The order of a List.
 type ListOrder int32
 
@@ -188,11 +353,11 @@ func (x ListOrder) String() string {
 }
 
 func (ListOrder) Descriptor() protoreflect.EnumDescriptor {
-	return file_engram_v1_memory_service_proto_enumTypes[2].Descriptor()
+	return file_engram_v1_memory_service_proto_enumTypes[5].Descriptor()
 }
 
 func (ListOrder) Type() protoreflect.EnumType {
-	return &file_engram_v1_memory_service_proto_enumTypes[2]
+	return &file_engram_v1_memory_service_proto_enumTypes[5]
 }
 
 func (x ListOrder) Number() protoreflect.EnumNumber {
@@ -201,7 +366,7 @@ func (x ListOrder) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ListOrder.Descriptor instead.
 func (ListOrder) EnumDescriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{2}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{5}
 }
 
 // Records to store.
@@ -296,10 +461,13 @@ type RecordResult struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The record's id: the client's, or the one the server gave.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// The record's new version.
+	// The record's new version. 0 if it repeats another.
 	Version uint64 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
 	// True if the record was created, false if it was replaced or changed.
-	Created       bool `protobuf:"varint,3,opt,name=created,proto3" json:"created,omitempty"`
+	Created bool `protobuf:"varint,3,opt,name=created,proto3" json:"created,omitempty"`
+	// True if what was given repeats a stored record (Namespace.repeat_similarity). It wasn't
+	// added: id is that of the record that it repeats, which was rehearsed.
+	Repeated      bool `protobuf:"varint,4,opt,name=repeated,proto3" json:"repeated,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -351,6 +519,13 @@ func (x *RecordResult) GetVersion() uint64 {
 func (x *RecordResult) GetCreated() bool {
 	if x != nil {
 		return x.Created
+	}
+	return false
+}
+
+func (x *RecordResult) GetRepeated() bool {
+	if x != nil {
+		return x.Repeated
 	}
 	return false
 }
@@ -564,7 +739,10 @@ type Query struct {
 	Vector *Vector `protobuf:"bytes,1,opt,name=vector,proto3" json:"vector,omitempty"`
 	// Text: at most 64 KiB. By itself it is what the server's embedder turns into a vector,
 	// where the ranking has similarity or there is a min_score; if the namespaces have no
-	// embedder that is then FailedPrecondition. Retrieve also looks for its words, as the
+	// embedder that is then FailedPrecondition. Where the ranking has mention, words that are of
+	// the names of the namespaces' speakers are left out of what becomes the vector, unless no
+	// others are there: who spoke counts by itself, and a sentence that names somebody
+	// resembles those about that person, not those by them. Retrieve also looks for its words, as the
 	// ranking says, and beside a vector or a record for nothing else; a ranking by
 	// similarity alone, and Attend, take no text beside these.
 	Text string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
@@ -699,8 +877,9 @@ type RetrieveRequest struct {
 	Namespaces []string `protobuf:"bytes,1,rep,name=namespaces,proto3" json:"namespaces,omitempty"`
 	// 1 to 256 queries.
 	Queries []*Query `protobuf:"bytes,2,rep,name=queries,proto3" json:"queries,omitempty"`
-	// How many records to return for each query: 1 to 1,000, and queries × top_k at
-	// most 65,536. Default 10.
+	// How many records to return for each query, or groups with group_by: 1 to 1,000, and
+	// queries × top_k at most 65,536; as many records in all, where groups have several or
+	// hits have neighbours. Default 10.
 	TopK *uint32 `protobuf:"varint,3,opt,name=top_k,json=topK,proto3,oneof" json:"top_k,omitempty"`
 	// Only records that match are returned. Default: all.
 	Filter *Filter `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
@@ -728,7 +907,14 @@ type RetrieveRequest struct {
 	// ago, their half-life grows (Namespace.retention). The reply doesn't wait for it: it shows
 	// in reads about a second later, and a crash can lose it. A server that is read-only, or has
 	// over 262,144 records waiting to be rehearsed, answers without rehearsing. Default false.
-	Rehearse      bool `protobuf:"varint,11,opt,name=rehearse,proto3" json:"rehearse,omitempty"`
+	Rehearse bool `protobuf:"varint,11,opt,name=rehearse,proto3" json:"rehearse,omitempty"`
+	// Has hits that resemble others give way. Default: none does.
+	Diversity *Diversity `protobuf:"bytes,12,opt,name=diversity,proto3" json:"diversity,omitempty"`
+	// How many neighbours of each hit are returned with it. Default: none.
+	Neighbours *NeighbourCount `protobuf:"bytes,13,opt,name=neighbours,proto3" json:"neighbours,omitempty"`
+	// Has records that have something in common put together: top_k then counts groups.
+	// Default: each record is by itself.
+	GroupBy       *GroupBy `protobuf:"bytes,14,opt,name=group_by,json=groupBy,proto3" json:"group_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -840,6 +1026,27 @@ func (x *RetrieveRequest) GetRehearse() bool {
 	return false
 }
 
+func (x *RetrieveRequest) GetDiversity() *Diversity {
+	if x != nil {
+		return x.Diversity
+	}
+	return nil
+}
+
+func (x *RetrieveRequest) GetNeighbours() *NeighbourCount {
+	if x != nil {
+		return x.Neighbours
+	}
+	return nil
+}
+
+func (x *RetrieveRequest) GetGroupBy() *GroupBy {
+	if x != nil {
+		return x.GroupBy
+	}
+	return nil
+}
+
 // How near to the exact answer a Retrieve must be. At most one field is set. Scores are
 // exact in any case; what may happen is that some of the best records are missing. Records
 // stored since the index took them in are always all scored, and a filter makes none
@@ -911,6 +1118,291 @@ func (x *Search) GetRecall() float64 {
 	return 0
 }
 
+// Maximal marginal relevance (Carbonell & Goldstein, "The Use of MMR, Diversity-Based
+// Reranking for Reordering Documents and Producing Summaries", SIGIR 1998). Of the best
+// candidates by the ranking the best is the first hit; each further one is that with the
+// greatest (1 − weight)·relevance − weight·resemblance, of equals the oldest.
+//
+// Relevance is the score, on a scale from that of the least candidate, 0, to that of the
+// best, 1; if all are equal it is 1. Resemblance is the greatest to a hit before it. That
+// of two keys is, for METRIC_DOT and METRIC_COSINE, their cosine, or 0 if that is below;
+// for METRIC_L2 1 − d²/D², or 0 if that is below, d being their distance and D that of
+// the best candidate from the farthest one. The same bits on every processor, for any batch.
+//
+// With group_by, candidates are groups, each standing as its best record.
+type Diversity struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// From 0, the order of the ranking, to 1, the least resemblance whatever the relevance.
+	// Default 0.5.
+	Weight *float64 `protobuf:"fixed64,1,opt,name=weight,proto3,oneof" json:"weight,omitempty"`
+	// How many candidates there are: top_k to 1,000, and queries × top_k × candidates at most
+	// 4,194,304. Default 100, or top_k if that is more.
+	Candidates    *uint32 `protobuf:"varint,2,opt,name=candidates,proto3,oneof" json:"candidates,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Diversity) Reset() {
+	*x = Diversity{}
+	mi := &file_engram_v1_memory_service_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Diversity) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Diversity) ProtoMessage() {}
+
+func (x *Diversity) ProtoReflect() protoreflect.Message {
+	mi := &file_engram_v1_memory_service_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Diversity.ProtoReflect.Descriptor instead.
+func (*Diversity) Descriptor() ([]byte, []int) {
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Diversity) GetWeight() float64 {
+	if x != nil && x.Weight != nil {
+		return *x.Weight
+	}
+	return 0
+}
+
+func (x *Diversity) GetCandidates() uint32 {
+	if x != nil && x.Candidates != nil {
+		return *x.Candidates
+	}
+	return 0
+}
+
+// How many neighbours of a record are wanted. Its neighbours stand next to it in the order
+// of the conversation (time, LSN of creation, place in its batch), among the records of its
+// session, or if it has none among those without one, in its namespace. They match the
+// request's filter, so that nothing in a reply shows what a filter keeps from it;
+// min_score isn't asked of them. A record queried by id may be one.
+type NeighbourCount struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Those before the record: at most 16.
+	Before uint32 `protobuf:"varint,1,opt,name=before,proto3" json:"before,omitempty"`
+	// Those after it: at most 16.
+	After         uint32 `protobuf:"varint,2,opt,name=after,proto3" json:"after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NeighbourCount) Reset() {
+	*x = NeighbourCount{}
+	mi := &file_engram_v1_memory_service_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NeighbourCount) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NeighbourCount) ProtoMessage() {}
+
+func (x *NeighbourCount) ProtoReflect() protoreflect.Message {
+	mi := &file_engram_v1_memory_service_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NeighbourCount.ProtoReflect.Descriptor instead.
+func (*NeighbourCount) Descriptor() ([]byte, []int) {
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *NeighbourCount) GetBefore() uint32 {
+	if x != nil {
+		return x.Before
+	}
+	return 0
+}
+
+func (x *NeighbourCount) GetAfter() uint32 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
+// What makes records a group, and how many of them are returned. The groups rank by their
+// best record, and the top_k best are returned, each with its best records, which stand
+// together. The answer is exact where the search is, however deep the records of a group
+// are in the ranking: where few values are shared by many records, all of those are looked at.
+type GroupBy struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the records of a group have in common. Exactly one must be set. A record that lacks
+	// it is a group of its own.
+	//
+	// Types that are valid to be assigned to Operand:
+	//
+	//	*GroupBy_Metadata
+	//	*GroupBy_Field
+	Operand isGroupBy_Operand `protobuf_oneof:"operand"`
+	// How many records of a group are returned, at most: 1 to 1,000. Default 1.
+	Hits          *uint32 `protobuf:"varint,3,opt,name=hits,proto3,oneof" json:"hits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupBy) Reset() {
+	*x = GroupBy{}
+	mi := &file_engram_v1_memory_service_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupBy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupBy) ProtoMessage() {}
+
+func (x *GroupBy) ProtoReflect() protoreflect.Message {
+	mi := &file_engram_v1_memory_service_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupBy.ProtoReflect.Descriptor instead.
+func (*GroupBy) Descriptor() ([]byte, []int) {
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *GroupBy) GetOperand() isGroupBy_Operand {
+	if x != nil {
+		return x.Operand
+	}
+	return nil
+}
+
+func (x *GroupBy) GetMetadata() *MetadataPath {
+	if x != nil {
+		if x, ok := x.Operand.(*GroupBy_Metadata); ok {
+			return x.Metadata
+		}
+	}
+	return nil
+}
+
+func (x *GroupBy) GetField() Field {
+	if x != nil {
+		if x, ok := x.Operand.(*GroupBy_Field); ok {
+			return x.Field
+		}
+	}
+	return Field_FIELD_UNSPECIFIED
+}
+
+func (x *GroupBy) GetHits() uint32 {
+	if x != nil && x.Hits != nil {
+		return *x.Hits
+	}
+	return 0
+}
+
+type isGroupBy_Operand interface {
+	isGroupBy_Operand()
+}
+
+type GroupBy_Metadata struct {
+	// What stands at a place in the metadata. Values of different types are never equal,
+	// null is a value, arrays and objects are equal as wholes. A group may have records
+	// of several namespaces.
+	Metadata *MetadataPath `protobuf:"bytes,1,opt,name=metadata,proto3,oneof"`
+}
+
+type GroupBy_Field struct {
+	// FIELD_SESSION, whose groups have records of one namespace each, or FIELD_SPEAKER.
+	Field Field `protobuf:"varint,2,opt,name=field,proto3,enum=engram.v1.Field,oneof"`
+}
+
+func (*GroupBy_Metadata) isGroupBy_Operand() {}
+
+func (*GroupBy_Field) isGroupBy_Operand() {}
+
+// The neighbours of a record, each with what the request's include asks for, in the order of
+// the conversation.
+type Neighbours struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Those before it, the nearest last.
+	Before []*Record `protobuf:"bytes,1,rep,name=before,proto3" json:"before,omitempty"`
+	// Those after it, the nearest first.
+	After         []*Record `protobuf:"bytes,2,rep,name=after,proto3" json:"after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Neighbours) Reset() {
+	*x = Neighbours{}
+	mi := &file_engram_v1_memory_service_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Neighbours) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Neighbours) ProtoMessage() {}
+
+func (x *Neighbours) ProtoReflect() protoreflect.Message {
+	mi := &file_engram_v1_memory_service_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Neighbours.ProtoReflect.Descriptor instead.
+func (*Neighbours) Descriptor() ([]byte, []int) {
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Neighbours) GetBefore() []*Record {
+	if x != nil {
+		return x.Before
+	}
+	return nil
+}
+
+func (x *Neighbours) GetAfter() []*Record {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
 // A record that was found.
 type Hit struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -930,14 +1422,21 @@ type Hit struct {
 	// encodings, and for a key of KEY_ENCODING_INT8_ONLY that was given as it is stored.
 	ScoreError float32 `protobuf:"fixed32,5,opt,name=score_error,json=scoreError,proto3" json:"score_error,omitempty"`
 	// The parts of the score beside similarity. Absent where the ranking is similarity alone.
-	Parts         *ScoreParts `protobuf:"bytes,6,opt,name=parts,proto3" json:"parts,omitempty"`
+	Parts *ScoreParts `protobuf:"bytes,6,opt,name=parts,proto3" json:"parts,omitempty"`
+	// The records around it. Absent unless the request asks for neighbours.
+	Neighbours *Neighbours `protobuf:"bytes,7,opt,name=neighbours,proto3" json:"neighbours,omitempty"`
+	// What diversity took off its place, or its group's: weight·resemblance. 0 for the first
+	// hit. Absent unless the request asks for diversity. score is what it was.
+	Diversity *float32 `protobuf:"fixed32,8,opt,name=diversity,proto3,oneof" json:"diversity,omitempty"`
+	// Which group it is of: its place among the groups, from 0. Absent without group_by.
+	Group         *uint32 `protobuf:"varint,9,opt,name=group,proto3,oneof" json:"group,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Hit) Reset() {
 	*x = Hit{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[9]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -949,7 +1448,7 @@ func (x *Hit) String() string {
 func (*Hit) ProtoMessage() {}
 
 func (x *Hit) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[9]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -962,7 +1461,7 @@ func (x *Hit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hit.ProtoReflect.Descriptor instead.
 func (*Hit) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{9}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Hit) GetNamespace() string {
@@ -1007,6 +1506,27 @@ func (x *Hit) GetParts() *ScoreParts {
 	return nil
 }
 
+func (x *Hit) GetNeighbours() *Neighbours {
+	if x != nil {
+		return x.Neighbours
+	}
+	return nil
+}
+
+func (x *Hit) GetDiversity() float32 {
+	if x != nil && x.Diversity != nil {
+		return *x.Diversity
+	}
+	return 0
+}
+
+func (x *Hit) GetGroup() uint32 {
+	if x != nil && x.Group != nil {
+		return *x.Group
+	}
+	return 0
+}
+
 // What the parts of a ranking gave a record, before they were weighed. What is said of
 // the memory's statistics is of all records of the namespaces searched, matching or not.
 type ScoreParts struct {
@@ -1019,10 +1539,10 @@ type ScoreParts struct {
 	// words that no text has none is expected. From 0 to below 1.
 	Lexical float32 `protobuf:"fixed32,2,opt,name=lexical,proto3" json:"lexical,omitempty"`
 	// What what was said around it has of similarity (where above 0) and lexical, weighed as
-	// the ranking does: half of the record before it in the order of the conversation, and
-	// 0.4 more if that ends with a question mark; 0.3 of the one after; 0.2 of each of those
+	// the ranking does: 0.4 of the record before it in the order of the conversation, and
+	// 0.5 more if that ends with a question mark; 0.3 of the one after; 0.2 of each of those
 	// two away; and all that its session has of lexical, taken as one text. A record that
-	// ends with a question mark loses 0.3 of its own. Only records that match the filter are
+	// ends with a question mark loses 0.4 of its own. Only records that match the filter are
 	// there.
 	Association float32 `protobuf:"fixed32,3,opt,name=association,proto3" json:"association,omitempty"`
 	// Whether the query names the record's speaker, by any word of the name, and the year,
@@ -1041,7 +1561,7 @@ type ScoreParts struct {
 
 func (x *ScoreParts) Reset() {
 	*x = ScoreParts{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[10]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1053,7 +1573,7 @@ func (x *ScoreParts) String() string {
 func (*ScoreParts) ProtoMessage() {}
 
 func (x *ScoreParts) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[10]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1066,7 +1586,7 @@ func (x *ScoreParts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScoreParts.ProtoReflect.Descriptor instead.
 func (*ScoreParts) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{10}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ScoreParts) GetSimilarity() float32 {
@@ -1115,7 +1635,8 @@ func (x *ScoreParts) GetImportance() float32 {
 type QueryResult struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Best first; of equal scores the older record (by LSN of creation, then place
-	// in its batch) first. Fewer than top_k where no more records match.
+	// in its batch) first. With group_by group after group, with diversity in the order that
+	// it picks. Fewer than top_k where no more records match.
 	Hits          []*Hit `protobuf:"bytes,1,rep,name=hits,proto3" json:"hits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1123,7 +1644,7 @@ type QueryResult struct {
 
 func (x *QueryResult) Reset() {
 	*x = QueryResult{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[11]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1135,7 +1656,7 @@ func (x *QueryResult) String() string {
 func (*QueryResult) ProtoMessage() {}
 
 func (x *QueryResult) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[11]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1148,7 +1669,7 @@ func (x *QueryResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryResult.ProtoReflect.Descriptor instead.
 func (*QueryResult) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{11}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *QueryResult) GetHits() []*Hit {
@@ -1179,7 +1700,7 @@ type SearchStats struct {
 
 func (x *SearchStats) Reset() {
 	*x = SearchStats{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[12]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1191,7 +1712,7 @@ func (x *SearchStats) String() string {
 func (*SearchStats) ProtoMessage() {}
 
 func (x *SearchStats) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[12]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1204,7 +1725,7 @@ func (x *SearchStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SearchStats.ProtoReflect.Descriptor instead.
 func (*SearchStats) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{12}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SearchStats) GetRowsScanned() uint64 {
@@ -1257,7 +1778,7 @@ type RetrieveResponse struct {
 
 func (x *RetrieveResponse) Reset() {
 	*x = RetrieveResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[13]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1269,7 +1790,7 @@ func (x *RetrieveResponse) String() string {
 func (*RetrieveResponse) ProtoMessage() {}
 
 func (x *RetrieveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[13]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1282,7 +1803,7 @@ func (x *RetrieveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetrieveResponse.ProtoReflect.Descriptor instead.
 func (*RetrieveResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{13}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RetrieveResponse) GetResults() []*QueryResult {
@@ -1354,14 +1875,22 @@ type AttendRequest struct {
 	Combine Combine `protobuf:"varint,14,opt,name=combine,proto3,enum=engram.v1.Combine" json:"combine,omitempty"`
 	// The g of COMBINE_GATE, each in [0, 1]: one number for all, one for each head, or one for
 	// each component of the context. Required by it, InvalidArgument with another.
-	Gate          []float32 `protobuf:"fixed32,15,rep,packed,name=gate,proto3" json:"gate,omitempty"`
+	Gate []float32 `protobuf:"fixed32,15,rep,packed,name=gate,proto3" json:"gate,omitempty"`
+	// Lets the server leave unread what can't matter: each head's context is within max_error ×
+	// the greatest norm of an eligible value (its part of that head) of the context of all
+	// eligible records, and its result says within how much of that it is for certain. Above 0
+	// and below 1; InvalidArgument with top_k. Where attention is diffuse nothing is left
+	// unread. Keys are left unread where kv_heads is 1 and no weight of bias is negative, in
+	// namespaces with an index (a recall) or KEY_ENCODING_INT8 or INT8_ONLY; values of records
+	// that have one of their own, anywhere. See docs/attention.md. Default: everything is read.
+	MaxError      *float64 `protobuf:"fixed64,16,opt,name=max_error,json=maxError,proto3,oneof" json:"max_error,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AttendRequest) Reset() {
 	*x = AttendRequest{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[14]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1373,7 +1902,7 @@ func (x *AttendRequest) String() string {
 func (*AttendRequest) ProtoMessage() {}
 
 func (x *AttendRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[14]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1386,7 +1915,7 @@ func (x *AttendRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttendRequest.ProtoReflect.Descriptor instead.
 func (*AttendRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{14}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *AttendRequest) GetNamespaces() []string {
@@ -1494,6 +2023,13 @@ func (x *AttendRequest) GetGate() []float32 {
 	return nil
 }
 
+func (x *AttendRequest) GetMaxError() float64 {
+	if x != nil && x.MaxError != nil {
+		return *x.MaxError
+	}
+	return 0
+}
+
 // Which records may be attended to, by where they stand. All that is set must hold.
 type Window struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1517,7 +2053,7 @@ type Window struct {
 
 func (x *Window) Reset() {
 	*x = Window{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[15]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1529,7 +2065,7 @@ func (x *Window) String() string {
 func (*Window) ProtoMessage() {}
 
 func (x *Window) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[15]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1542,7 +2078,7 @@ func (x *Window) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Window.ProtoReflect.Descriptor instead.
 func (*Window) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{15}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Window) GetLast() uint64 {
@@ -1604,7 +2140,7 @@ type Bias struct {
 
 func (x *Bias) Reset() {
 	*x = Bias{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[16]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1616,7 +2152,7 @@ func (x *Bias) String() string {
 func (*Bias) ProtoMessage() {}
 
 func (x *Bias) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[16]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1629,7 +2165,7 @@ func (x *Bias) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bias.ProtoReflect.Descriptor instead.
 func (*Bias) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{16}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Bias) GetImportance() float64 {
@@ -1670,7 +2206,7 @@ type Weight struct {
 
 func (x *Weight) Reset() {
 	*x = Weight{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[17]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1682,7 +2218,7 @@ func (x *Weight) String() string {
 func (*Weight) ProtoMessage() {}
 
 func (x *Weight) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[17]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1695,7 +2231,7 @@ func (x *Weight) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Weight.ProtoReflect.Descriptor instead.
 func (*Weight) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{17}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Weight) GetNamespace() string {
@@ -1740,14 +2276,20 @@ type HeadResult struct {
 	// How many records the softmax ran over.
 	Attended uint64 `protobuf:"varint,3,opt,name=attended,proto3" json:"attended,omitempty"`
 	// The heaviest records, heaviest first.
-	TopWeights    []*Weight `protobuf:"bytes,4,rep,name=top_weights,json=topWeights,proto3" json:"top_weights,omitempty"`
+	TopWeights []*Weight `protobuf:"bytes,4,rep,name=top_weights,json=topWeights,proto3" json:"top_weights,omitempty"`
+	// With max_error: times the greatest norm of an eligible value, how far the context is at
+	// most from that of all eligible records, the rounding of both apart; at most max_error. 0
+	// where all that could matter was read. The other fields are those of the records that were
+	// read: attended counts them, log_sum_exp is at most −ln(1 − error_bound/2) below that of
+	// all, and an unread record has a weight of at most error_bound/2.
+	ErrorBound    float64 `protobuf:"fixed64,5,opt,name=error_bound,json=errorBound,proto3" json:"error_bound,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *HeadResult) Reset() {
 	*x = HeadResult{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[18]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1759,7 +2301,7 @@ func (x *HeadResult) String() string {
 func (*HeadResult) ProtoMessage() {}
 
 func (x *HeadResult) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[18]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1772,7 +2314,7 @@ func (x *HeadResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeadResult.ProtoReflect.Descriptor instead.
 func (*HeadResult) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{18}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *HeadResult) GetLogSumExp() float64 {
@@ -1803,6 +2345,13 @@ func (x *HeadResult) GetTopWeights() []*Weight {
 	return nil
 }
 
+func (x *HeadResult) GetErrorBound() float64 {
+	if x != nil {
+		return x.ErrorBound
+	}
+	return 0
+}
+
 // The answer to one query.
 type Attention struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1820,7 +2369,7 @@ type Attention struct {
 
 func (x *Attention) Reset() {
 	*x = Attention{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[19]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1832,7 +2381,7 @@ func (x *Attention) String() string {
 func (*Attention) ProtoMessage() {}
 
 func (x *Attention) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[19]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1845,7 +2394,7 @@ func (x *Attention) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attention.ProtoReflect.Descriptor instead.
 func (*Attention) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{19}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Attention) GetOutput() *Vector {
@@ -1898,7 +2447,7 @@ type AttendStreamRequest struct {
 
 func (x *AttendStreamRequest) Reset() {
 	*x = AttendStreamRequest{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[20]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1910,7 +2459,7 @@ func (x *AttendStreamRequest) String() string {
 func (*AttendStreamRequest) ProtoMessage() {}
 
 func (x *AttendStreamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[20]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1923,7 +2472,7 @@ func (x *AttendStreamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttendStreamRequest.ProtoReflect.Descriptor instead.
 func (*AttendStreamRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{20}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *AttendStreamRequest) GetStep() uint64 {
@@ -2002,7 +2551,7 @@ type AttendStreamResponse struct {
 
 func (x *AttendStreamResponse) Reset() {
 	*x = AttendStreamResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[21]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2014,7 +2563,7 @@ func (x *AttendStreamResponse) String() string {
 func (*AttendStreamResponse) ProtoMessage() {}
 
 func (x *AttendStreamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[21]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2027,7 +2576,7 @@ func (x *AttendStreamResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttendStreamResponse.ProtoReflect.Descriptor instead.
 func (*AttendStreamResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{21}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *AttendStreamResponse) GetStep() uint64 {
@@ -2080,7 +2629,7 @@ type AttendResponse struct {
 
 func (x *AttendResponse) Reset() {
 	*x = AttendResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[22]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2092,7 +2641,7 @@ func (x *AttendResponse) String() string {
 func (*AttendResponse) ProtoMessage() {}
 
 func (x *AttendResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[22]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2105,7 +2654,7 @@ func (x *AttendResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttendResponse.ProtoReflect.Descriptor instead.
 func (*AttendResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{22}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *AttendResponse) GetResults() []*Attention {
@@ -2129,6 +2678,510 @@ func (x *AttendResponse) GetSearch() *SearchStats {
 	return nil
 }
 
+// What to recall.
+type RecallRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 1 to 16 namespaces of one metric and dimension; each one once. NotFound if one doesn't
+	// exist. Orders go over all of them together.
+	Namespaces []string `protobuf:"bytes,1,rep,name=namespaces,proto3" json:"namespaces,omitempty"`
+	// What is asked, as in RetrieveRequest. Required, unless top_k is 0.
+	Query *Query `protobuf:"bytes,2,opt,name=query,proto3" json:"query,omitempty"`
+	// The most tokens that the prompt may have, by the tokenizer: 1 to 1,000,000. Required.
+	MaxTokens *uint32 `protobuf:"varint,3,opt,name=max_tokens,json=maxTokens,proto3,oneof" json:"max_tokens,omitempty"`
+	// How many of the last records that match the filter, in the order of the conversation, go
+	// in first, whatever the query: 0 to 1,000. Default 0.
+	Last uint32 `protobuf:"varint,4,opt,name=last,proto3" json:"last,omitempty"`
+	// How many of the best records for the query are tried: 0 to 1,000. Default 100.
+	TopK *uint32 `protobuf:"varint,5,opt,name=top_k,json=topK,proto3,oneof" json:"top_k,omitempty"`
+	// Only records that match are there, as last turns, hits and neighbours. Default: all.
+	Filter *Filter `protobuf:"bytes,6,opt,name=filter,proto3" json:"filter,omitempty"`
+	// Only records with at least this similarity are tried as hits; finite. Default: all.
+	MinScore *float32 `protobuf:"fixed32,7,opt,name=min_score,json=minScore,proto3,oneof" json:"min_score,omitempty"`
+	// How near to the exact answer the search must be, as in RetrieveRequest.
+	Search *Search `protobuf:"bytes,8,opt,name=search,proto3" json:"search,omitempty"`
+	// What hits are ordered by, as in RetrieveRequest: by default, for text, the namespaces'
+	// ranking.
+	Ranking *Ranking `protobuf:"bytes,9,opt,name=ranking,proto3" json:"ranking,omitempty"`
+	// How many records before each hit, in its session and in the order of the conversation,
+	// are tried with it: 0 to 16. Default 0.
+	NeighboursBefore uint32 `protobuf:"varint,10,opt,name=neighbours_before,json=neighboursBefore,proto3" json:"neighbours_before,omitempty"`
+	// The same of those after it.
+	NeighboursAfter uint32 `protobuf:"varint,11,opt,name=neighbours_after,json=neighboursAfter,proto3" json:"neighbours_after,omitempty"`
+	// Default PROMPT_ORDER_TIME.
+	Order PromptOrder `protobuf:"varint,12,opt,name=order,proto3,enum=engram.v1.PromptOrder" json:"order,omitempty"`
+	// How a record is written: text with the names of fields in braces, {{ and }} standing for
+	// braces themselves; at most 1,024 bytes. The fields are id, session, speaker, time, text,
+	// namespace and score. A time is written as "2023-05-07 13:40", by UTC; a score to three
+	// digits after the point, and as nothing for a record that isn't a hit. InvalidArgument
+	// names an unknown field and those there are. Default: "{time} {speaker}: {text}", and
+	// "{time} {text}" for records without speaker.
+	Template string `protobuf:"bytes,13,opt,name=template,proto3" json:"template,omitempty"`
+	// What stands between two passages: at most 256 bytes. Default: a newline, which makes an
+	// empty line.
+	Separator *string `protobuf:"bytes,14,opt,name=separator,proto3,oneof" json:"separator,omitempty"`
+	// What counts tokens: "estimate", "cl100k_base" or "o200k_base". The estimate is about as
+	// high as those two, rather higher: docs/recall.md says by how much. Default "estimate".
+	Tokenizer string `protobuf:"bytes,15,opt,name=tokenizer,proto3" json:"tokenizer,omitempty"`
+	// What of each record is returned beside the prompt. Default: text and metadata.
+	Include *Include `protobuf:"bytes,16,opt,name=include,proto3" json:"include,omitempty"`
+	// The largest reply wanted, as in RetrieveRequest; the field to lower is max_tokens.
+	MaxReplyBytes *uint32 `protobuf:"varint,17,opt,name=max_reply_bytes,json=maxReplyBytes,proto3,oneof" json:"max_reply_bytes,omitempty"`
+	// The embedder that made the query's vector, as in RetrieveRequest.
+	Embedder string `protobuf:"bytes,18,opt,name=embedder,proto3" json:"embedder,omitempty"`
+	// True rehearses the hits that are in the prompt, also those that are in it as last turns:
+	// see RetrieveRequest.rehearse. Default false.
+	Rehearse      bool `protobuf:"varint,19,opt,name=rehearse,proto3" json:"rehearse,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecallRequest) Reset() {
+	*x = RecallRequest{}
+	mi := &file_engram_v1_memory_service_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecallRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecallRequest) ProtoMessage() {}
+
+func (x *RecallRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_engram_v1_memory_service_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecallRequest.ProtoReflect.Descriptor instead.
+func (*RecallRequest) Descriptor() ([]byte, []int) {
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *RecallRequest) GetNamespaces() []string {
+	if x != nil {
+		return x.Namespaces
+	}
+	return nil
+}
+
+func (x *RecallRequest) GetQuery() *Query {
+	if x != nil {
+		return x.Query
+	}
+	return nil
+}
+
+func (x *RecallRequest) GetMaxTokens() uint32 {
+	if x != nil && x.MaxTokens != nil {
+		return *x.MaxTokens
+	}
+	return 0
+}
+
+func (x *RecallRequest) GetLast() uint32 {
+	if x != nil {
+		return x.Last
+	}
+	return 0
+}
+
+func (x *RecallRequest) GetTopK() uint32 {
+	if x != nil && x.TopK != nil {
+		return *x.TopK
+	}
+	return 0
+}
+
+func (x *RecallRequest) GetFilter() *Filter {
+	if x != nil {
+		return x.Filter
+	}
+	return nil
+}
+
+func (x *RecallRequest) GetMinScore() float32 {
+	if x != nil && x.MinScore != nil {
+		return *x.MinScore
+	}
+	return 0
+}
+
+func (x *RecallRequest) GetSearch() *Search {
+	if x != nil {
+		return x.Search
+	}
+	return nil
+}
+
+func (x *RecallRequest) GetRanking() *Ranking {
+	if x != nil {
+		return x.Ranking
+	}
+	return nil
+}
+
+func (x *RecallRequest) GetNeighboursBefore() uint32 {
+	if x != nil {
+		return x.NeighboursBefore
+	}
+	return 0
+}
+
+func (x *RecallRequest) GetNeighboursAfter() uint32 {
+	if x != nil {
+		return x.NeighboursAfter
+	}
+	return 0
+}
+
+func (x *RecallRequest) GetOrder() PromptOrder {
+	if x != nil {
+		return x.Order
+	}
+	return PromptOrder_PROMPT_ORDER_UNSPECIFIED
+}
+
+func (x *RecallRequest) GetTemplate() string {
+	if x != nil {
+		return x.Template
+	}
+	return ""
+}
+
+func (x *RecallRequest) GetSeparator() string {
+	if x != nil && x.Separator != nil {
+		return *x.Separator
+	}
+	return ""
+}
+
+func (x *RecallRequest) GetTokenizer() string {
+	if x != nil {
+		return x.Tokenizer
+	}
+	return ""
+}
+
+func (x *RecallRequest) GetInclude() *Include {
+	if x != nil {
+		return x.Include
+	}
+	return nil
+}
+
+func (x *RecallRequest) GetMaxReplyBytes() uint32 {
+	if x != nil && x.MaxReplyBytes != nil {
+		return *x.MaxReplyBytes
+	}
+	return 0
+}
+
+func (x *RecallRequest) GetEmbedder() string {
+	if x != nil {
+		return x.Embedder
+	}
+	return ""
+}
+
+func (x *RecallRequest) GetRehearse() bool {
+	if x != nil {
+		return x.Rehearse
+	}
+	return false
+}
+
+// A record in a prompt.
+type Recalled struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The record's namespace.
+	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// The record, with what the request's include asks for.
+	Record *Record `protobuf:"bytes,2,opt,name=record,proto3" json:"record,omitempty"`
+	// Why it is there.
+	Reason RecallReason `protobuf:"varint,3,opt,name=reason,proto3,enum=engram.v1.RecallReason" json:"reason,omitempty"`
+	// How many tokens its line has by itself, its newline with it.
+	Tokens uint32 `protobuf:"varint,4,opt,name=tokens,proto3" json:"tokens,omitempty"`
+	// What found it, as in Hit; unset for a record that is no hit.
+	Score *float32 `protobuf:"fixed32,5,opt,name=score,proto3,oneof" json:"score,omitempty"`
+	// As in Hit; unset for a record that is no hit.
+	Similarity *float32 `protobuf:"fixed32,6,opt,name=similarity,proto3,oneof" json:"similarity,omitempty"`
+	// The parts of the score, as in Hit.
+	Parts         *ScoreParts `protobuf:"bytes,7,opt,name=parts,proto3" json:"parts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Recalled) Reset() {
+	*x = Recalled{}
+	mi := &file_engram_v1_memory_service_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Recalled) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Recalled) ProtoMessage() {}
+
+func (x *Recalled) ProtoReflect() protoreflect.Message {
+	mi := &file_engram_v1_memory_service_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Recalled.ProtoReflect.Descriptor instead.
+func (*Recalled) Descriptor() ([]byte, []int) {
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *Recalled) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *Recalled) GetRecord() *Record {
+	if x != nil {
+		return x.Record
+	}
+	return nil
+}
+
+func (x *Recalled) GetReason() RecallReason {
+	if x != nil {
+		return x.Reason
+	}
+	return RecallReason_RECALL_REASON_UNSPECIFIED
+}
+
+func (x *Recalled) GetTokens() uint32 {
+	if x != nil {
+		return x.Tokens
+	}
+	return 0
+}
+
+func (x *Recalled) GetScore() float32 {
+	if x != nil && x.Score != nil {
+		return *x.Score
+	}
+	return 0
+}
+
+func (x *Recalled) GetSimilarity() float32 {
+	if x != nil && x.Similarity != nil {
+		return *x.Similarity
+	}
+	return 0
+}
+
+func (x *Recalled) GetParts() *ScoreParts {
+	if x != nil {
+		return x.Parts
+	}
+	return nil
+}
+
+// A record that was to go into a prompt, and didn't.
+type LeftOut struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The record's namespace.
+	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// The record's id.
+	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	// Why it isn't there.
+	Reason LeftOutReason `protobuf:"varint,3,opt,name=reason,proto3,enum=engram.v1.LeftOutReason" json:"reason,omitempty"`
+	// What it would have been there for.
+	Wanted RecallReason `protobuf:"varint,4,opt,name=wanted,proto3,enum=engram.v1.RecallReason" json:"wanted,omitempty"`
+	// How many tokens its line has by itself, its newline with it; 0 without text.
+	Tokens uint32 `protobuf:"varint,5,opt,name=tokens,proto3" json:"tokens,omitempty"`
+	// What found it, as in Hit; unset for a record that is no hit.
+	Score         *float32 `protobuf:"fixed32,6,opt,name=score,proto3,oneof" json:"score,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeftOut) Reset() {
+	*x = LeftOut{}
+	mi := &file_engram_v1_memory_service_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeftOut) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeftOut) ProtoMessage() {}
+
+func (x *LeftOut) ProtoReflect() protoreflect.Message {
+	mi := &file_engram_v1_memory_service_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeftOut.ProtoReflect.Descriptor instead.
+func (*LeftOut) Descriptor() ([]byte, []int) {
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *LeftOut) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *LeftOut) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *LeftOut) GetReason() LeftOutReason {
+	if x != nil {
+		return x.Reason
+	}
+	return LeftOutReason_LEFT_OUT_REASON_UNSPECIFIED
+}
+
+func (x *LeftOut) GetWanted() RecallReason {
+	if x != nil {
+		return x.Wanted
+	}
+	return RecallReason_RECALL_REASON_UNSPECIFIED
+}
+
+func (x *LeftOut) GetTokens() uint32 {
+	if x != nil {
+		return x.Tokens
+	}
+	return 0
+}
+
+func (x *LeftOut) GetScore() float32 {
+	if x != nil && x.Score != nil {
+		return *x.Score
+	}
+	return 0
+}
+
+// What was recalled.
+type RecallResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The prompt; empty if nothing was there to go in.
+	Prompt string `protobuf:"bytes,1,opt,name=prompt,proto3" json:"prompt,omitempty"`
+	// How many tokens the prompt has, by the tokenizer; never more than max_tokens.
+	Tokens uint32 `protobuf:"varint,2,opt,name=tokens,proto3" json:"tokens,omitempty"`
+	// The records in the prompt, in the order of the prompt.
+	Records []*Recalled `protobuf:"bytes,3,rep,name=records,proto3" json:"records,omitempty"`
+	// Last turns and hits that aren't in it, and neighbours of hits that are; the last turns first,
+	// newest first, then the hits, best first, each with its neighbours after it.
+	// Neighbours that weren't tried because a nearer one is not in are not there.
+	LeftOut []*LeftOut `protobuf:"bytes,4,rep,name=left_out,json=leftOut,proto3" json:"left_out,omitempty"`
+	// How far each namespace's view reached, in the order of the request.
+	Namespaces []*NamespaceLSN `protobuf:"bytes,5,rep,name=namespaces,proto3" json:"namespaces,omitempty"`
+	// How the search was done; unset if there was none.
+	Search        *SearchStats `protobuf:"bytes,6,opt,name=search,proto3" json:"search,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecallResponse) Reset() {
+	*x = RecallResponse{}
+	mi := &file_engram_v1_memory_service_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecallResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecallResponse) ProtoMessage() {}
+
+func (x *RecallResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_engram_v1_memory_service_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecallResponse.ProtoReflect.Descriptor instead.
+func (*RecallResponse) Descriptor() ([]byte, []int) {
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *RecallResponse) GetPrompt() string {
+	if x != nil {
+		return x.Prompt
+	}
+	return ""
+}
+
+func (x *RecallResponse) GetTokens() uint32 {
+	if x != nil {
+		return x.Tokens
+	}
+	return 0
+}
+
+func (x *RecallResponse) GetRecords() []*Recalled {
+	if x != nil {
+		return x.Records
+	}
+	return nil
+}
+
+func (x *RecallResponse) GetLeftOut() []*LeftOut {
+	if x != nil {
+		return x.LeftOut
+	}
+	return nil
+}
+
+func (x *RecallResponse) GetNamespaces() []*NamespaceLSN {
+	if x != nil {
+		return x.Namespaces
+	}
+	return nil
+}
+
+func (x *RecallResponse) GetSearch() *SearchStats {
+	if x != nil {
+		return x.Search
+	}
+	return nil
+}
+
 // Records to read.
 type GetRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2146,7 +3199,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[23]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2158,7 +3211,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[23]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2171,7 +3224,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{23}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *GetRequest) GetNamespace() string {
@@ -2217,7 +3270,7 @@ type GetResponse struct {
 
 func (x *GetResponse) Reset() {
 	*x = GetResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[24]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2229,7 +3282,7 @@ func (x *GetResponse) String() string {
 func (*GetResponse) ProtoMessage() {}
 
 func (x *GetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[24]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2242,7 +3295,7 @@ func (x *GetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResponse.ProtoReflect.Descriptor instead.
 func (*GetResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{24}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *GetResponse) GetRecords() []*Record {
@@ -2289,7 +3342,7 @@ type UpdateRequest struct {
 
 func (x *UpdateRequest) Reset() {
 	*x = UpdateRequest{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[25]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2301,7 +3354,7 @@ func (x *UpdateRequest) String() string {
 func (*UpdateRequest) ProtoMessage() {}
 
 func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[25]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2314,7 +3367,7 @@ func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateRequest.ProtoReflect.Descriptor instead.
 func (*UpdateRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{25}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *UpdateRequest) GetNamespace() string {
@@ -2365,7 +3418,7 @@ type UpdateResponse struct {
 
 func (x *UpdateResponse) Reset() {
 	*x = UpdateResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[26]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2377,7 +3430,7 @@ func (x *UpdateResponse) String() string {
 func (*UpdateResponse) ProtoMessage() {}
 
 func (x *UpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[26]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2390,7 +3443,7 @@ func (x *UpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateResponse.ProtoReflect.Descriptor instead.
 func (*UpdateResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{26}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *UpdateResponse) GetResults() []*RecordResult {
@@ -2424,7 +3477,7 @@ type DeleteRequest struct {
 
 func (x *DeleteRequest) Reset() {
 	*x = DeleteRequest{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[27]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2436,7 +3489,7 @@ func (x *DeleteRequest) String() string {
 func (*DeleteRequest) ProtoMessage() {}
 
 func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[27]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2449,7 +3502,7 @@ func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{27}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *DeleteRequest) GetNamespace() string {
@@ -2494,7 +3547,7 @@ type DeleteResponse struct {
 
 func (x *DeleteResponse) Reset() {
 	*x = DeleteResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[28]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2506,7 +3559,7 @@ func (x *DeleteResponse) String() string {
 func (*DeleteResponse) ProtoMessage() {}
 
 func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[28]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2519,7 +3572,7 @@ func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteResponse.ProtoReflect.Descriptor instead.
 func (*DeleteResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{28}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *DeleteResponse) GetDeleted() uint64 {
@@ -2563,7 +3616,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[29]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2575,7 +3628,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[29]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2588,7 +3641,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{29}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ListRequest) GetNamespace() string {
@@ -2655,7 +3708,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[30]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2667,7 +3720,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[30]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2680,7 +3733,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{30}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ListResponse) GetRecords() []*Record {
@@ -2717,7 +3770,7 @@ type CountRequest struct {
 
 func (x *CountRequest) Reset() {
 	*x = CountRequest{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[31]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2729,7 +3782,7 @@ func (x *CountRequest) String() string {
 func (*CountRequest) ProtoMessage() {}
 
 func (x *CountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[31]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2742,7 +3795,7 @@ func (x *CountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountRequest.ProtoReflect.Descriptor instead.
 func (*CountRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{31}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *CountRequest) GetNamespace() string {
@@ -2772,7 +3825,7 @@ type CountResponse struct {
 
 func (x *CountResponse) Reset() {
 	*x = CountResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[32]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2784,7 +3837,7 @@ func (x *CountResponse) String() string {
 func (*CountResponse) ProtoMessage() {}
 
 func (x *CountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[32]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2797,7 +3850,7 @@ func (x *CountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountResponse.ProtoReflect.Descriptor instead.
 func (*CountResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{32}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *CountResponse) GetCount() uint64 {
@@ -2832,7 +3885,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[33]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2844,7 +3897,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[33]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2857,7 +3910,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{33}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *WatchRequest) GetNamespace() string {
@@ -2893,7 +3946,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[34]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2905,7 +3958,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[34]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2918,7 +3971,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{34}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *WatchResponse) GetMutations() []*MutationEvent {
@@ -2964,21 +4017,24 @@ type MutationEvent struct {
 	More bool `protobuf:"varint,10,opt,name=more,proto3" json:"more,omitempty"`
 	// The namespace's new retention; unset if it didn't change.
 	Retention *Retention `protobuf:"bytes,15,opt,name=retention,proto3" json:"retention,omitempty"`
-	// The records that it rehearsed, in the order of ids. Such a mutation does nothing else.
+	// The records that it rehearsed, in the order of ids: for reads, and then it does nothing
+	// else, or because records that were stored repeat them.
 	Rehearsals []*Rehearsal `protobuf:"bytes,16,rep,name=rehearsals,proto3" json:"rehearsals,omitempty"`
 	// The namespace's new max_records; unset if it didn't change.
 	MaxRecords *uint64 `protobuf:"varint,17,opt,name=max_records,json=maxRecords,proto3,oneof" json:"max_records,omitempty"`
 	// The namespace's new eviction; unspecified if it didn't change.
 	Eviction Eviction `protobuf:"varint,18,opt,name=eviction,proto3,enum=engram.v1.Eviction" json:"eviction,omitempty"`
 	// The namespace's new forget; unset if it didn't change.
-	Forget        *float64 `protobuf:"fixed64,19,opt,name=forget,proto3,oneof" json:"forget,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Forget *float64 `protobuf:"fixed64,19,opt,name=forget,proto3,oneof" json:"forget,omitempty"`
+	// The namespace's new repeat_similarity; unset if it didn't change.
+	RepeatSimilarity *float64 `protobuf:"fixed64,20,opt,name=repeat_similarity,json=repeatSimilarity,proto3,oneof" json:"repeat_similarity,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *MutationEvent) Reset() {
 	*x = MutationEvent{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[35]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2990,7 +4046,7 @@ func (x *MutationEvent) String() string {
 func (*MutationEvent) ProtoMessage() {}
 
 func (x *MutationEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[35]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3003,7 +4059,7 @@ func (x *MutationEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MutationEvent.ProtoReflect.Descriptor instead.
 func (*MutationEvent) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{35}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *MutationEvent) GetLsn() uint64 {
@@ -3139,6 +4195,13 @@ func (x *MutationEvent) GetForget() float64 {
 	return 0
 }
 
+func (x *MutationEvent) GetRepeatSimilarity() float64 {
+	if x != nil && x.RepeatSimilarity != nil {
+		return *x.RepeatSimilarity
+	}
+	return 0
+}
+
 // A Rehearsal is those of one record that were committed together.
 type Rehearsal struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3154,7 +4217,7 @@ type Rehearsal struct {
 
 func (x *Rehearsal) Reset() {
 	*x = Rehearsal{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[36]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3166,7 +4229,7 @@ func (x *Rehearsal) String() string {
 func (*Rehearsal) ProtoMessage() {}
 
 func (x *Rehearsal) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[36]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3179,7 +4242,7 @@ func (x *Rehearsal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rehearsal.ProtoReflect.Descriptor instead.
 func (*Rehearsal) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{36}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Rehearsal) GetId() string {
@@ -3217,7 +4280,7 @@ type RecordChange struct {
 
 func (x *RecordChange) Reset() {
 	*x = RecordChange{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[37]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3229,7 +4292,7 @@ func (x *RecordChange) String() string {
 func (*RecordChange) ProtoMessage() {}
 
 func (x *RecordChange) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[37]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3242,7 +4305,7 @@ func (x *RecordChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordChange.ProtoReflect.Descriptor instead.
 func (*RecordChange) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{37}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *RecordChange) GetRecord() *Record {
@@ -3270,11 +4333,12 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\x04mode\x18\x03 \x01(\x0e2\x14.engram.v1.StoreModeR\x04mode\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x04 \x01(\tR\trequestId\x12\x1a\n" +
-	"\bembedder\x18\x05 \x01(\tR\bembedder\"R\n" +
+	"\bembedder\x18\x05 \x01(\tR\bembedder\"n\n" +
 	"\fRecordResult\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x18\n" +
-	"\acreated\x18\x03 \x01(\bR\acreated\"T\n" +
+	"\acreated\x18\x03 \x01(\bR\acreated\x12\x1a\n" +
+	"\brepeated\x18\x04 \x01(\bR\brepeated\"T\n" +
 	"\rStoreResponse\x121\n" +
 	"\aresults\x18\x01 \x03(\v2\x17.engram.v1.RecordResultR\aresults\x12\x10\n" +
 	"\x03lsn\x18\x02 \x01(\x04R\x03lsn\"\xc4\x01\n" +
@@ -3298,7 +4362,7 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\n" +
 	"RecordName\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x0e\n" +
-	"\x02id\x18\x02 \x01(\tR\x02id\"\xdc\x03\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\"\xfa\x04\n" +
 	"\x0fRetrieveRequest\x12\x1e\n" +
 	"\n" +
 	"namespaces\x18\x01 \x03(\tR\n" +
@@ -3313,7 +4377,12 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\x06search\x18\t \x01(\v2\x11.engram.v1.SearchR\x06search\x12,\n" +
 	"\aranking\x18\n" +
 	" \x01(\v2\x12.engram.v1.RankingR\aranking\x12\x1a\n" +
-	"\brehearse\x18\v \x01(\bR\brehearseB\b\n" +
+	"\brehearse\x18\v \x01(\bR\brehearse\x122\n" +
+	"\tdiversity\x18\f \x01(\v2\x14.engram.v1.DiversityR\tdiversity\x129\n" +
+	"\n" +
+	"neighbours\x18\r \x01(\v2\x19.engram.v1.NeighbourCountR\n" +
+	"neighbours\x12-\n" +
+	"\bgroup_by\x18\x0e \x01(\v2\x12.engram.v1.GroupByR\agroupByB\b\n" +
 	"\x06_top_kB\f\n" +
 	"\n" +
 	"_min_scoreB\x12\n" +
@@ -3324,7 +4393,27 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\x06recall\x18\x03 \x01(\x01H\x02R\x06recall\x88\x01\x01B\b\n" +
 	"\x06_exactB\t\n" +
 	"\a_probesB\t\n" +
-	"\a_recall\"\xd2\x01\n" +
+	"\a_recall\"g\n" +
+	"\tDiversity\x12\x1b\n" +
+	"\x06weight\x18\x01 \x01(\x01H\x00R\x06weight\x88\x01\x01\x12#\n" +
+	"\n" +
+	"candidates\x18\x02 \x01(\rH\x01R\n" +
+	"candidates\x88\x01\x01B\t\n" +
+	"\a_weightB\r\n" +
+	"\v_candidates\">\n" +
+	"\x0eNeighbourCount\x12\x16\n" +
+	"\x06before\x18\x01 \x01(\rR\x06before\x12\x14\n" +
+	"\x05after\x18\x02 \x01(\rR\x05after\"\x97\x01\n" +
+	"\aGroupBy\x125\n" +
+	"\bmetadata\x18\x01 \x01(\v2\x17.engram.v1.MetadataPathH\x00R\bmetadata\x12(\n" +
+	"\x05field\x18\x02 \x01(\x0e2\x10.engram.v1.FieldH\x00R\x05field\x12\x17\n" +
+	"\x04hits\x18\x03 \x01(\rH\x01R\x04hits\x88\x01\x01B\t\n" +
+	"\aoperandB\a\n" +
+	"\x05_hits\"`\n" +
+	"\n" +
+	"Neighbours\x12)\n" +
+	"\x06before\x18\x01 \x03(\v2\x11.engram.v1.RecordR\x06before\x12'\n" +
+	"\x05after\x18\x02 \x03(\v2\x11.engram.v1.RecordR\x05after\"\xdf\x02\n" +
 	"\x03Hit\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12)\n" +
 	"\x06record\x18\x02 \x01(\v2\x11.engram.v1.RecordR\x06record\x12\x1e\n" +
@@ -3334,7 +4423,15 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\x05score\x18\x04 \x01(\x02R\x05score\x12\x1f\n" +
 	"\vscore_error\x18\x05 \x01(\x02R\n" +
 	"scoreError\x12+\n" +
-	"\x05parts\x18\x06 \x01(\v2\x15.engram.v1.ScorePartsR\x05parts\"\xc0\x01\n" +
+	"\x05parts\x18\x06 \x01(\v2\x15.engram.v1.ScorePartsR\x05parts\x125\n" +
+	"\n" +
+	"neighbours\x18\a \x01(\v2\x15.engram.v1.NeighboursR\n" +
+	"neighbours\x12!\n" +
+	"\tdiversity\x18\b \x01(\x02H\x00R\tdiversity\x88\x01\x01\x12\x19\n" +
+	"\x05group\x18\t \x01(\rH\x01R\x05group\x88\x01\x01B\f\n" +
+	"\n" +
+	"_diversityB\b\n" +
+	"\x06_group\"\xc0\x01\n" +
 	"\n" +
 	"ScoreParts\x12\x1e\n" +
 	"\n" +
@@ -3360,7 +4457,7 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\n" +
 	"namespaces\x18\x02 \x03(\v2\x17.engram.v1.NamespaceLSNR\n" +
 	"namespaces\x12.\n" +
-	"\x06search\x18\x03 \x01(\v2\x16.engram.v1.SearchStatsR\x06search\"\xca\x04\n" +
+	"\x06search\x18\x03 \x01(\v2\x16.engram.v1.SearchStatsR\x06search\"\xfa\x04\n" +
 	"\rAttendRequest\x12\x1e\n" +
 	"\n" +
 	"namespaces\x18\x01 \x03(\tR\n" +
@@ -3381,9 +4478,12 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\x06search\x18\f \x01(\v2\x11.engram.v1.SearchR\x06search\x12#\n" +
 	"\x04bias\x18\r \x01(\v2\x0f.engram.v1.BiasR\x04bias\x12,\n" +
 	"\acombine\x18\x0e \x01(\x0e2\x12.engram.v1.CombineR\acombine\x12\x12\n" +
-	"\x04gate\x18\x0f \x03(\x02R\x04gateB\b\n" +
+	"\x04gate\x18\x0f \x03(\x02R\x04gate\x12 \n" +
+	"\tmax_error\x18\x10 \x01(\x01H\x02R\bmaxError\x88\x01\x01B\b\n" +
 	"\x06_scaleB\x12\n" +
-	"\x10_max_reply_bytes\"\xe4\x01\n" +
+	"\x10_max_reply_bytesB\f\n" +
+	"\n" +
+	"_max_error\"\xe4\x01\n" +
 	"\x06Window\x12\x12\n" +
 	"\x04last\x18\x01 \x01(\x04R\x04last\x12\x14\n" +
 	"\x05sinks\x18\x02 \x01(\x04R\x05sinks\x12;\n" +
@@ -3404,14 +4504,16 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12)\n" +
 	"\x06record\x18\x02 \x01(\v2\x11.engram.v1.RecordR\x06record\x12\x16\n" +
 	"\x06weight\x18\x03 \x01(\x01R\x06weight\x12\x14\n" +
-	"\x05score\x18\x04 \x01(\x02R\x05score\"\x96\x01\n" +
+	"\x05score\x18\x04 \x01(\x02R\x05score\"\xb7\x01\n" +
 	"\n" +
 	"HeadResult\x12\x1e\n" +
 	"\vlog_sum_exp\x18\x01 \x01(\x01R\tlogSumExp\x12\x18\n" +
 	"\aentropy\x18\x02 \x01(\x01R\aentropy\x12\x1a\n" +
 	"\battended\x18\x03 \x01(\x04R\battended\x122\n" +
 	"\vtop_weights\x18\x04 \x03(\v2\x11.engram.v1.WeightR\n" +
-	"topWeights\"\x90\x01\n" +
+	"topWeights\x12\x1f\n" +
+	"\verror_bound\x18\x05 \x01(\x01R\n" +
+	"errorBound\"\x90\x01\n" +
 	"\tAttention\x12)\n" +
 	"\x06output\x18\x01 \x01(\v2\x11.engram.v1.VectorR\x06output\x12+\n" +
 	"\acontext\x18\x02 \x01(\v2\x11.engram.v1.VectorR\acontext\x12+\n" +
@@ -3439,7 +4541,67 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\n" +
 	"namespaces\x18\x02 \x03(\v2\x17.engram.v1.NamespaceLSNR\n" +
 	"namespaces\x12.\n" +
-	"\x06search\x18\x03 \x01(\v2\x16.engram.v1.SearchStatsR\x06search\"\xab\x01\n" +
+	"\x06search\x18\x03 \x01(\v2\x16.engram.v1.SearchStatsR\x06search\"\x8e\x06\n" +
+	"\rRecallRequest\x12\x1e\n" +
+	"\n" +
+	"namespaces\x18\x01 \x03(\tR\n" +
+	"namespaces\x12&\n" +
+	"\x05query\x18\x02 \x01(\v2\x10.engram.v1.QueryR\x05query\x12\"\n" +
+	"\n" +
+	"max_tokens\x18\x03 \x01(\rH\x00R\tmaxTokens\x88\x01\x01\x12\x12\n" +
+	"\x04last\x18\x04 \x01(\rR\x04last\x12\x18\n" +
+	"\x05top_k\x18\x05 \x01(\rH\x01R\x04topK\x88\x01\x01\x12)\n" +
+	"\x06filter\x18\x06 \x01(\v2\x11.engram.v1.FilterR\x06filter\x12 \n" +
+	"\tmin_score\x18\a \x01(\x02H\x02R\bminScore\x88\x01\x01\x12)\n" +
+	"\x06search\x18\b \x01(\v2\x11.engram.v1.SearchR\x06search\x12,\n" +
+	"\aranking\x18\t \x01(\v2\x12.engram.v1.RankingR\aranking\x12+\n" +
+	"\x11neighbours_before\x18\n" +
+	" \x01(\rR\x10neighboursBefore\x12)\n" +
+	"\x10neighbours_after\x18\v \x01(\rR\x0fneighboursAfter\x12,\n" +
+	"\x05order\x18\f \x01(\x0e2\x16.engram.v1.PromptOrderR\x05order\x12\x1a\n" +
+	"\btemplate\x18\r \x01(\tR\btemplate\x12!\n" +
+	"\tseparator\x18\x0e \x01(\tH\x03R\tseparator\x88\x01\x01\x12\x1c\n" +
+	"\ttokenizer\x18\x0f \x01(\tR\ttokenizer\x12,\n" +
+	"\ainclude\x18\x10 \x01(\v2\x12.engram.v1.IncludeR\ainclude\x12+\n" +
+	"\x0fmax_reply_bytes\x18\x11 \x01(\rH\x04R\rmaxReplyBytes\x88\x01\x01\x12\x1a\n" +
+	"\bembedder\x18\x12 \x01(\tR\bembedder\x12\x1a\n" +
+	"\brehearse\x18\x13 \x01(\bR\brehearseB\r\n" +
+	"\v_max_tokensB\b\n" +
+	"\x06_top_kB\f\n" +
+	"\n" +
+	"_min_scoreB\f\n" +
+	"\n" +
+	"_separatorB\x12\n" +
+	"\x10_max_reply_bytes\"\xa2\x02\n" +
+	"\bRecalled\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12)\n" +
+	"\x06record\x18\x02 \x01(\v2\x11.engram.v1.RecordR\x06record\x12/\n" +
+	"\x06reason\x18\x03 \x01(\x0e2\x17.engram.v1.RecallReasonR\x06reason\x12\x16\n" +
+	"\x06tokens\x18\x04 \x01(\rR\x06tokens\x12\x19\n" +
+	"\x05score\x18\x05 \x01(\x02H\x00R\x05score\x88\x01\x01\x12#\n" +
+	"\n" +
+	"similarity\x18\x06 \x01(\x02H\x01R\n" +
+	"similarity\x88\x01\x01\x12+\n" +
+	"\x05parts\x18\a \x01(\v2\x15.engram.v1.ScorePartsR\x05partsB\b\n" +
+	"\x06_scoreB\r\n" +
+	"\v_similarity\"\xd7\x01\n" +
+	"\aLeftOut\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\x120\n" +
+	"\x06reason\x18\x03 \x01(\x0e2\x18.engram.v1.LeftOutReasonR\x06reason\x12/\n" +
+	"\x06wanted\x18\x04 \x01(\x0e2\x17.engram.v1.RecallReasonR\x06wanted\x12\x16\n" +
+	"\x06tokens\x18\x05 \x01(\rR\x06tokens\x12\x19\n" +
+	"\x05score\x18\x06 \x01(\x02H\x00R\x05score\x88\x01\x01B\b\n" +
+	"\x06_score\"\x87\x02\n" +
+	"\x0eRecallResponse\x12\x16\n" +
+	"\x06prompt\x18\x01 \x01(\tR\x06prompt\x12\x16\n" +
+	"\x06tokens\x18\x02 \x01(\rR\x06tokens\x12-\n" +
+	"\arecords\x18\x03 \x03(\v2\x13.engram.v1.RecalledR\arecords\x12-\n" +
+	"\bleft_out\x18\x04 \x03(\v2\x12.engram.v1.LeftOutR\aleftOut\x127\n" +
+	"\n" +
+	"namespaces\x18\x05 \x03(\v2\x17.engram.v1.NamespaceLSNR\n" +
+	"namespaces\x12.\n" +
+	"\x06search\x18\x06 \x01(\v2\x16.engram.v1.SearchStatsR\x06search\"\xab\x01\n" +
 	"\n" +
 	"GetRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x10\n" +
@@ -3500,7 +4662,7 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\n" +
 	"_after_lsn\"G\n" +
 	"\rWatchResponse\x126\n" +
-	"\tmutations\x18\x01 \x03(\v2\x18.engram.v1.MutationEventR\tmutations\"\xf7\x06\n" +
+	"\tmutations\x18\x01 \x03(\v2\x18.engram.v1.MutationEventR\tmutations\"\xbf\a\n" +
 	"\rMutationEvent\x12\x10\n" +
 	"\x03lsn\x18\x01 \x01(\x04R\x03lsn\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12+\n" +
@@ -3527,12 +4689,14 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\vmax_records\x18\x11 \x01(\x04H\x02R\n" +
 	"maxRecords\x88\x01\x01\x12/\n" +
 	"\beviction\x18\x12 \x01(\x0e2\x13.engram.v1.EvictionR\beviction\x12\x1b\n" +
-	"\x06forget\x18\x13 \x01(\x01H\x03R\x06forget\x88\x01\x01B\f\n" +
+	"\x06forget\x18\x13 \x01(\x01H\x03R\x06forget\x88\x01\x01\x120\n" +
+	"\x11repeat_similarity\x18\x14 \x01(\x01H\x04R\x10repeatSimilarity\x88\x01\x01B\f\n" +
 	"\n" +
 	"_max_bytesB\t\n" +
 	"\a_recallB\x0e\n" +
 	"\f_max_recordsB\t\n" +
-	"\a_forget\"a\n" +
+	"\a_forgetB\x14\n" +
+	"\x12_repeat_similarity\"a\n" +
 	"\tRehearsal\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
@@ -3550,19 +4714,33 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\fCOMBINE_NONE\x10\x01\x12\x0f\n" +
 	"\vCOMBINE_ADD\x10\x02\x12\x12\n" +
 	"\x0eCOMBINE_CONCAT\x10\x03\x12\x10\n" +
-	"\fCOMBINE_GATE\x10\x04*\x8b\x01\n" +
+	"\fCOMBINE_GATE\x10\x04*^\n" +
+	"\vPromptOrder\x12\x1c\n" +
+	"\x18PROMPT_ORDER_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11PROMPT_ORDER_TIME\x10\x01\x12\x1a\n" +
+	"\x16PROMPT_ORDER_RELEVANCE\x10\x02*y\n" +
+	"\fRecallReason\x12\x1d\n" +
+	"\x19RECALL_REASON_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12RECALL_REASON_LAST\x10\x01\x12\x15\n" +
+	"\x11RECALL_REASON_HIT\x10\x02\x12\x1b\n" +
+	"\x17RECALL_REASON_NEIGHBOUR\x10\x03*n\n" +
+	"\rLeftOutReason\x12\x1f\n" +
+	"\x1bLEFT_OUT_REASON_UNSPECIFIED\x10\x00\x12\x1f\n" +
+	"\x1bLEFT_OUT_REASON_OVER_BUDGET\x10\x01\x12\x1b\n" +
+	"\x17LEFT_OUT_REASON_NO_TEXT\x10\x02*\x8b\x01\n" +
 	"\tListOrder\x12\x1a\n" +
 	"\x16LIST_ORDER_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12LIST_ORDER_CREATED\x10\x01\x12\x1b\n" +
 	"\x17LIST_ORDER_CREATED_DESC\x10\x02\x12\x13\n" +
 	"\x0fLIST_ORDER_TIME\x10\x03\x12\x18\n" +
-	"\x14LIST_ORDER_TIME_DESC\x10\x042\xdd\x05\n" +
+	"\x14LIST_ORDER_TIME_DESC\x10\x042\x9c\x06\n" +
 	"\rMemoryService\x12:\n" +
 	"\x05Store\x12\x17.engram.v1.StoreRequest\x1a\x18.engram.v1.StoreResponse\x12P\n" +
 	"\vStoreStream\x12\x1d.engram.v1.StoreStreamRequest\x1a\x1e.engram.v1.StoreStreamResponse(\x010\x01\x12C\n" +
 	"\bRetrieve\x12\x1a.engram.v1.RetrieveRequest\x1a\x1b.engram.v1.RetrieveResponse\x12=\n" +
 	"\x06Attend\x12\x18.engram.v1.AttendRequest\x1a\x19.engram.v1.AttendResponse\x12S\n" +
-	"\fAttendStream\x12\x1e.engram.v1.AttendStreamRequest\x1a\x1f.engram.v1.AttendStreamResponse(\x010\x01\x124\n" +
+	"\fAttendStream\x12\x1e.engram.v1.AttendStreamRequest\x1a\x1f.engram.v1.AttendStreamResponse(\x010\x01\x12=\n" +
+	"\x06Recall\x12\x18.engram.v1.RecallRequest\x1a\x19.engram.v1.RecallResponse\x124\n" +
 	"\x03Get\x12\x15.engram.v1.GetRequest\x1a\x16.engram.v1.GetResponse\x12=\n" +
 	"\x06Update\x12\x18.engram.v1.UpdateRequest\x1a\x19.engram.v1.UpdateResponse\x12=\n" +
 	"\x06Delete\x12\x18.engram.v1.DeleteRequest\x1a\x19.engram.v1.DeleteResponse\x127\n" +
@@ -3582,163 +4760,201 @@ func file_engram_v1_memory_service_proto_rawDescGZIP() []byte {
 	return file_engram_v1_memory_service_proto_rawDescData
 }
 
-var file_engram_v1_memory_service_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_engram_v1_memory_service_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_engram_v1_memory_service_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_engram_v1_memory_service_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
 var file_engram_v1_memory_service_proto_goTypes = []any{
 	(StoreMode)(0),                // 0: engram.v1.StoreMode
 	(Combine)(0),                  // 1: engram.v1.Combine
-	(ListOrder)(0),                // 2: engram.v1.ListOrder
-	(*StoreRequest)(nil),          // 3: engram.v1.StoreRequest
-	(*RecordResult)(nil),          // 4: engram.v1.RecordResult
-	(*StoreResponse)(nil),         // 5: engram.v1.StoreResponse
-	(*StoreStreamRequest)(nil),    // 6: engram.v1.StoreStreamRequest
-	(*StoreStreamResponse)(nil),   // 7: engram.v1.StoreStreamResponse
-	(*Query)(nil),                 // 8: engram.v1.Query
-	(*RecordName)(nil),            // 9: engram.v1.RecordName
-	(*RetrieveRequest)(nil),       // 10: engram.v1.RetrieveRequest
-	(*Search)(nil),                // 11: engram.v1.Search
-	(*Hit)(nil),                   // 12: engram.v1.Hit
-	(*ScoreParts)(nil),            // 13: engram.v1.ScoreParts
-	(*QueryResult)(nil),           // 14: engram.v1.QueryResult
-	(*SearchStats)(nil),           // 15: engram.v1.SearchStats
-	(*RetrieveResponse)(nil),      // 16: engram.v1.RetrieveResponse
-	(*AttendRequest)(nil),         // 17: engram.v1.AttendRequest
-	(*Window)(nil),                // 18: engram.v1.Window
-	(*Bias)(nil),                  // 19: engram.v1.Bias
-	(*Weight)(nil),                // 20: engram.v1.Weight
-	(*HeadResult)(nil),            // 21: engram.v1.HeadResult
-	(*Attention)(nil),             // 22: engram.v1.Attention
-	(*AttendStreamRequest)(nil),   // 23: engram.v1.AttendStreamRequest
-	(*AttendStreamResponse)(nil),  // 24: engram.v1.AttendStreamResponse
-	(*AttendResponse)(nil),        // 25: engram.v1.AttendResponse
-	(*GetRequest)(nil),            // 26: engram.v1.GetRequest
-	(*GetResponse)(nil),           // 27: engram.v1.GetResponse
-	(*UpdateRequest)(nil),         // 28: engram.v1.UpdateRequest
-	(*UpdateResponse)(nil),        // 29: engram.v1.UpdateResponse
-	(*DeleteRequest)(nil),         // 30: engram.v1.DeleteRequest
-	(*DeleteResponse)(nil),        // 31: engram.v1.DeleteResponse
-	(*ListRequest)(nil),           // 32: engram.v1.ListRequest
-	(*ListResponse)(nil),          // 33: engram.v1.ListResponse
-	(*CountRequest)(nil),          // 34: engram.v1.CountRequest
-	(*CountResponse)(nil),         // 35: engram.v1.CountResponse
-	(*WatchRequest)(nil),          // 36: engram.v1.WatchRequest
-	(*WatchResponse)(nil),         // 37: engram.v1.WatchResponse
-	(*MutationEvent)(nil),         // 38: engram.v1.MutationEvent
-	(*Rehearsal)(nil),             // 39: engram.v1.Rehearsal
-	(*RecordChange)(nil),          // 40: engram.v1.RecordChange
-	(*Record)(nil),                // 41: engram.v1.Record
-	(*Vector)(nil),                // 42: engram.v1.Vector
-	(*Filter)(nil),                // 43: engram.v1.Filter
-	(*Include)(nil),               // 44: engram.v1.Include
-	(*Ranking)(nil),               // 45: engram.v1.Ranking
-	(*NamespaceLSN)(nil),          // 46: engram.v1.NamespaceLSN
-	(*timestamppb.Timestamp)(nil), // 47: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil), // 48: google.protobuf.FieldMask
-	(*Namespace)(nil),             // 49: engram.v1.Namespace
-	(Durability)(0),               // 50: engram.v1.Durability
-	(KeyEncoding)(0),              // 51: engram.v1.KeyEncoding
-	(ValueEncoding)(0),            // 52: engram.v1.ValueEncoding
-	(*Retention)(nil),             // 53: engram.v1.Retention
-	(Eviction)(0),                 // 54: engram.v1.Eviction
+	(PromptOrder)(0),              // 2: engram.v1.PromptOrder
+	(RecallReason)(0),             // 3: engram.v1.RecallReason
+	(LeftOutReason)(0),            // 4: engram.v1.LeftOutReason
+	(ListOrder)(0),                // 5: engram.v1.ListOrder
+	(*StoreRequest)(nil),          // 6: engram.v1.StoreRequest
+	(*RecordResult)(nil),          // 7: engram.v1.RecordResult
+	(*StoreResponse)(nil),         // 8: engram.v1.StoreResponse
+	(*StoreStreamRequest)(nil),    // 9: engram.v1.StoreStreamRequest
+	(*StoreStreamResponse)(nil),   // 10: engram.v1.StoreStreamResponse
+	(*Query)(nil),                 // 11: engram.v1.Query
+	(*RecordName)(nil),            // 12: engram.v1.RecordName
+	(*RetrieveRequest)(nil),       // 13: engram.v1.RetrieveRequest
+	(*Search)(nil),                // 14: engram.v1.Search
+	(*Diversity)(nil),             // 15: engram.v1.Diversity
+	(*NeighbourCount)(nil),        // 16: engram.v1.NeighbourCount
+	(*GroupBy)(nil),               // 17: engram.v1.GroupBy
+	(*Neighbours)(nil),            // 18: engram.v1.Neighbours
+	(*Hit)(nil),                   // 19: engram.v1.Hit
+	(*ScoreParts)(nil),            // 20: engram.v1.ScoreParts
+	(*QueryResult)(nil),           // 21: engram.v1.QueryResult
+	(*SearchStats)(nil),           // 22: engram.v1.SearchStats
+	(*RetrieveResponse)(nil),      // 23: engram.v1.RetrieveResponse
+	(*AttendRequest)(nil),         // 24: engram.v1.AttendRequest
+	(*Window)(nil),                // 25: engram.v1.Window
+	(*Bias)(nil),                  // 26: engram.v1.Bias
+	(*Weight)(nil),                // 27: engram.v1.Weight
+	(*HeadResult)(nil),            // 28: engram.v1.HeadResult
+	(*Attention)(nil),             // 29: engram.v1.Attention
+	(*AttendStreamRequest)(nil),   // 30: engram.v1.AttendStreamRequest
+	(*AttendStreamResponse)(nil),  // 31: engram.v1.AttendStreamResponse
+	(*AttendResponse)(nil),        // 32: engram.v1.AttendResponse
+	(*RecallRequest)(nil),         // 33: engram.v1.RecallRequest
+	(*Recalled)(nil),              // 34: engram.v1.Recalled
+	(*LeftOut)(nil),               // 35: engram.v1.LeftOut
+	(*RecallResponse)(nil),        // 36: engram.v1.RecallResponse
+	(*GetRequest)(nil),            // 37: engram.v1.GetRequest
+	(*GetResponse)(nil),           // 38: engram.v1.GetResponse
+	(*UpdateRequest)(nil),         // 39: engram.v1.UpdateRequest
+	(*UpdateResponse)(nil),        // 40: engram.v1.UpdateResponse
+	(*DeleteRequest)(nil),         // 41: engram.v1.DeleteRequest
+	(*DeleteResponse)(nil),        // 42: engram.v1.DeleteResponse
+	(*ListRequest)(nil),           // 43: engram.v1.ListRequest
+	(*ListResponse)(nil),          // 44: engram.v1.ListResponse
+	(*CountRequest)(nil),          // 45: engram.v1.CountRequest
+	(*CountResponse)(nil),         // 46: engram.v1.CountResponse
+	(*WatchRequest)(nil),          // 47: engram.v1.WatchRequest
+	(*WatchResponse)(nil),         // 48: engram.v1.WatchResponse
+	(*MutationEvent)(nil),         // 49: engram.v1.MutationEvent
+	(*Rehearsal)(nil),             // 50: engram.v1.Rehearsal
+	(*RecordChange)(nil),          // 51: engram.v1.RecordChange
+	(*Record)(nil),                // 52: engram.v1.Record
+	(*Vector)(nil),                // 53: engram.v1.Vector
+	(*Filter)(nil),                // 54: engram.v1.Filter
+	(*Include)(nil),               // 55: engram.v1.Include
+	(*Ranking)(nil),               // 56: engram.v1.Ranking
+	(*MetadataPath)(nil),          // 57: engram.v1.MetadataPath
+	(Field)(0),                    // 58: engram.v1.Field
+	(*NamespaceLSN)(nil),          // 59: engram.v1.NamespaceLSN
+	(*timestamppb.Timestamp)(nil), // 60: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil), // 61: google.protobuf.FieldMask
+	(*Namespace)(nil),             // 62: engram.v1.Namespace
+	(Durability)(0),               // 63: engram.v1.Durability
+	(KeyEncoding)(0),              // 64: engram.v1.KeyEncoding
+	(ValueEncoding)(0),            // 65: engram.v1.ValueEncoding
+	(*Retention)(nil),             // 66: engram.v1.Retention
+	(Eviction)(0),                 // 67: engram.v1.Eviction
 }
 var file_engram_v1_memory_service_proto_depIdxs = []int32{
-	41, // 0: engram.v1.StoreRequest.records:type_name -> engram.v1.Record
-	0,  // 1: engram.v1.StoreRequest.mode:type_name -> engram.v1.StoreMode
-	4,  // 2: engram.v1.StoreResponse.results:type_name -> engram.v1.RecordResult
-	41, // 3: engram.v1.StoreStreamRequest.records:type_name -> engram.v1.Record
-	0,  // 4: engram.v1.StoreStreamRequest.mode:type_name -> engram.v1.StoreMode
-	4,  // 5: engram.v1.StoreStreamResponse.results:type_name -> engram.v1.RecordResult
-	42, // 6: engram.v1.Query.vector:type_name -> engram.v1.Vector
-	9,  // 7: engram.v1.Query.record:type_name -> engram.v1.RecordName
-	8,  // 8: engram.v1.RetrieveRequest.queries:type_name -> engram.v1.Query
-	43, // 9: engram.v1.RetrieveRequest.filter:type_name -> engram.v1.Filter
-	44, // 10: engram.v1.RetrieveRequest.include:type_name -> engram.v1.Include
-	11, // 11: engram.v1.RetrieveRequest.search:type_name -> engram.v1.Search
-	45, // 12: engram.v1.RetrieveRequest.ranking:type_name -> engram.v1.Ranking
-	41, // 13: engram.v1.Hit.record:type_name -> engram.v1.Record
-	13, // 14: engram.v1.Hit.parts:type_name -> engram.v1.ScoreParts
-	12, // 15: engram.v1.QueryResult.hits:type_name -> engram.v1.Hit
-	14, // 16: engram.v1.RetrieveResponse.results:type_name -> engram.v1.QueryResult
-	46, // 17: engram.v1.RetrieveResponse.namespaces:type_name -> engram.v1.NamespaceLSN
-	15, // 18: engram.v1.RetrieveResponse.search:type_name -> engram.v1.SearchStats
-	8,  // 19: engram.v1.AttendRequest.queries:type_name -> engram.v1.Query
-	43, // 20: engram.v1.AttendRequest.filter:type_name -> engram.v1.Filter
-	44, // 21: engram.v1.AttendRequest.include:type_name -> engram.v1.Include
-	18, // 22: engram.v1.AttendRequest.window:type_name -> engram.v1.Window
-	11, // 23: engram.v1.AttendRequest.search:type_name -> engram.v1.Search
-	19, // 24: engram.v1.AttendRequest.bias:type_name -> engram.v1.Bias
-	1,  // 25: engram.v1.AttendRequest.combine:type_name -> engram.v1.Combine
-	47, // 26: engram.v1.Window.before_time:type_name -> google.protobuf.Timestamp
-	41, // 27: engram.v1.Weight.record:type_name -> engram.v1.Record
-	20, // 28: engram.v1.HeadResult.top_weights:type_name -> engram.v1.Weight
-	42, // 29: engram.v1.Attention.output:type_name -> engram.v1.Vector
-	42, // 30: engram.v1.Attention.context:type_name -> engram.v1.Vector
-	21, // 31: engram.v1.Attention.heads:type_name -> engram.v1.HeadResult
-	41, // 32: engram.v1.AttendStreamRequest.records:type_name -> engram.v1.Record
-	0,  // 33: engram.v1.AttendStreamRequest.mode:type_name -> engram.v1.StoreMode
-	17, // 34: engram.v1.AttendStreamRequest.attend:type_name -> engram.v1.AttendRequest
-	8,  // 35: engram.v1.AttendStreamRequest.queries:type_name -> engram.v1.Query
-	4,  // 36: engram.v1.AttendStreamResponse.results:type_name -> engram.v1.RecordResult
-	25, // 37: engram.v1.AttendStreamResponse.attended:type_name -> engram.v1.AttendResponse
-	22, // 38: engram.v1.AttendResponse.results:type_name -> engram.v1.Attention
-	46, // 39: engram.v1.AttendResponse.namespaces:type_name -> engram.v1.NamespaceLSN
-	15, // 40: engram.v1.AttendResponse.search:type_name -> engram.v1.SearchStats
-	44, // 41: engram.v1.GetRequest.include:type_name -> engram.v1.Include
-	41, // 42: engram.v1.GetResponse.records:type_name -> engram.v1.Record
-	46, // 43: engram.v1.GetResponse.namespace:type_name -> engram.v1.NamespaceLSN
-	41, // 44: engram.v1.UpdateRequest.records:type_name -> engram.v1.Record
-	48, // 45: engram.v1.UpdateRequest.update_mask:type_name -> google.protobuf.FieldMask
-	4,  // 46: engram.v1.UpdateResponse.results:type_name -> engram.v1.RecordResult
-	43, // 47: engram.v1.DeleteRequest.filter:type_name -> engram.v1.Filter
-	43, // 48: engram.v1.ListRequest.filter:type_name -> engram.v1.Filter
-	2,  // 49: engram.v1.ListRequest.order:type_name -> engram.v1.ListOrder
-	44, // 50: engram.v1.ListRequest.include:type_name -> engram.v1.Include
-	41, // 51: engram.v1.ListResponse.records:type_name -> engram.v1.Record
-	46, // 52: engram.v1.ListResponse.namespace:type_name -> engram.v1.NamespaceLSN
-	43, // 53: engram.v1.CountRequest.filter:type_name -> engram.v1.Filter
-	46, // 54: engram.v1.CountResponse.namespace:type_name -> engram.v1.NamespaceLSN
-	44, // 55: engram.v1.WatchRequest.include:type_name -> engram.v1.Include
-	38, // 56: engram.v1.WatchResponse.mutations:type_name -> engram.v1.MutationEvent
-	47, // 57: engram.v1.MutationEvent.time:type_name -> google.protobuf.Timestamp
-	49, // 58: engram.v1.MutationEvent.namespace_created:type_name -> engram.v1.Namespace
-	50, // 59: engram.v1.MutationEvent.durability:type_name -> engram.v1.Durability
-	45, // 60: engram.v1.MutationEvent.ranking:type_name -> engram.v1.Ranking
-	51, // 61: engram.v1.MutationEvent.key_encoding:type_name -> engram.v1.KeyEncoding
-	52, // 62: engram.v1.MutationEvent.value_encoding:type_name -> engram.v1.ValueEncoding
-	40, // 63: engram.v1.MutationEvent.changes:type_name -> engram.v1.RecordChange
-	53, // 64: engram.v1.MutationEvent.retention:type_name -> engram.v1.Retention
-	39, // 65: engram.v1.MutationEvent.rehearsals:type_name -> engram.v1.Rehearsal
-	54, // 66: engram.v1.MutationEvent.eviction:type_name -> engram.v1.Eviction
-	47, // 67: engram.v1.Rehearsal.time:type_name -> google.protobuf.Timestamp
-	41, // 68: engram.v1.RecordChange.record:type_name -> engram.v1.Record
-	48, // 69: engram.v1.RecordChange.changed_fields:type_name -> google.protobuf.FieldMask
-	3,  // 70: engram.v1.MemoryService.Store:input_type -> engram.v1.StoreRequest
-	6,  // 71: engram.v1.MemoryService.StoreStream:input_type -> engram.v1.StoreStreamRequest
-	10, // 72: engram.v1.MemoryService.Retrieve:input_type -> engram.v1.RetrieveRequest
-	17, // 73: engram.v1.MemoryService.Attend:input_type -> engram.v1.AttendRequest
-	23, // 74: engram.v1.MemoryService.AttendStream:input_type -> engram.v1.AttendStreamRequest
-	26, // 75: engram.v1.MemoryService.Get:input_type -> engram.v1.GetRequest
-	28, // 76: engram.v1.MemoryService.Update:input_type -> engram.v1.UpdateRequest
-	30, // 77: engram.v1.MemoryService.Delete:input_type -> engram.v1.DeleteRequest
-	32, // 78: engram.v1.MemoryService.List:input_type -> engram.v1.ListRequest
-	34, // 79: engram.v1.MemoryService.Count:input_type -> engram.v1.CountRequest
-	36, // 80: engram.v1.MemoryService.Watch:input_type -> engram.v1.WatchRequest
-	5,  // 81: engram.v1.MemoryService.Store:output_type -> engram.v1.StoreResponse
-	7,  // 82: engram.v1.MemoryService.StoreStream:output_type -> engram.v1.StoreStreamResponse
-	16, // 83: engram.v1.MemoryService.Retrieve:output_type -> engram.v1.RetrieveResponse
-	25, // 84: engram.v1.MemoryService.Attend:output_type -> engram.v1.AttendResponse
-	24, // 85: engram.v1.MemoryService.AttendStream:output_type -> engram.v1.AttendStreamResponse
-	27, // 86: engram.v1.MemoryService.Get:output_type -> engram.v1.GetResponse
-	29, // 87: engram.v1.MemoryService.Update:output_type -> engram.v1.UpdateResponse
-	31, // 88: engram.v1.MemoryService.Delete:output_type -> engram.v1.DeleteResponse
-	33, // 89: engram.v1.MemoryService.List:output_type -> engram.v1.ListResponse
-	35, // 90: engram.v1.MemoryService.Count:output_type -> engram.v1.CountResponse
-	37, // 91: engram.v1.MemoryService.Watch:output_type -> engram.v1.WatchResponse
-	81, // [81:92] is the sub-list for method output_type
-	70, // [70:81] is the sub-list for method input_type
-	70, // [70:70] is the sub-list for extension type_name
-	70, // [70:70] is the sub-list for extension extendee
-	0,  // [0:70] is the sub-list for field type_name
+	52,  // 0: engram.v1.StoreRequest.records:type_name -> engram.v1.Record
+	0,   // 1: engram.v1.StoreRequest.mode:type_name -> engram.v1.StoreMode
+	7,   // 2: engram.v1.StoreResponse.results:type_name -> engram.v1.RecordResult
+	52,  // 3: engram.v1.StoreStreamRequest.records:type_name -> engram.v1.Record
+	0,   // 4: engram.v1.StoreStreamRequest.mode:type_name -> engram.v1.StoreMode
+	7,   // 5: engram.v1.StoreStreamResponse.results:type_name -> engram.v1.RecordResult
+	53,  // 6: engram.v1.Query.vector:type_name -> engram.v1.Vector
+	12,  // 7: engram.v1.Query.record:type_name -> engram.v1.RecordName
+	11,  // 8: engram.v1.RetrieveRequest.queries:type_name -> engram.v1.Query
+	54,  // 9: engram.v1.RetrieveRequest.filter:type_name -> engram.v1.Filter
+	55,  // 10: engram.v1.RetrieveRequest.include:type_name -> engram.v1.Include
+	14,  // 11: engram.v1.RetrieveRequest.search:type_name -> engram.v1.Search
+	56,  // 12: engram.v1.RetrieveRequest.ranking:type_name -> engram.v1.Ranking
+	15,  // 13: engram.v1.RetrieveRequest.diversity:type_name -> engram.v1.Diversity
+	16,  // 14: engram.v1.RetrieveRequest.neighbours:type_name -> engram.v1.NeighbourCount
+	17,  // 15: engram.v1.RetrieveRequest.group_by:type_name -> engram.v1.GroupBy
+	57,  // 16: engram.v1.GroupBy.metadata:type_name -> engram.v1.MetadataPath
+	58,  // 17: engram.v1.GroupBy.field:type_name -> engram.v1.Field
+	52,  // 18: engram.v1.Neighbours.before:type_name -> engram.v1.Record
+	52,  // 19: engram.v1.Neighbours.after:type_name -> engram.v1.Record
+	52,  // 20: engram.v1.Hit.record:type_name -> engram.v1.Record
+	20,  // 21: engram.v1.Hit.parts:type_name -> engram.v1.ScoreParts
+	18,  // 22: engram.v1.Hit.neighbours:type_name -> engram.v1.Neighbours
+	19,  // 23: engram.v1.QueryResult.hits:type_name -> engram.v1.Hit
+	21,  // 24: engram.v1.RetrieveResponse.results:type_name -> engram.v1.QueryResult
+	59,  // 25: engram.v1.RetrieveResponse.namespaces:type_name -> engram.v1.NamespaceLSN
+	22,  // 26: engram.v1.RetrieveResponse.search:type_name -> engram.v1.SearchStats
+	11,  // 27: engram.v1.AttendRequest.queries:type_name -> engram.v1.Query
+	54,  // 28: engram.v1.AttendRequest.filter:type_name -> engram.v1.Filter
+	55,  // 29: engram.v1.AttendRequest.include:type_name -> engram.v1.Include
+	25,  // 30: engram.v1.AttendRequest.window:type_name -> engram.v1.Window
+	14,  // 31: engram.v1.AttendRequest.search:type_name -> engram.v1.Search
+	26,  // 32: engram.v1.AttendRequest.bias:type_name -> engram.v1.Bias
+	1,   // 33: engram.v1.AttendRequest.combine:type_name -> engram.v1.Combine
+	60,  // 34: engram.v1.Window.before_time:type_name -> google.protobuf.Timestamp
+	52,  // 35: engram.v1.Weight.record:type_name -> engram.v1.Record
+	27,  // 36: engram.v1.HeadResult.top_weights:type_name -> engram.v1.Weight
+	53,  // 37: engram.v1.Attention.output:type_name -> engram.v1.Vector
+	53,  // 38: engram.v1.Attention.context:type_name -> engram.v1.Vector
+	28,  // 39: engram.v1.Attention.heads:type_name -> engram.v1.HeadResult
+	52,  // 40: engram.v1.AttendStreamRequest.records:type_name -> engram.v1.Record
+	0,   // 41: engram.v1.AttendStreamRequest.mode:type_name -> engram.v1.StoreMode
+	24,  // 42: engram.v1.AttendStreamRequest.attend:type_name -> engram.v1.AttendRequest
+	11,  // 43: engram.v1.AttendStreamRequest.queries:type_name -> engram.v1.Query
+	7,   // 44: engram.v1.AttendStreamResponse.results:type_name -> engram.v1.RecordResult
+	32,  // 45: engram.v1.AttendStreamResponse.attended:type_name -> engram.v1.AttendResponse
+	29,  // 46: engram.v1.AttendResponse.results:type_name -> engram.v1.Attention
+	59,  // 47: engram.v1.AttendResponse.namespaces:type_name -> engram.v1.NamespaceLSN
+	22,  // 48: engram.v1.AttendResponse.search:type_name -> engram.v1.SearchStats
+	11,  // 49: engram.v1.RecallRequest.query:type_name -> engram.v1.Query
+	54,  // 50: engram.v1.RecallRequest.filter:type_name -> engram.v1.Filter
+	14,  // 51: engram.v1.RecallRequest.search:type_name -> engram.v1.Search
+	56,  // 52: engram.v1.RecallRequest.ranking:type_name -> engram.v1.Ranking
+	2,   // 53: engram.v1.RecallRequest.order:type_name -> engram.v1.PromptOrder
+	55,  // 54: engram.v1.RecallRequest.include:type_name -> engram.v1.Include
+	52,  // 55: engram.v1.Recalled.record:type_name -> engram.v1.Record
+	3,   // 56: engram.v1.Recalled.reason:type_name -> engram.v1.RecallReason
+	20,  // 57: engram.v1.Recalled.parts:type_name -> engram.v1.ScoreParts
+	4,   // 58: engram.v1.LeftOut.reason:type_name -> engram.v1.LeftOutReason
+	3,   // 59: engram.v1.LeftOut.wanted:type_name -> engram.v1.RecallReason
+	34,  // 60: engram.v1.RecallResponse.records:type_name -> engram.v1.Recalled
+	35,  // 61: engram.v1.RecallResponse.left_out:type_name -> engram.v1.LeftOut
+	59,  // 62: engram.v1.RecallResponse.namespaces:type_name -> engram.v1.NamespaceLSN
+	22,  // 63: engram.v1.RecallResponse.search:type_name -> engram.v1.SearchStats
+	55,  // 64: engram.v1.GetRequest.include:type_name -> engram.v1.Include
+	52,  // 65: engram.v1.GetResponse.records:type_name -> engram.v1.Record
+	59,  // 66: engram.v1.GetResponse.namespace:type_name -> engram.v1.NamespaceLSN
+	52,  // 67: engram.v1.UpdateRequest.records:type_name -> engram.v1.Record
+	61,  // 68: engram.v1.UpdateRequest.update_mask:type_name -> google.protobuf.FieldMask
+	7,   // 69: engram.v1.UpdateResponse.results:type_name -> engram.v1.RecordResult
+	54,  // 70: engram.v1.DeleteRequest.filter:type_name -> engram.v1.Filter
+	54,  // 71: engram.v1.ListRequest.filter:type_name -> engram.v1.Filter
+	5,   // 72: engram.v1.ListRequest.order:type_name -> engram.v1.ListOrder
+	55,  // 73: engram.v1.ListRequest.include:type_name -> engram.v1.Include
+	52,  // 74: engram.v1.ListResponse.records:type_name -> engram.v1.Record
+	59,  // 75: engram.v1.ListResponse.namespace:type_name -> engram.v1.NamespaceLSN
+	54,  // 76: engram.v1.CountRequest.filter:type_name -> engram.v1.Filter
+	59,  // 77: engram.v1.CountResponse.namespace:type_name -> engram.v1.NamespaceLSN
+	55,  // 78: engram.v1.WatchRequest.include:type_name -> engram.v1.Include
+	49,  // 79: engram.v1.WatchResponse.mutations:type_name -> engram.v1.MutationEvent
+	60,  // 80: engram.v1.MutationEvent.time:type_name -> google.protobuf.Timestamp
+	62,  // 81: engram.v1.MutationEvent.namespace_created:type_name -> engram.v1.Namespace
+	63,  // 82: engram.v1.MutationEvent.durability:type_name -> engram.v1.Durability
+	56,  // 83: engram.v1.MutationEvent.ranking:type_name -> engram.v1.Ranking
+	64,  // 84: engram.v1.MutationEvent.key_encoding:type_name -> engram.v1.KeyEncoding
+	65,  // 85: engram.v1.MutationEvent.value_encoding:type_name -> engram.v1.ValueEncoding
+	51,  // 86: engram.v1.MutationEvent.changes:type_name -> engram.v1.RecordChange
+	66,  // 87: engram.v1.MutationEvent.retention:type_name -> engram.v1.Retention
+	50,  // 88: engram.v1.MutationEvent.rehearsals:type_name -> engram.v1.Rehearsal
+	67,  // 89: engram.v1.MutationEvent.eviction:type_name -> engram.v1.Eviction
+	60,  // 90: engram.v1.Rehearsal.time:type_name -> google.protobuf.Timestamp
+	52,  // 91: engram.v1.RecordChange.record:type_name -> engram.v1.Record
+	61,  // 92: engram.v1.RecordChange.changed_fields:type_name -> google.protobuf.FieldMask
+	6,   // 93: engram.v1.MemoryService.Store:input_type -> engram.v1.StoreRequest
+	9,   // 94: engram.v1.MemoryService.StoreStream:input_type -> engram.v1.StoreStreamRequest
+	13,  // 95: engram.v1.MemoryService.Retrieve:input_type -> engram.v1.RetrieveRequest
+	24,  // 96: engram.v1.MemoryService.Attend:input_type -> engram.v1.AttendRequest
+	30,  // 97: engram.v1.MemoryService.AttendStream:input_type -> engram.v1.AttendStreamRequest
+	33,  // 98: engram.v1.MemoryService.Recall:input_type -> engram.v1.RecallRequest
+	37,  // 99: engram.v1.MemoryService.Get:input_type -> engram.v1.GetRequest
+	39,  // 100: engram.v1.MemoryService.Update:input_type -> engram.v1.UpdateRequest
+	41,  // 101: engram.v1.MemoryService.Delete:input_type -> engram.v1.DeleteRequest
+	43,  // 102: engram.v1.MemoryService.List:input_type -> engram.v1.ListRequest
+	45,  // 103: engram.v1.MemoryService.Count:input_type -> engram.v1.CountRequest
+	47,  // 104: engram.v1.MemoryService.Watch:input_type -> engram.v1.WatchRequest
+	8,   // 105: engram.v1.MemoryService.Store:output_type -> engram.v1.StoreResponse
+	10,  // 106: engram.v1.MemoryService.StoreStream:output_type -> engram.v1.StoreStreamResponse
+	23,  // 107: engram.v1.MemoryService.Retrieve:output_type -> engram.v1.RetrieveResponse
+	32,  // 108: engram.v1.MemoryService.Attend:output_type -> engram.v1.AttendResponse
+	31,  // 109: engram.v1.MemoryService.AttendStream:output_type -> engram.v1.AttendStreamResponse
+	36,  // 110: engram.v1.MemoryService.Recall:output_type -> engram.v1.RecallResponse
+	38,  // 111: engram.v1.MemoryService.Get:output_type -> engram.v1.GetResponse
+	40,  // 112: engram.v1.MemoryService.Update:output_type -> engram.v1.UpdateResponse
+	42,  // 113: engram.v1.MemoryService.Delete:output_type -> engram.v1.DeleteResponse
+	44,  // 114: engram.v1.MemoryService.List:output_type -> engram.v1.ListResponse
+	46,  // 115: engram.v1.MemoryService.Count:output_type -> engram.v1.CountResponse
+	48,  // 116: engram.v1.MemoryService.Watch:output_type -> engram.v1.WatchResponse
+	105, // [105:117] is the sub-list for method output_type
+	93,  // [93:105] is the sub-list for method input_type
+	93,  // [93:93] is the sub-list for extension type_name
+	93,  // [93:93] is the sub-list for extension extendee
+	0,   // [0:93] is the sub-list for field type_name
 }
 
 func init() { file_engram_v1_memory_service_proto_init() }
@@ -3752,20 +4968,29 @@ func file_engram_v1_memory_service_proto_init() {
 	file_engram_v1_memory_service_proto_msgTypes[5].OneofWrappers = []any{}
 	file_engram_v1_memory_service_proto_msgTypes[7].OneofWrappers = []any{}
 	file_engram_v1_memory_service_proto_msgTypes[8].OneofWrappers = []any{}
-	file_engram_v1_memory_service_proto_msgTypes[14].OneofWrappers = []any{}
-	file_engram_v1_memory_service_proto_msgTypes[15].OneofWrappers = []any{}
-	file_engram_v1_memory_service_proto_msgTypes[20].OneofWrappers = []any{}
-	file_engram_v1_memory_service_proto_msgTypes[23].OneofWrappers = []any{}
+	file_engram_v1_memory_service_proto_msgTypes[9].OneofWrappers = []any{}
+	file_engram_v1_memory_service_proto_msgTypes[11].OneofWrappers = []any{
+		(*GroupBy_Metadata)(nil),
+		(*GroupBy_Field)(nil),
+	}
+	file_engram_v1_memory_service_proto_msgTypes[13].OneofWrappers = []any{}
+	file_engram_v1_memory_service_proto_msgTypes[18].OneofWrappers = []any{}
+	file_engram_v1_memory_service_proto_msgTypes[19].OneofWrappers = []any{}
+	file_engram_v1_memory_service_proto_msgTypes[24].OneofWrappers = []any{}
+	file_engram_v1_memory_service_proto_msgTypes[27].OneofWrappers = []any{}
+	file_engram_v1_memory_service_proto_msgTypes[28].OneofWrappers = []any{}
 	file_engram_v1_memory_service_proto_msgTypes[29].OneofWrappers = []any{}
-	file_engram_v1_memory_service_proto_msgTypes[33].OneofWrappers = []any{}
-	file_engram_v1_memory_service_proto_msgTypes[35].OneofWrappers = []any{}
+	file_engram_v1_memory_service_proto_msgTypes[31].OneofWrappers = []any{}
+	file_engram_v1_memory_service_proto_msgTypes[37].OneofWrappers = []any{}
+	file_engram_v1_memory_service_proto_msgTypes[41].OneofWrappers = []any{}
+	file_engram_v1_memory_service_proto_msgTypes[43].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_engram_v1_memory_service_proto_rawDesc), len(file_engram_v1_memory_service_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   38,
+			NumEnums:      6,
+			NumMessages:   46,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

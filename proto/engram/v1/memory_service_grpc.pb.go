@@ -24,6 +24,7 @@ const (
 	MemoryService_Retrieve_FullMethodName     = "/engram.v1.MemoryService/Retrieve"
 	MemoryService_Attend_FullMethodName       = "/engram.v1.MemoryService/Attend"
 	MemoryService_AttendStream_FullMethodName = "/engram.v1.MemoryService/AttendStream"
+	MemoryService_Recall_FullMethodName       = "/engram.v1.MemoryService/Recall"
 	MemoryService_Get_FullMethodName          = "/engram.v1.MemoryService/Get"
 	MemoryService_Update_FullMethodName       = "/engram.v1.MemoryService/Update"
 	MemoryService_Delete_FullMethodName       = "/engram.v1.MemoryService/Delete"
@@ -79,6 +80,22 @@ type MemoryServiceClient interface {
 	// broken connection the steps without an answer are sent again on a new stream: with their
 	// request_ids, none is stored twice.
 	AttendStream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[AttendStreamRequest, AttendStreamResponse], error)
+	// The worded read: from a question to a prompt. The last turns of the conversation, then the
+	// memories that matter most by the ranking, each with its neighbours, as long as they fit
+	// under max_tokens; and what was left out, and why.
+	//
+	// What goes in, in this order, each record once: (1) the `last` turns, the newest first, up
+	// to the first that doesn't fit: the older ones are left out, so that the conversation has no
+	// hole. (2) The best top_k records for the query, best first. One that doesn't fit is left
+	// out, and a smaller one after it may still fit. (3) Right after each of these that is in, its
+	// neighbours, the nearest first and of two as near the one before it; on the side where one
+	// doesn't fit, or has no text, none farther is taken.
+	//
+	// What stands in the prompt: a line for each record, by the template, ended by a newline
+	// (the text's own newlines stay). Lines of records that follow one another directly, among
+	// those of their session that match the filter, form a passage; between passages stands the
+	// separator. A prompt is data that people wrote: texts stand in it as they were stored.
+	Recall(ctx context.Context, in *RecallRequest, opts ...grpc.CallOption) (*RecallResponse, error)
 	// Reads records by id.
 	Get(ctx context.Context, in *GetRequest, opts ...grpc.CallOption) (*GetResponse, error)
 	// Changes fields of records that exist, all or none. A missing id is NotFound.
@@ -163,6 +180,16 @@ func (c *memoryServiceClient) AttendStream(ctx context.Context, opts ...grpc.Cal
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type MemoryService_AttendStreamClient = grpc.BidiStreamingClient[AttendStreamRequest, AttendStreamResponse]
+
+func (c *memoryServiceClient) Recall(ctx context.Context, in *RecallRequest, opts ...grpc.CallOption) (*RecallResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RecallResponse)
+	err := c.cc.Invoke(ctx, MemoryService_Recall_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
 
 func (c *memoryServiceClient) Get(ctx context.Context, in *GetRequest, opts ...grpc.CallOption) (*GetResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
@@ -280,6 +307,22 @@ type MemoryServiceServer interface {
 	// broken connection the steps without an answer are sent again on a new stream: with their
 	// request_ids, none is stored twice.
 	AttendStream(grpc.BidiStreamingServer[AttendStreamRequest, AttendStreamResponse]) error
+	// The worded read: from a question to a prompt. The last turns of the conversation, then the
+	// memories that matter most by the ranking, each with its neighbours, as long as they fit
+	// under max_tokens; and what was left out, and why.
+	//
+	// What goes in, in this order, each record once: (1) the `last` turns, the newest first, up
+	// to the first that doesn't fit: the older ones are left out, so that the conversation has no
+	// hole. (2) The best top_k records for the query, best first. One that doesn't fit is left
+	// out, and a smaller one after it may still fit. (3) Right after each of these that is in, its
+	// neighbours, the nearest first and of two as near the one before it; on the side where one
+	// doesn't fit, or has no text, none farther is taken.
+	//
+	// What stands in the prompt: a line for each record, by the template, ended by a newline
+	// (the text's own newlines stay). Lines of records that follow one another directly, among
+	// those of their session that match the filter, form a passage; between passages stands the
+	// separator. A prompt is data that people wrote: texts stand in it as they were stored.
+	Recall(context.Context, *RecallRequest) (*RecallResponse, error)
 	// Reads records by id.
 	Get(context.Context, *GetRequest) (*GetResponse, error)
 	// Changes fields of records that exist, all or none. A missing id is NotFound.
@@ -323,6 +366,9 @@ func (UnimplementedMemoryServiceServer) Attend(context.Context, *AttendRequest) 
 }
 func (UnimplementedMemoryServiceServer) AttendStream(grpc.BidiStreamingServer[AttendStreamRequest, AttendStreamResponse]) error {
 	return status.Error(codes.Unimplemented, "method AttendStream not implemented")
+}
+func (UnimplementedMemoryServiceServer) Recall(context.Context, *RecallRequest) (*RecallResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Recall not implemented")
 }
 func (UnimplementedMemoryServiceServer) Get(context.Context, *GetRequest) (*GetResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Get not implemented")
@@ -430,6 +476,24 @@ func _MemoryService_AttendStream_Handler(srv interface{}, stream grpc.ServerStre
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type MemoryService_AttendStreamServer = grpc.BidiStreamingServer[AttendStreamRequest, AttendStreamResponse]
+
+func _MemoryService_Recall_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RecallRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MemoryServiceServer).Recall(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MemoryService_Recall_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MemoryServiceServer).Recall(ctx, req.(*RecallRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
 
 func _MemoryService_Get_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetRequest)
@@ -550,6 +614,10 @@ var MemoryService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Attend",
 			Handler:    _MemoryService_Attend_Handler,
+		},
+		{
+			MethodName: "Recall",
+			Handler:    _MemoryService_Recall_Handler,
 		},
 		{
 			MethodName: "Get",

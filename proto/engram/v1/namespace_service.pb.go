@@ -405,23 +405,20 @@ func (Fusion) EnumDescriptor() ([]byte, []int) {
 	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{5}
 }
 
-// What a namespace that holds max_records does with a Store of more. Pinned records, and those
-// that the Store itself writes, are never evicted. Victims are deleted by the mutation of the
-// Store, which Watch shows. They are chosen ahead, up to a sixteenth of the records (at most
-// 16,384) at a time: what has changed since (was rehearsed, pinned) is passed over.
+// Which records of a namespace make room for new ones where there may be no more. Of records
+// alike by it the older goes.
 type Eviction int32
 
 const (
 	// The same as EVICTION_NONE.
 	Eviction_EVICTION_UNSPECIFIED Eviction = 0
-	// None: the Store is refused with ResourceExhausted.
+	// None: a write that would pass max_records is ResourceExhausted.
 	Eviction_EVICTION_NONE Eviction = 1
-	// Those go whose retention times importance is least, as of when they are chosen: up to a
-	// sixteenth of the records may have come or faded since.
+	// The least retention × importance, as of the write (Namespace.retention).
 	Eviction_EVICTION_RETENTION Eviction = 2
-	// Those go that were created first.
+	// Those that were created first.
 	Eviction_EVICTION_OLDEST Eviction = 3
-	// Those go whose last rehearsal is longest ago; being stored is the first.
+	// Those that were rehearsed longest ago, or if they never were, created.
 	Eviction_EVICTION_LEAST_RECENTLY_USED Eviction = 4
 )
 
@@ -781,8 +778,9 @@ type Namespace struct {
 	// number that is none of these is InvalidArgument.
 	Lexical Lexical `protobuf:"varint,15,opt,name=lexical,proto3,enum=engram.v1.Lexical" json:"lexical,omitempty"`
 	// The ranking of a Retrieve by text that brings none. Can be changed. Default on
-	// creation: for a namespace with an embedder and lexical search {similarity: 0.2,
-	// lexical: 1, association: 1, mention: 1}, else similarity alone, which is also what
+	// creation: for a namespace with the lexical embedder and lexical search {similarity: 0.2,
+	// lexical: 1, association: 1, mention: 2}, with another embedder {similarity: 0.6,
+	// lexical: 1, association: 0.6, mention: 2}; else similarity alone, which is also what
 	// namespaces have that were made before there were rankings. A weight of lexical in a
 	// namespace without lexical search is InvalidArgument, on a change FailedPrecondition.
 	Ranking *Ranking `protobuf:"bytes,16,opt,name=ranking,proto3" json:"ranking,omitempty"`
@@ -791,21 +789,32 @@ type Namespace struct {
 	// when it was rehearsed, and how often its half-life grew. Default on creation, and of
 	// namespaces that were made before: a half-life of a week, see Retention.
 	Retention *Retention `protobuf:"bytes,17,opt,name=retention,proto3" json:"retention,omitempty"`
-	// The most records that it holds; a Store beyond evicts, or is refused with
-	// ResourceExhausted where eviction is EVICTION_NONE, where all that could go is pinned, or
-	// where it creates more records than that by itself. An expired record doesn't count. Can be
-	// changed: where the namespace evicts, what is beyond goes at once. Default 0: no bound.
+	// The most records that there may be, up to 2^40. A write that creates more is
+	// ResourceExhausted, or has records evicted, as eviction says: they are deleted by the very
+	// mutation that creates the new ones, and Watch shows them. For the sake of speed up to a 64th of
+	// max_records, and no more than 8,192 records, may go beyond what must. A write of more new records than
+	// max_records is always refused. Can be changed; a namespace that has more by then keeps
+	// them until the next write that creates one. Default 0: no bound.
 	MaxRecords uint64 `protobuf:"varint,18,opt,name=max_records,json=maxRecords,proto3" json:"max_records,omitempty"`
-	// What goes where max_records is reached. It is for max_records alone: a write beyond
-	// max_bytes is refused. Can be changed. Default EVICTION_NONE.
+	// Which records make room. Can be changed. Default EVICTION_NONE. A number that is none of
+	// these is InvalidArgument.
 	Eviction Eviction `protobuf:"varint,19,opt,name=eviction,proto3,enum=engram.v1.Eviction" json:"eviction,omitempty"`
 	// The retention below which records are removed, pinned ones aside: from 0 to below 1. It
 	// happens in the background, 64 times while a record that is never rehearsed fades so far,
 	// at least once an hour and at most once a second; until then they are read. Can be
 	// changed. Default 0: none is.
-	Forget        float64 `protobuf:"fixed64,20,opt,name=forget,proto3" json:"forget,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Forget float64 `protobuf:"fixed64,20,opt,name=forget,proto3" json:"forget,omitempty"`
+	// From which cosine on, above 0 and up to 1, a record that is stored repeats one that is
+	// there. It isn't added then: the record that it repeats, the nearest, is rehearsed as by a
+	// read, and named in the result. Only records that come without an id repeat others, and
+	// only those of the same speaker (or of none); their keys alone are compared, and what else
+	// they carry is gone. A record may repeat one before it in its own request. Each such Store compares its records with
+	// all of the speaker's: some milliseconds for a million of 128 components. For
+	// METRIC_COSINE alone, with others InvalidArgument, on a change FailedPrecondition. Can be
+	// changed. Default 0: none repeats another.
+	RepeatSimilarity float64 `protobuf:"fixed64,21,opt,name=repeat_similarity,json=repeatSimilarity,proto3" json:"repeat_similarity,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Namespace) Reset() {
@@ -974,6 +983,13 @@ func (x *Namespace) GetEviction() Eviction {
 func (x *Namespace) GetForget() float64 {
 	if x != nil {
 		return x.Forget
+	}
+	return 0
+}
+
+func (x *Namespace) GetRepeatSimilarity() float64 {
+	if x != nil {
+		return x.RepeatSimilarity
 	}
 	return 0
 }
@@ -1288,7 +1304,7 @@ type NamespaceServiceUpdateRequest struct {
 	// Its name, and the new content of the fields named by update_mask.
 	Namespace *Namespace `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	// The fields that change: max_bytes, durability, key_encoding, value_encoding, recall,
-	// ranking, retention.
+	// ranking, retention, repeat_similarity, max_records, eviction.
 	// Required. A field in it that is unset takes its default. Fields that are fixed at creation are
 	// InvalidArgument.
 	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
@@ -1513,7 +1529,7 @@ const file_engram_v1_namespace_service_proto_rawDesc = "" +
 	"\bEmbedder\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x1c\n" +
-	"\tdimension\x18\x03 \x01(\rR\tdimension\"\xb1\x06\n" +
+	"\tdimension\x18\x03 \x01(\rR\tdimension\"\xde\x06\n" +
 	"\tNamespace\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12)\n" +
 	"\x06metric\x18\x02 \x01(\x0e2\x11.engram.v1.MetricR\x06metric\x12\x1c\n" +
@@ -1539,7 +1555,8 @@ const file_engram_v1_namespace_service_proto_rawDesc = "" +
 	"\vmax_records\x18\x12 \x01(\x04R\n" +
 	"maxRecords\x12/\n" +
 	"\beviction\x18\x13 \x01(\x0e2\x13.engram.v1.EvictionR\beviction\x12\x16\n" +
-	"\x06forget\x18\x14 \x01(\x01R\x06forget\"S\n" +
+	"\x06forget\x18\x14 \x01(\x01R\x06forget\x12+\n" +
+	"\x11repeat_similarity\x18\x15 \x01(\x01R\x10repeatSimilarity\"S\n" +
 	"\x1dNamespaceServiceCreateRequest\x122\n" +
 	"\tnamespace\x18\x01 \x01(\v2\x14.engram.v1.NamespaceR\tnamespace\"T\n" +
 	"\x1eNamespaceServiceCreateResponse\x122\n" +

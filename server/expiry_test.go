@@ -55,7 +55,7 @@ func TestExpiry(t *testing.T) {
 				t.Errorf("%s sees %d records, Get %d", what, m, n)
 			}
 		}
-		_, err := h.memory.Retrieve(ctx(t), &engramv1.RetrieveRequest{Namespaces: names, Queries: []*engramv1.Query{{Record: &engramv1.RecordRef{Id: "goes"}}}})
+		_, err := h.memory.Retrieve(ctx(t), &engramv1.RetrieveRequest{Namespaces: names, Queries: []*engramv1.Query{{Record: &engramv1.RecordName{Id: "goes"}}}})
 		if (err == nil) != (n == 2) {
 			t.Errorf("a query by the record: %v", err)
 		}
@@ -108,8 +108,8 @@ func TestExpiry(t *testing.T) {
 	}
 }
 
-// TestCapacity makes a namespace with bounds and changes them.
-func TestCapacity(t *testing.T) {
+// TestPinnedAndForget makes a namespace with bounds and changes them.
+func TestPinnedAndForget(t *testing.T) {
 	h, _, _ := clocked(t)
 	made := must[*engramv1.NamespaceServiceCreateResponse](t)(h.namespaces.Create(ctx(t), &engramv1.NamespaceServiceCreateRequest{Namespace: &engramv1.Namespace{
 		Name: "n", Dimension: 2, MaxRecords: 2, Eviction: engramv1.Eviction_EVICTION_OLDEST, Forget: 0.25,

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"math"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -9,37 +8,6 @@ import (
 	"engram/memory"
 	engramv1 "engram/proto/engram/v1"
 )
-
-var evictionOf = map[engramv1.Eviction]memory.Eviction{
-	engramv1.Eviction_EVICTION_UNSPECIFIED:         memory.EvictNone,
-	engramv1.Eviction_EVICTION_NONE:                memory.EvictNone,
-	engramv1.Eviction_EVICTION_RETENTION:           memory.EvictRetention,
-	engramv1.Eviction_EVICTION_OLDEST:              memory.EvictOldest,
-	engramv1.Eviction_EVICTION_LEAST_RECENTLY_USED: memory.EvictLeastRecent,
-}
-
-var evictionProto = map[memory.Eviction]engramv1.Eviction{
-	memory.EvictNone:        engramv1.Eviction_EVICTION_NONE,
-	memory.EvictRetention:   engramv1.Eviction_EVICTION_RETENTION,
-	memory.EvictOldest:      engramv1.Eviction_EVICTION_OLDEST,
-	memory.EvictLeastRecent: engramv1.Eviction_EVICTION_LEAST_RECENTLY_USED,
-}
-
-func eviction(v *violations, field string, p engramv1.Eviction) memory.Eviction {
-	e, ok := evictionOf[p]
-	if !ok {
-		v.add(field+".eviction", "is %d, which is no eviction", p)
-	}
-	return e
-}
-
-func maxRecords(v *violations, field string, n uint64) int64 {
-	if n > math.MaxInt64 {
-		v.add(field+".max_records", "is %d; at most %d is allowed", n, int64(math.MaxInt64))
-		return 0
-	}
-	return int64(n)
-}
 
 func forget(v *violations, field string, x float64) float64 {
 	if reason := memory.CheckForget(x); reason != "" {
