@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -224,6 +225,65 @@ func TestForget(t *testing.T) {
 	if n := db.Removed(); n != [3]uint64{0, 0, 1} {
 		t.Errorf("removed %v", n)
 	}
+}
+
+// TestExpiryUnderLoad reads, writes and removes at once: no view shows a record whose time is
+// over, and none changes while it is held.
+func TestExpiryUnderLoad(t *testing.T) {
+	db, clock := clocked(t, Config{})
+	var all sync.WaitGroup
+	stop := make(chan struct{})
+	for range 3 {
+		all.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				now := clock.Now().UnixNano()
+				v, err := db.View("n")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				for range 2 {
+					n := 0
+					v.Records(func(r *Record) bool {
+						if n++; r.Expire != 0 && r.Expire <= now {
+							t.Errorf("%q, which expired at %d, is seen at %d", r.ID, r.Expire, now)
+						}
+						return true
+					})
+					if n != v.Count() {
+						t.Errorf("%d records of %d", n, v.Count())
+					}
+				}
+				v.Release()
+			}
+		})
+	}
+	for i := range 400 {
+		var puts []Put
+		for j := range 10 {
+			p := plain(fmt.Sprint((i*10 + j) % 500))
+			if j%3 > 0 {
+				p.TTL = time.Duration(1 + (i+j)%50)
+			}
+			puts = append(puts, p)
+		}
+		if err := storePuts(t, db, puts...); err != nil {
+			t.Error(err)
+		}
+		clock.move(time.Duration(i % 5))
+		if i%7 == 0 {
+			if err := db.Tidy(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	close(stop)
+	all.Wait()
 }
 
 // BenchmarkStoreWithTTL is of single records into namespaces of 100,000: without expiries,
