@@ -796,7 +796,7 @@ type Namespace struct {
 	// max_records is always refused. Can be changed; a namespace that has more by then keeps
 	// them until the next write that creates one. Default 0: no bound.
 	MaxRecords uint64 `protobuf:"varint,18,opt,name=max_records,json=maxRecords,proto3" json:"max_records,omitempty"`
-	// Which records make room. Can be changed. Default EVICTION_NONE. A number that is none of
+	// Which records make room; pinned ones never do. Can be changed. Default EVICTION_NONE. A number that is none of
 	// these is InvalidArgument.
 	Eviction Eviction `protobuf:"varint,19,opt,name=eviction,proto3,enum=engram.v1.Eviction" json:"eviction,omitempty"`
 	// The retention below which records are removed, pinned ones aside: from 0 to below 1. It
