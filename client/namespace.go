@@ -158,6 +158,8 @@ type Namespace struct {
 	MaxRecords int64    // 0: no bound
 	Eviction   Eviction // what makes room for new records then
 
+	Forget float64 // the retention below which records are removed; 0: none is
+
 	// Set by the server.
 	CreateTime time.Time
 	Records    int
@@ -172,7 +174,7 @@ func namespace(p *pb.Namespace) Namespace {
 	}
 	return Namespace{
 		p.GetName(), p.GetMetric(), int(p.GetDimension()), int(p.GetValueDimension()), int(p.GetKvHeads()), p.GetEmbedder().GetName(),
-		int64(p.GetMaxBytes()), p.GetDurability(), p.GetKeyEncoding(), p.GetValueEncoding(), p.GetRecall(), p.GetLexical(), order, retentionOf(p.GetRetention()), p.GetRepeatSimilarity(), int64(p.GetMaxRecords()), p.GetEviction(), p.GetCreateTime().AsTime(), int(p.GetRecordCount()), p.GetLsn(),
+		int64(p.GetMaxBytes()), p.GetDurability(), p.GetKeyEncoding(), p.GetValueEncoding(), p.GetRecall(), p.GetLexical(), order, retentionOf(p.GetRetention()), p.GetRepeatSimilarity(), int64(p.GetMaxRecords()), p.GetEviction(), p.GetForget(), p.GetCreateTime().AsTime(), int(p.GetRecordCount()), p.GetLsn(),
 	}
 }
 
@@ -181,7 +183,7 @@ func namespace(p *pb.Namespace) Namespace {
 func (c *Client) CreateNamespace(ctx context.Context, n Namespace) (Namespace, error) {
 	p := &pb.Namespace{
 		Name: n.Name, Metric: n.Metric, Dimension: uint32(n.Dimension), ValueDimension: uint32(n.ValueDimension), KvHeads: uint32(n.KVHeads), MaxBytes: uint64(n.MaxBytes),
-		Durability: n.Durability, KeyEncoding: n.KeyEncoding, ValueEncoding: n.ValueEncoding, Recall: n.Recall, Lexical: n.Lexical, RepeatSimilarity: n.RepeatSimilarity, MaxRecords: uint64(n.MaxRecords), Eviction: n.Eviction,
+		Durability: n.Durability, KeyEncoding: n.KeyEncoding, ValueEncoding: n.ValueEncoding, Recall: n.Recall, Lexical: n.Lexical, RepeatSimilarity: n.RepeatSimilarity, MaxRecords: uint64(n.MaxRecords), Eviction: n.Eviction, Forget: n.Forget,
 	}
 	if n.Ranking != nil {
 		p.Ranking = n.Ranking.proto()
@@ -267,6 +269,12 @@ func (c *Client) SetRepeatSimilarity(ctx context.Context, name string, similarit
 // make room for new ones.
 func (c *Client) SetMaxRecords(ctx context.Context, name string, n int64, e Eviction) (Namespace, error) {
 	return c.update(ctx, &pb.Namespace{Name: name, MaxRecords: uint64(n), Eviction: e}, "max_records", "eviction")
+}
+
+// SetForget changes the retention below which records are removed, pinned ones aside; 0: none
+// is.
+func (c *Client) SetForget(ctx context.Context, name string, retention float64) (Namespace, error) {
+	return c.update(ctx, &pb.Namespace{Name: name, Forget: retention}, "forget")
 }
 
 // SetRecall has a namespace's records found by an index, which finds the given share of the

@@ -6,6 +6,7 @@ import (
 	"math"
 	"time"
 
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -26,6 +27,12 @@ type Record struct {
 	Importance float32   // in (0, 1]; default 0.5
 	Position   *int64    // in a sequence, for Attend; default: none
 
+	// ExpireTime is when the record is gone; TTL, on a write and instead of it, how long
+	// after the write. Default: never.
+	ExpireTime time.Time
+	TTL        time.Duration
+	Pinned     bool // never evicted nor forgotten
+
 	// IfVersion is a condition on a write: the version that the stored record must
 	// have; 0, that there is none. nil: no condition.
 	IfVersion *uint64
@@ -40,7 +47,7 @@ type Record struct {
 // proto gives the record as it is sent.
 func (r *Record) proto() (*pb.Record, error) {
 	p := &pb.Record{
-		Id: r.ID, Key: vector(r.Key), Value: vector(r.Value), Text: r.Text, IfVersion: r.IfVersion, Position: r.Position,
+		Id: r.ID, Key: vector(r.Key), Value: vector(r.Value), Text: r.Text, IfVersion: r.IfVersion, Position: r.Position, Pinned: r.Pinned,
 	}
 	if r.Metadata != nil {
 		m, err := structpb.NewStruct(r.Metadata)
@@ -60,6 +67,12 @@ func (r *Record) proto() (*pb.Record, error) {
 	}
 	if !r.Time.IsZero() {
 		p.Time = timestamppb.New(r.Time)
+	}
+	if !r.ExpireTime.IsZero() {
+		p.ExpireTime = timestamppb.New(r.ExpireTime)
+	}
+	if r.TTL != 0 {
+		p.Ttl = durationpb.New(r.TTL)
 	}
 	return p, nil
 }
@@ -81,7 +94,10 @@ func record(p *pb.Record) Record {
 		ID: p.GetId(), Key: floats(p.GetKey()), Value: floats(p.GetValue()), Text: p.GetText(),
 		Session: p.GetSession(), Speaker: p.GetSpeaker(),
 		Time: p.GetTime().AsTime(), Importance: p.GetImportance(),
-		CreateTime: p.GetCreateTime().AsTime(), UpdateTime: p.GetUpdateTime().AsTime(), Version: p.GetVersion(), Position: p.Position,
+		CreateTime: p.GetCreateTime().AsTime(), UpdateTime: p.GetUpdateTime().AsTime(), Version: p.GetVersion(), Position: p.Position, Pinned: p.GetPinned(),
+	}
+	if p.ExpireTime != nil {
+		r.ExpireTime = p.GetExpireTime().AsTime()
 	}
 	if p.RehearseTime != nil {
 		r.Rehearsals, r.RehearseTime = int(p.GetRehearsals()), p.GetRehearseTime().AsTime()

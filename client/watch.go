@@ -27,6 +27,7 @@ type Mutation struct {
 	RepeatSimilarity *float64       // likewise
 	MaxRecords       *int64         // likewise
 	Eviction         *Eviction      // likewise
+	Forget           *float64       // likewise
 	Deleted          []string       // ids of records
 	Changes          []Change       // in the order of the request
 	Rehearsals       []Rehearsal    // in the order of ids
@@ -111,7 +112,7 @@ func mutation(e *pb.MutationEvent) Mutation {
 	if k := e.GetValueEncoding(); k != 0 {
 		m.ValueEncoding = &k
 	}
-	m.Recall, m.Retention, m.RepeatSimilarity = e.Recall, retentionOf(e.GetRetention()), e.RepeatSimilarity
+	m.Recall, m.Retention, m.RepeatSimilarity, m.Forget = e.Recall, retentionOf(e.GetRetention()), e.RepeatSimilarity, e.Forget
 	if e.MaxRecords != nil {
 		n := int64(e.GetMaxRecords())
 		m.MaxRecords = &n

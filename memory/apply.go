@@ -10,6 +10,7 @@ type version struct {
 	key, value []float32
 	lost       float32
 	rehearsed  Rehearsed
+	expire     int64
 	old        Ref
 	exists     bool
 }
@@ -23,7 +24,8 @@ func (d *draft) merge(c *Change, lsn LSN, now int64) version {
 		created: uint64(c.Created), version: uint64(lsn), createTime: c.CreateTime, updateTime: now,
 		time: c.Time, hash: hash, place: c.Place, importance: c.Importance,
 	}
-	fromText := c.KeyFromText
+	fromText, pinned := c.KeyFromText, c.Pinned
+	v.expire = c.Expire
 	if c.Created != lsn { // else this mutation creates it
 		if v.old, v.exists = d.find(hash, c.ID); v.exists {
 			v.rehearsed = d.segments[v.old.segment].rehearsals(v.old.row)
@@ -61,12 +63,21 @@ func (d *draft) merge(c *Change, lsn LSN, now int64) version {
 		if c.Mask&MaskImportance == 0 {
 			v.importance = w.importance
 		}
+		if c.Mask&MaskExpire == 0 {
+			v.expire = s.expires(v.old.row)
+		}
+		if c.Mask&MaskPinned == 0 {
+			pinned = w.has(flagPinned)
+		}
 	}
 	if v.value != nil {
 		v.row.payload |= flagValue
 	}
 	if fromText {
 		v.row.payload |= flagKeyText
+	}
+	if pinned {
+		v.row.payload |= flagPinned
 	}
 	return v
 }
@@ -135,6 +146,9 @@ func (d *draft) apply(m *Mutation) {
 	if m.Eviction != nil {
 		d.set(func(s *settings) { s.eviction = *m.Eviction })
 	}
+	if m.Forget != nil {
+		d.set(func(s *settings) { s.forget = *m.Forget })
+	}
 	for _, id := range m.Deletes {
 		if ref, ok := d.Find(id); ok {
 			d.kill(ref)
@@ -143,7 +157,7 @@ func (d *draft) apply(m *Mutation) {
 	}
 	for i := range m.Changes {
 		v := d.merge(&m.Changes[i], m.LSN, m.Time)
-		d.push(v.row, v.payload, v.key, v.value, v.lost, v.rehearsed)
+		d.push(v.row, v.payload, v.key, v.value, v.lost, v.rehearsed, v.expire)
 		if v.exists {
 			d.kill(v.old)
 			d.count--

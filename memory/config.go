@@ -8,8 +8,8 @@ import (
 )
 
 // Config is what a namespace was made with. Only MaxBytes, Durability, KeyEncoding,
-// ValueEncoding, Recall, Ranking, Retention, Repeats, MaxRecords and
-// Eviction can change.
+// ValueEncoding, Recall, Ranking, Retention, Repeats, MaxRecords,
+// Eviction and Forget can change.
 type Config struct {
 	Name                      string
 	Metric                    index.Metric
@@ -43,6 +43,8 @@ type Config struct {
 	// make room for new ones.
 	MaxRecords int64
 	Eviction   Eviction
+	// Forget is the retention below which records are removed; 0: none is.
+	Forget     float64
 	CreateTime int64 // Unix nanoseconds
 	Created    LSN   // of the mutation that made it
 }
@@ -67,10 +69,11 @@ type settings struct {
 	repeats    float64
 	maxRecords int64
 	eviction   Eviction
+	forget     float64
 }
 
 func (c *Config) settings() unique.Handle[settings] {
-	return unique.Make(settings{c.Metric, c.Dimension, c.ValueDimension, max(1, c.KVHeads), c.Embedder, c.MaxBytes, c.Durability, c.KeyEncoding, c.ValueEncoding, c.Recall, c.Lexical, c.Ranking, c.Retention.OrDefault(), c.Repeats, c.MaxRecords, c.Eviction})
+	return unique.Make(settings{c.Metric, c.Dimension, c.ValueDimension, max(1, c.KVHeads), c.Embedder, c.MaxBytes, c.Durability, c.KeyEncoding, c.ValueEncoding, c.Recall, c.Lexical, c.Ranking, c.Retention.OrDefault(), c.Repeats, c.MaxRecords, c.Eviction, c.Forget})
 }
 
 func (s settings) shape() index.Shape {

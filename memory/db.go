@@ -67,6 +67,10 @@ type DB struct {
 
 	rehearsing rehearsing
 
+	agenda    agenda
+	removed   removed
+	restoring atomic.Bool // mutations of a log may follow
+
 	unsynced   atomic.Bool // a namespace of durability Interval was written to
 	journal    atomic.Pointer[Log]
 	readOnly   atomic.Pointer[ReadOnly]
@@ -148,6 +152,7 @@ func newDB(opt Options, sizes sizes) *DB {
 	db.maintenance = newMaintenance(db, (*View).job)
 	db.indexing = newMaintenance(db, (*View).ivfJob)
 	go db.committer.run()
+	go db.tidy()
 	return db
 }
 
@@ -206,13 +211,19 @@ func (db *DB) Namespace(name string) (*Namespace, error) {
 	return nil, noNamespace(strings.Clone(name))
 }
 
-// View acquires the current view of a namespace, which the caller releases.
+// View acquires the current view of a namespace, without what has expired by now, which the
+// caller releases.
 func (db *DB) View(name string) (*View, error) {
 	ns, err := db.Namespace(name)
 	if err != nil {
 		return nil, err
 	}
-	return ns.View(), nil
+	v := ns.View()
+	if v.expires == 0 {
+		return v, nil
+	}
+	defer v.Release()
+	return db.Living(v), nil
 }
 
 // Namespaces gives up to n namespaces whose names come after one, in the order of
@@ -238,7 +249,7 @@ func (db *DB) ascend(after string, yield func(*Namespace) bool) {
 
 // Views yields a view of every namespace, in the order of names, each acquired
 // when it is reached and released after. Namespaces that come meanwhile are left
-// out, and those that go too.
+// out, and those that go too. What has expired is in them until it is removed: see Living.
 func (db *DB) Views(yield func(*View) bool) {
 	db.sorted.Load().Scan(func(ns *Namespace) bool {
 		if db.lookup(ns.name) != ns {

@@ -42,7 +42,7 @@ func (db *DB) newDraft(c *Config) *draft {
 
 // draftOf begins a draft at a view, its namespace's current one or one still pending.
 func (db *DB) draftOf(base *View) *draft {
-	v := &View{count: base.count, words: base.words, lsn: base.lsn, ns: base.ns, settings: base.settings, requests: base.requests, ivf: base.ivf}
+	v := &View{count: base.count, words: base.words, lsn: base.lsn, ns: base.ns, settings: base.settings, requests: base.requests, ivf: base.ivf, expires: base.expires}
 	if v.ivf != nil {
 		v.ivf.Retain()
 	}
@@ -310,7 +310,7 @@ func (d *draft) attempt(tries [][2]int, values bool, freed int64, make func(pool
 }
 
 // push appends a row for which reserve made room.
-func (d *draft) push(r row, p payload, key, value []float32, lost float32, rehearsed Rehearsed) {
+func (d *draft) push(r row, p payload, key, value []float32, lost float32, rehearsed Rehearsed, expire int64) {
 	for d.segments[d.open].n == d.segments[d.open].capacity {
 		d.open++
 	}
@@ -321,6 +321,9 @@ func (d *draft) push(r row, p payload, key, value []float32, lost float32, rehea
 		s := d.ownRehearsed(uint32(d.open))
 		s.addRehearsed(s.n-1, rehearsed)
 	}
+	s := &d.segments[d.open]
+	s.addExpiring(s.n-1, expire)
+	d.lapse(expire)
 	d.count++
 	d.words.Add(p.terms.Of())
 }

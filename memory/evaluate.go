@@ -2,9 +2,11 @@ package memory
 
 import (
 	"context"
+	"math"
 	"runtime"
 	"slices"
 	"sync"
+	"time"
 
 	"engram/index"
 	"engram/memory/filter"
@@ -36,7 +38,10 @@ func (db *DB) Store(ctx context.Context, s *Store) (*StoreResult, error) {
 
 func (c *committer) store(s *Store, prior *priorSearch) (*StoreResult, error) {
 	m := c.begin(s.Namespace)
-	d := c.draft(s.Namespace)
+	d, err := c.fresh(m)
+	if err != nil {
+		return nil, err
+	}
 	if d == nil {
 		now := newSettings(s.Records, s.Embedder)
 		m.Create = &Config{
@@ -124,6 +129,7 @@ func (c *committer) storeIn(d *draft, m *Mutation, s *Store, prior *priorSearch)
 	if err := c.commit(m, d); err != nil {
 		return nil, err
 	}
+	d.db.gone(d.ns, evictedAt, len(m.Deletes))
 	return out, nil
 }
 
@@ -222,6 +228,9 @@ func (d *draft) change(p *Put, id string, mask Mask, m *Mutation, place uint32, 
 	if !p.HasImportance {
 		ch.Importance = defaultImportance
 	}
+	if p.TTL != 0 {
+		ch.Expire = m.Time + int64(min(p.TTL, math.MaxInt64-time.Duration(max(0, m.Time))))
+	}
 	return ch
 }
 
@@ -258,7 +267,10 @@ func (db *DB) Update(ctx context.Context, u *Update) (*StoreResult, error) {
 
 func (c *committer) update(u *Update) (*StoreResult, error) {
 	m := c.begin(u.Namespace)
-	d := c.draft(u.Namespace)
+	d, err := c.fresh(m)
+	if err != nil {
+		return nil, err
+	}
 	if d == nil {
 		return nil, noNamespace(u.Namespace)
 	}
@@ -330,7 +342,10 @@ func (db *DB) Delete(ctx context.Context, del *Delete) (*DeleteResult, error) {
 
 func (c *committer) delete(del *Delete) (*DeleteResult, error) {
 	m := c.begin(del.Namespace)
-	d := c.draft(del.Namespace)
+	d, err := c.fresh(m)
+	if err != nil {
+		return nil, err
+	}
 	if d == nil {
 		return nil, noNamespace(del.Namespace)
 	}
@@ -407,7 +422,7 @@ func (db *DB) CreateNamespace(ctx context.Context, req *CreateNamespace) (Config
 
 // UpdateNamespace changes a namespace's bound, its durability, the encodings of its keys and
 // values, its recall, its ranking, its retention, what repeats a record, how many
-// there may be, or which of them make room.
+// there may be, which of them make room, or from which retention on they are removed.
 // A bound below what the namespace takes refuses writes that need more memory until enough
 // is deleted.
 func (db *DB) UpdateNamespace(ctx context.Context, u *UpdateNamespace) error {
@@ -442,6 +457,11 @@ func (db *DB) UpdateNamespace(ctx context.Context, u *UpdateNamespace) error {
 	if u.Eviction != nil && !u.Eviction.Valid() {
 		return invalid("namespace.eviction", "is %d, which is none", *u.Eviction)
 	}
+	if u.Forget != nil {
+		if reason := CheckForget(*u.Forget); reason != "" {
+			return invalid("namespace.forget", "%s", reason)
+		}
+	}
 	if u.KeyEncoding != nil && *u.KeyEncoding > index.BF16 {
 		return invalid("namespace.key_encoding", "is %d, which is no encoding", *u.KeyEncoding)
 	}
@@ -466,13 +486,13 @@ func (db *DB) UpdateNamespace(ctx context.Context, u *UpdateNamespace) error {
 			return precondition("namespace %q has metric %v; a repeat_similarity is a cosine", u.Name, d.settings.Value().metric)
 		}
 		m.MaxBytes, m.Durability, m.Recall, m.Repeats = u.MaxBytes, u.Durability, u.Recall, u.Repeats
-		m.MaxRecords, m.Eviction = u.MaxRecords, u.Eviction
+		m.MaxRecords, m.Eviction, m.Forget = u.MaxRecords, u.Eviction, u.Forget
 		m.KeyEncoding, m.ValueEncoding, m.Ranking, m.Retention = u.KeyEncoding, u.ValueEncoding, u.Ranking, u.Retention
 		if m.Retention != nil {
 			keep := m.Retention.OrDefault()
 			m.Retention = &keep
 		}
-		if m.MaxBytes == nil && m.Durability == nil && m.KeyEncoding == nil && m.ValueEncoding == nil && m.Recall == nil && m.Ranking == nil && m.Retention == nil && m.Repeats == nil && m.MaxRecords == nil && m.Eviction == nil {
+		if m.MaxBytes == nil && m.Durability == nil && m.KeyEncoding == nil && m.ValueEncoding == nil && m.Recall == nil && m.Ranking == nil && m.Retention == nil && m.Repeats == nil && m.MaxRecords == nil && m.Eviction == nil && m.Forget == nil {
 			return nil
 		}
 		return c.commit(m, d)
@@ -484,7 +504,10 @@ func (db *DB) DeleteNamespace(ctx context.Context, del *DeleteNamespace) (*Delet
 	var out *DeleteResult
 	err := db.commit(ctx, func(c *committer) error {
 		m := c.begin(del.Name)
-		d := c.draft(del.Name)
+		d, err := c.fresh(m)
+		if err != nil {
+			return err
+		}
 		if d == nil {
 			return noNamespace(del.Name)
 		}

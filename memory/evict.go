@@ -47,7 +47,7 @@ type Full struct {
 }
 
 func (e *Full) Error() string {
-	return fmt.Sprintf("namespace %q may have %d records (max_records), and would have %d; its eviction makes no room for that", e.Namespace, e.MaxRecords, e.Need)
+	return fmt.Sprintf("namespace %q may have %d records (max_records), and would have %d; its eviction makes no room for that, as pinned records stay", e.Namespace, e.MaxRecords, e.Need)
 }
 
 // makeRoom adds to a mutation that creates so many records the deletion of those that are to
@@ -76,7 +76,8 @@ func (d *draft) makeRoom(m *Mutation, created int) error {
 	return nil
 }
 
-// victims are the ids of the n records that are to go first at a time, or of all that may.
+// victims are the ids of the n records that are to go first at a time, or of all that may:
+// pinned ones never go.
 func (d *draft) victims(n int, now int64, stay map[string]bool) []string {
 	type candidate struct {
 		worth   float64
@@ -93,6 +94,9 @@ func (d *draft) victims(n int, now int64, stay map[string]bool) []string {
 		worth := d.worths(s, now)
 		each(s.liveMask(), int(s.n), func(row uint32) {
 			w := &s.rows[row]
+			if w.has(flagPinned) {
+				return
+			}
 			all = append(all, candidate{worth[row], LSN(w.created), w.place, Ref{uint32(i), row}})
 			if len(all) >= 2*(n+len(stay))+1024 { // so that it stays small beside the namespace
 				slices.SortFunc(all, later)

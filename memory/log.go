@@ -71,6 +71,7 @@ func (db *DB) SetLog(l Log) error {
 	return db.commit(db.maintenance.ctx, func(c *committer) error {
 		c.log = l
 		c.db.journal.Store(&l)
+		c.db.restoring.Store(false)
 		return nil
 	})
 }

@@ -35,6 +35,8 @@ func TestAgainstModel(t *testing.T) {
 			"encode":      m.encode,
 			"rehearse":    m.rehearse,
 			"retain":      m.retain,
+			"pass":        m.pass,
+			"tidy":        m.tidy,
 			"":            m.check,
 		})
 		if err := db.Close(); err != nil {
@@ -70,6 +72,13 @@ var somePut = rapid.Custom(func(t *rapid.T) Put {
 	if rapid.IntRange(0, 5).Draw(t, "own value") == 0 {
 		p.Value = someVector.Draw(t, "value")
 	}
+	switch rapid.IntRange(0, 5).Draw(t, "expires") {
+	case 0:
+		p.TTL = rapid.SampledFrom([]time.Duration{1, 100, 200, day, 3 * day}).Draw(t, "ttl")
+	case 1:
+		p.Expire = rapid.Int64Range(1, 2000).Draw(t, "expire")
+	}
+	p.Pinned = rapid.Bool().Draw(t, "pinned")
 	return p
 })
 
@@ -84,20 +93,20 @@ func (m *machine) store(t *rapid.T) {
 			t.Fatalf("result %d is %+v, and the record existed: %v", i, r, there)
 		}
 	}
-	m.model.store(puts, res)
+	m.model.store(m.resolved(puts), res)
 	m.created(res)
 }
 
 func (m *machine) update(t *rapid.T) {
 	puts := rapid.SliceOfNDistinct(somePut, 1, 3, func(p Put) string { return p.ID }).Draw(t, "puts")
-	mask := rapid.SampledFrom([]Mask{MaskText, MaskMetadata, MaskKey, MaskValue, MaskKey | MaskText}).Draw(t, "mask")
+	mask := rapid.SampledFrom([]Mask{MaskText, MaskMetadata, MaskKey, MaskValue, MaskKey | MaskText, MaskExpire, MaskPinned | MaskValue}).Draw(t, "mask")
 	res, err := m.db.Update(t.Context(), &Update{Namespace: "n", Mask: mask, Records: puts})
 	missing := slices.ContainsFunc(puts, func(p Put) bool { _, ok := m.model[p.ID]; return !ok })
 	if missing != isNotFound(err) || err != nil && !missing {
 		t.Fatalf("a record is missing: %v; got %v", missing, err)
 	}
 	if err == nil {
-		m.model.update(mask, puts, res.LSN)
+		m.model.update(mask, m.resolved(puts), res.LSN)
 	}
 }
 
@@ -194,7 +203,7 @@ func (m *machine) store1(t *rapid.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.model.store([]Put{p}, res)
+	m.model.store(m.resolved([]Put{p}), res)
 	m.created(res)
 }
 
@@ -252,7 +261,10 @@ func (m *machine) copy(t *rapid.T) {
 	}
 }
 
-func (m *machine) check(t *rapid.T) { m.checkIn(t, "n") }
+func (m *machine) check(t *rapid.T) {
+	m.lapse()
+	m.checkIn(t, "n")
+}
 
 func (m *machine) checkIn(t *rapid.T, namespace string) {
 	v, err := m.db.View(namespace)

@@ -61,6 +61,12 @@ func (m model) update(mask Mask, puts []Put, lsn LSN) {
 		if mask&MaskValue != 0 {
 			rec.Value = p.Value
 		}
+		if mask&MaskExpire != 0 {
+			rec.Expire = p.Expire
+		}
+		if mask&MaskPinned != 0 {
+			rec.Pinned = p.Pinned
+		}
 		m[p.ID] = rec
 	}
 }
@@ -81,6 +87,7 @@ func (m model) list(o Order, keep func(*Record) bool) []Record {
 func same(got, want *Record) error {
 	if got.ID != want.ID || got.Text != want.Text || got.Version != want.Version || got.Created != want.Created ||
 		got.Place != want.Place || got.Rehearsed != want.Rehearsed || got.Time != want.Time || got.Importance != want.Importance ||
+		got.Expire != want.Expire || got.Pinned != want.Pinned ||
 		!slices.Equal(got.Key, want.Key) || !slices.Equal(got.Value, want.Value) || !bytes.Equal(got.Metadata, want.Metadata) {
 		return fmt.Errorf("got %+v, want %+v", *got, *want)
 	}

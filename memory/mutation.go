@@ -28,6 +28,7 @@ type Mutation struct {
 	Repeats       *float64        // change it
 	MaxRecords    *int64          // change it
 	Eviction      *Eviction       // change it
+	Forget        *float64        // change it
 	Deletes       []string        // ids, all of which exist
 	Changes       []Change        // in the order of the request
 	Rehearsals    []Rehearsal     // in the order of ids, each once

@@ -10,6 +10,9 @@ type Namespace struct {
 	view       atomic.Pointer[View]
 	asking     atomic.Pointer[asking]   // nil: it never had an index
 	saved      atomic.Pointer[savedIVF] // of a snapshot; nil once it is an index again
+	due        int64                    // its first entry in the agenda, whose lock guards it; 0: none
+	removed    removed
+	forgetDue  int64 // when it looks next for what it forgets, of the agenda too; 0: never
 }
 
 // View acquires the current view; the caller releases it.
@@ -25,4 +28,31 @@ func (n *Namespace) View() *View {
 // Config is the namespace's.
 func (n *Namespace) Config() Config {
 	return n.view.Load().Config() // plain memory, with or without references
+}
+
+// removed counts the records that went by themselves since the process began.
+type removed [3]atomic.Uint64
+
+// Why they went.
+const (
+	expiredAt = iota
+	evictedAt
+	forgottenAt
+)
+
+// gone counts records of the namespace that went, here and in the DB.
+func (db *DB) gone(ns *Namespace, why, records int) {
+	if records > 0 {
+		ns.removed[why].Add(uint64(records))
+		db.removed[why].Add(uint64(records))
+	}
+}
+
+// Removed is how many records of all namespaces went since the process began because they
+// had expired, were evicted and were forgotten.
+func (db *DB) Removed() (n [3]uint64) {
+	for i := range n {
+		n[i] = db.removed[i].Load()
+	}
+	return n
 }

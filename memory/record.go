@@ -24,10 +24,13 @@ type Record struct {
 	KeyLost float32
 
 	Rehearsed Rehearsed
+
+	Expire int64 // when it is gone, Unix nanoseconds; 0: never
+	Pinned bool  // never evicted nor forgotten
 }
 
 // Include says what of a record is copied, beside its id, session, speaker,
-// times, importance, position, version and rehearsals.
+// times, importance, position, version, rehearsals, expiry and whether it is pinned.
 type Include uint8
 
 // The parts of a record that are left out unless asked for.
@@ -54,6 +57,8 @@ const (
 	MaskTime
 	MaskImportance
 	MaskPosition
+	MaskExpire
+	MaskPinned
 
 	MaskAll Mask = 1<<iota - 1
 )

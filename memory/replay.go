@@ -31,6 +31,7 @@ const replayed = 1024
 // Replay applies mutations of a log, in order, to what was restored, which may have
 // some of them; next ends with io.EOF. It is called before SetLog.
 func (db *DB) Replay(next func() (*Mutation, error)) (applied int, err error) {
+	db.restoring.Store(true)
 	missing := map[string]LSN{} // of namespaces that a mutation has and the memory hasn't
 	var held *Mutation          // for which there was no room
 	for done := false; !done; {

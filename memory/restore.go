@@ -22,6 +22,7 @@ type Restorer struct {
 
 // Restore begins. Nothing is visible until Done.
 func (db *DB) Restore() *Restorer {
+	db.restoring.Store(true)
 	return &Restorer{db: db, open: make(map[string]*NamespaceRestorer)}
 }
 
@@ -201,6 +202,9 @@ func (n *NamespaceRestorer) check(r *Record, at int) error {
 	if reason := r.Rehearsed.check(); reason != "" {
 		c.add(field{at, "rehearsals"}, "%s", reason)
 	}
+	if r.Expire < 0 {
+		c.add(field{at, "expire_time"}, "is before 1970")
+	}
 	if r.Version > n.lsn || r.Created > r.Version {
 		c.add(field{at, "version"}, "is %d, created at %d, in a namespace at %d", r.Version, r.Created, n.lsn)
 	}
@@ -231,6 +235,8 @@ func (n *NamespaceRestorer) Place(p *Part) error {
 			n.draft.words.Add(w.words)
 			r.segment.payload += int64(w.content)
 			to.addRehearsed(r.first+uint32(i), w.rehearsed)
+			to.addExpiring(r.first+uint32(i), w.expire)
+			n.draft.lapse(w.expire)
 		}
 		p.runs = append(p.runs, r)
 		at += r.rows
@@ -397,6 +403,7 @@ type batchRow struct {
 	words         lexical.Counts
 	lost          float32
 	rehearsed     Rehearsed
+	expire        int64
 }
 
 func (b *batch) add(r *Record, a lexical.Analysis) {
@@ -412,12 +419,15 @@ func (b *batch) add(r *Record, a lexical.Analysis) {
 	if r.KeyFromText {
 		w.payload |= flagKeyText
 	}
+	if r.Pinned {
+		w.payload |= flagPinned
+	}
 	p := payloadOf(r)
 	b.terms = a.Append(b.terms[:0], r.Text)
 	p.terms = b.terms
 	before := len(b.payloads)
 	b.payloads = p.appendTo(b.payloads)
-	b.rows = append(b.rows, batchRow{w, len(b.payloads) - before, p.bytes(), p.terms.Of(), r.KeyLost, r.Rehearsed})
+	b.rows = append(b.rows, batchRow{w, len(b.payloads) - before, p.bytes(), p.terms.Of(), r.KeyLost, r.Rehearsed, r.Expire})
 }
 
 func (b *batch) bytes() int { return len(b.payloads) + 4*len(b.floats) + rowBytes*len(b.rows) }

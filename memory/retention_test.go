@@ -177,6 +177,7 @@ func (m *machine) created(res *StoreResult) {
 // not rehearsed then.
 func (m *machine) rehearse(t *rapid.T) {
 	m.clock.move(time.Duration(rapid.Int64Range(0, int64(20*day)).Draw(t, "passes")))
+	defer m.lapse()
 	ids := rapid.SliceOfNDistinct(someID, 1, 30, rapid.ID).Draw(t, "ids")
 	counts := map[string]uint32{}
 	last := map[string]int64{}
@@ -212,7 +213,7 @@ func (m *machine) rehearse(t *rapid.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m.model.store([]Put{p}, res)
+		m.model.store(m.resolved([]Put{p}), res)
 		m.created(res)
 		delete(counts, id)
 	}
@@ -220,7 +221,10 @@ func (m *machine) rehearse(t *rapid.T) {
 		t.Fatal(err)
 	}
 	for id, n := range counts {
-		rec := m.model[id]
+		rec, ok := m.model[id]
+		if !ok { // it has expired
+			continue
+		}
 		s := &rec.Rehearsed
 		grown := rec.CreateTime
 		if s.Growths > 0 {

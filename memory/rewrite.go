@@ -88,7 +88,7 @@ func grow(pool *slab.Pool, from *segView, capacity, payload int, values bool) (s
 	if len(moved) > 1 {
 		for r := range made.rows[:from.n] {
 			w := &made.rows[r]
-			w.payload = w.payload&(flagValue|flagKeyText) | uint64(moved[w.chunk()]+int(w.offset()))
+			w.payload = w.payload&flags | uint64(moved[w.chunk()]+int(w.offset()))
 		}
 	}
 	made.payload = from.segment.payload
@@ -100,17 +100,18 @@ func grow(pool *slab.Pool, from *segView, capacity, payload int, values bool) (s
 			made.ids.insertNew(made.rows[r].hash, uint32(r))
 		}
 	}
-	return segView{segment: made, n: from.n, chunks: made.chunks, rehearsed: from.rehearsed}, nil
+	return segView{segment: made, n: from.n, chunks: made.chunks, rehearsed: from.rehearsed, expiring: from.expiring}, nil
 }
 
 // copyRow appends a row of another segment.
 func (s *segView) copyRow(from *segView, r uint32) error {
 	w := from.rows[r]
 	p, _ := readPayload(from.at(&w))
-	w.payload &= flagValue | flagKeyText
+	w.payload &= flags
 	if err := s.append(w, p, from.key(r), from.value(r), from.vectors.Lost(int(r))); err != nil {
 		return err
 	}
 	s.addRehearsed(s.n-1, from.rehearsals(r))
+	s.addExpiring(s.n-1, from.expires(r))
 	return nil
 }

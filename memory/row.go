@@ -24,6 +24,9 @@ const noRow = 1<<16 - 1
 const (
 	flagValue   = 1 << 56 // the value was given, not taken from the key
 	flagKeyText = 1 << 57 // the key was made of the text
+	flagPinned  = 1 << 58
+
+	flags = flagValue | flagKeyText | flagPinned
 
 	chunkMask = 1<<24 - 1 // a segment has at most a chunk a row
 )

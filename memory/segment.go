@@ -183,6 +183,7 @@ type segView struct {
 	lexical  *lexicalIndex // likewise
 
 	rehearsed []rehearsedRow // the rows that were, in order
+	expiring  *expiring      // nil: no row expires
 }
 
 // keepIndexes takes references to the segment's indexes for one more who shows it.
@@ -350,7 +351,7 @@ func (s *segView) alias(r uint32, inc Include) Record {
 		ID: p.id, Session: p.session, Speaker: p.speaker,
 		Time: w.time, CreateTime: w.createTime, UpdateTime: w.updateTime,
 		Importance: w.importance, Version: LSN(w.version), Created: LSN(w.created), Place: w.place,
-		KeyFromText: w.has(flagKeyText), Rehearsed: s.rehearsals(r),
+		KeyFromText: w.has(flagKeyText), Rehearsed: s.rehearsals(r), Pinned: w.has(flagPinned), Expire: s.expires(r),
 	}
 	rec.Position, rec.HasPosition = p.at()
 	if inc&IncludeText != 0 {

@@ -21,6 +21,9 @@ type NamespaceStats struct {
 	LexicalBytes int64 // lexical indexes; terms that lie beside texts are of PayloadBytes
 	IVF          IVFStats
 	HeapBytes    int64 // on the Go heap, about
+
+	// Records removed since the process began: expired, evicted, forgotten.
+	Expired, Evicted, Forgotten uint64
 }
 
 // IVFStats are of the index of a namespace with a recall; zero: there is none.
@@ -38,6 +41,8 @@ func (v *View) Stats() NamespaceStats {
 		Records: v.count, Segments: len(v.segments),
 		HeapBytes: int64(unsafe.Sizeof(View{})+unsafe.Sizeof(Namespace{})) + int64(len(v.ns.name)) + nameEntryBytes,
 	}
+	r := &v.ns.removed
+	st.Expired, st.Evicted, st.Forgotten = r[expiredAt].Load(), r[evictedAt].Load(), r[forgottenAt].Load()
 	if v.requests != nil {
 		st.HeapBytes += int64(v.requests.bytes)
 	}
@@ -63,6 +68,9 @@ func (v *View) Stats() NamespaceStats {
 			st.LexicalBytes += s.lexical.Bytes()
 		}
 		st.HeapBytes += int64(unsafe.Sizeof(segment{})+unsafe.Sizeof(index.Segment{})) + int64(8*len(s.dead)) + int64(cap(s.rehearsed))*int64(unsafe.Sizeof(rehearsedRow{}))
+		if s.expiring != nil {
+			st.HeapBytes += int64(unsafe.Sizeof(*s.expiring)) + int64(cap(s.expiring.rows))*int64(unsafe.Sizeof(expiringRow{}))
+		}
 	}
 	return st
 }

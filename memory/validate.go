@@ -265,6 +265,16 @@ func (c *checker) puts(puts []Put, mask Mask, s settings, needID, keysLater bool
 		if mask&MaskImportance != 0 && p.HasImportance && !(p.Importance > 0 && p.Importance <= 1) {
 			c.add(field{i, "importance"}, "is %v; it must be above 0 and at most 1", p.Importance)
 		}
+		if mask&MaskExpire != 0 {
+			switch {
+			case p.TTL != 0 && p.Expire != 0:
+				c.add(field{i, "ttl"}, "is set beside expire_time; set one of them")
+			case p.TTL < 0 || p.TTL > MaxTTL:
+				c.add(field{i, "ttl"}, "is %v; give up to %v, and more than 0", p.TTL, MaxTTL)
+			case p.Expire < 0:
+				c.add(field{i, "expire_time"}, "is before 1970")
+			}
+		}
 		c.record(i, &p.Record, mask, &s, keysLater && p.KeyFromText && p.Text != "")
 		if p.TextKey != nil {
 			c.key(field{i, "text"}, p.TextKey, &s)
@@ -367,6 +377,9 @@ func (db *DB) checkConfig(cfg *Config) error {
 	}
 	if reason := cfg.Ranking.Check(); reason != "" {
 		c.add(of("namespace.ranking"), "%s", reason)
+	}
+	if reason := CheckForget(cfg.Forget); reason != "" {
+		c.add(of("namespace.forget"), "%s", reason)
 	}
 	if field, reason := cfg.Retention.OrDefault().Check(); field != "" {
 		c.add(of("namespace.retention."+field), "%s", reason)

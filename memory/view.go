@@ -15,6 +15,7 @@ type View struct {
 	count    int
 	words    lexical.Counts // of the records
 	lsn      LSN
+	expires  int64 // no record expires before; 0: none does
 	ns       *Namespace
 	settings unique.Handle[settings]
 	requests *requestLog
@@ -61,7 +62,7 @@ func (v *View) Config() Config {
 	return Config{
 		Name: v.ns.name, Metric: s.metric, Dimension: s.dim, ValueDimension: s.valueDim, KVHeads: s.heads,
 		Embedder: s.embedder, MaxBytes: s.maxBytes, Durability: s.durability, KeyEncoding: s.encoding, ValueEncoding: s.values, Recall: s.recall,
-		Lexical: s.lexical, Ranking: s.ranking, Retention: s.retention, Repeats: s.repeats, MaxRecords: s.maxRecords, Eviction: s.eviction, CreateTime: v.ns.createTime, Created: v.ns.created,
+		Lexical: s.lexical, Ranking: s.ranking, Retention: s.retention, Repeats: s.repeats, MaxRecords: s.maxRecords, Eviction: s.eviction, Forget: s.forget, CreateTime: v.ns.createTime, Created: v.ns.created,
 	}
 }
 

@@ -1,6 +1,8 @@
 package memory
 
 import (
+	"time"
+
 	"engram/index"
 	"engram/memory/filter"
 )
@@ -22,6 +24,9 @@ type Put struct {
 	IfVersion     *LSN // the version that the stored record must have; 0: it must not exist
 	HasTime       bool // else Time is the time of creation
 	HasImportance bool // else Importance is 0.5
+
+	// TTL, if not 0, sets Expire: so long after the time of the mutation.
+	TTL time.Duration
 
 	// TextKey is for Update, where the mask has text and not key: the embedding of
 	// the new text, which becomes the key if the stored key was made from text.
@@ -81,6 +86,7 @@ type UpdateNamespace struct {
 	Repeats       *float64
 	MaxRecords    *int64
 	Eviction      *Eviction
+	Forget        *float64
 }
 
 // DeleteNamespace deletes a namespace with all its records.

@@ -96,6 +96,9 @@ func statsProto(view *memory.View) *engramv1.NamespaceStats {
 		RowBytes:     uint64(st.RowBytes + st.IDTableBytes),
 		IndexBytes:   uint64(st.IndexBytes),
 		LexicalBytes: uint64(st.LexicalBytes),
+		Expired:      st.Expired,
+		Evicted:      st.Evicted,
+		Forgotten:    st.Forgotten,
 	}
 	if x := st.IVF; x.Lists > 0 {
 		out.Ivf = &engramv1.IVFStats{
@@ -147,6 +150,12 @@ func (s *Server) observe() {
 	m.gauge("engram_inflight_bytes", "Memory held for requests and replies.", func() float64 { return float64(s.inflight.used.Load() + s.inflight.windows.Load()) })
 	m.gauge("engram_inflight_limit_bytes", "The budget of requests and replies.", func() float64 { return float64(s.inflight.limit) })
 	m.gauge("engram_inflight_refused", "Calls refused because that budget was full, since the start.", func() float64 { return float64(s.inflight.refused.Load()) })
+	removed := func(kind int) func() float64 {
+		return func() float64 { return float64(s.db.Removed()[kind]) }
+	}
+	m.counter("engram_records_expired_total", "Records removed because they had expired.", removed(0))
+	m.counter("engram_records_evicted_total", "Records removed to keep to a namespace's max_records.", removed(1))
+	m.counter("engram_records_forgotten_total", "Records removed because their retention was below a namespace's forget.", removed(2))
 	sharing := func(value func(index.SharingStats) float64) func() float64 {
 		return func() float64 {
 			st, _ := s.db.Sharing()

@@ -42,7 +42,11 @@ func (a *adminService) Export(req *engramv1.ExportRequest, stream grpc.ServerStr
 		Header: &engramv1.ExportItem_Header{Format: exportFormat, Lsn: uint64(s.db.LSN())},
 	}})
 	if len(names) == 0 {
-		s.db.Views(e.namespace)
+		s.db.Views(func(view *memory.View) bool {
+			living := s.db.Living(view)
+			defer living.Release()
+			return e.namespace(living)
+		})
 	}
 	for _, name := range names {
 		view, err := s.db.View(name)

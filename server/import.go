@@ -274,6 +274,10 @@ func (im *importer) record(p *engramv1.ExportItem_RecordState) (*memory.Record, 
 	case !put.HasImportance:
 		v.add(field+".importance", "is unset")
 	}
+	r.Pinned = p.GetRecord().GetPinned()
+	if t := p.GetRecord().GetExpireTime(); t != nil {
+		r.Expire = set("expire_time", t)
+	}
 	if n := p.GetRecord().GetRehearsals(); n > 0 {
 		r.Rehearsed = memory.Rehearsed{Count: n, Last: set("rehearse_time", p.GetRecord().GetRehearseTime())}
 	}

@@ -130,6 +130,7 @@ func (s *Server) namespaceConfig(v *violations, field string, p *engramv1.Namesp
 	c.Repeats = repeats(v, field, p.GetRepeatSimilarity())
 	c.MaxRecords = maxRecords(v, field, p.GetMaxRecords())
 	c.Eviction = eviction(v, field, p.GetEviction())
+	c.Forget = forget(v, field, p.GetForget())
 	return c
 }
 
@@ -337,10 +338,13 @@ func (n *namespaceService) Update(ctx context.Context, req *engramv1.NamespaceSe
 		case "eviction":
 			e := eviction(&v, "namespace", req.Namespace.GetEviction())
 			c.Eviction = &e
+		case "forget":
+			x := forget(&v, "namespace", req.Namespace.GetForget())
+			c.Forget = &x
 		case "metric", "dimension", "value_dimension", "kv_heads", "embedder", "lexical", "name":
 			v.add(at("update_mask.paths", i), "is %q, which is fixed when a namespace is made", path)
 		default:
-			v.add(at("update_mask.paths", i), "is %q; a mask may name max_bytes, durability, key_encoding, value_encoding, recall, ranking, retention, repeat_similarity, max_records and eviction", path)
+			v.add(at("update_mask.paths", i), "is %q; a mask may name max_bytes, durability, key_encoding, value_encoding, recall, ranking, retention, repeat_similarity, max_records, eviction and forget", path)
 		}
 	}
 	if err := v.err(); err != nil {
@@ -392,7 +396,7 @@ func optionsProto(c memory.Config) *engramv1.Namespace {
 		MaxBytes: uint64(c.MaxBytes), CreateTime: timestamp(c.CreateTime), Durability: durabilityProto[c.Durability],
 		KeyEncoding: encodingProto[c.KeyEncoding], ValueEncoding: valueEncodingProto[c.ValueEncoding], Recall: c.Recall, KvHeads: uint32(c.KVHeads),
 		Lexical: lexicalProto[c.Lexical], Ranking: rankingProto(c.Ranking),
-		Retention: retentionProto(c.Retention), RepeatSimilarity: c.Repeats, MaxRecords: uint64(c.MaxRecords), Eviction: evictionProto[c.Eviction],
+		Retention: retentionProto(c.Retention), RepeatSimilarity: c.Repeats, MaxRecords: uint64(c.MaxRecords), Eviction: evictionProto[c.Eviction], Forget: c.Forget,
 	}
 	if c.Embedder.Name != "" {
 		out.Embedder = embedderProto(c.Embedder)

@@ -65,6 +65,8 @@ func (s *Server) put(v *violations, field string, p *engramv1.Record) memory.Put
 	if p.Position != nil {
 		out.Position, out.HasPosition = *p.Position, true
 	}
+	expiry(v, field, p, &out)
+	out.Pinned = p.Pinned
 	if p.IfVersion != nil {
 		lsn := memory.LSN(*p.IfVersion)
 		out.IfVersion = &lsn
@@ -104,7 +106,7 @@ func included(v *violations, p *engramv1.Include) include {
 type recordMessage struct {
 	record               engramv1.Record
 	time, create, update timestamppb.Timestamp
-	rehearse             timestamppb.Timestamp
+	rehearse, expire     timestamppb.Timestamp
 	importance           float32
 	position             int64
 	session, speaker     string
@@ -124,6 +126,11 @@ func (m *recordMessage) set(r *memory.Record, inc include) *engramv1.Record {
 		setTimestamp(&m.rehearse, r.Rehearsed.Last)
 		out.Rehearsals, out.RehearseTime = r.Rehearsed.Count, &m.rehearse
 	}
+	if r.Expire != 0 {
+		setTimestamp(&m.expire, r.Expire)
+		out.ExpireTime = &m.expire
+	}
+	out.Pinned = r.Pinned
 	if r.HasPosition {
 		m.position = r.Position
 		out.Position = &m.position
@@ -150,7 +157,7 @@ var metadataField = (*engramv1.Record)(nil).ProtoReflect().Descriptor().Fields()
 
 // recordOverhead is more than the fields of a record that every reply carries take, its
 // id, session and speaker aside, with what frames it.
-const recordOverhead = 160
+const recordOverhead = 184
 
 // recordProtos writes the records that refs name.
 func recordProtos(view *memory.View, refs []memory.Ref, inc include) []*engramv1.Record {

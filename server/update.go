@@ -12,11 +12,11 @@ import (
 var maskFields = map[string]memory.Mask{
 	"key": memory.MaskKey, "value": memory.MaskValue, "text": memory.MaskText, "metadata": memory.MaskMetadata,
 	"session": memory.MaskSession, "speaker": memory.MaskSpeaker, "time": memory.MaskTime, "importance": memory.MaskImportance,
-	"position": memory.MaskPosition,
+	"position": memory.MaskPosition, "expire_time": memory.MaskExpire, "ttl": memory.MaskExpire, "pinned": memory.MaskPinned,
 }
 
-// maskNames are the names of maskFields, in order.
-var maskNames = slices.Sorted(maps.Keys(maskFields))
+// maskNames are the names of maskFields, in order, each field's once.
+var maskNames = slices.DeleteFunc(slices.Sorted(maps.Keys(maskFields)), func(name string) bool { return name == "ttl" })
 
 func (m *memoryService) Update(ctx context.Context, req *engramv1.UpdateRequest) (*engramv1.UpdateResponse, error) {
 	s := m.s
@@ -30,7 +30,7 @@ func (m *memoryService) Update(ctx context.Context, req *engramv1.UpdateRequest)
 	for i, path := range req.UpdateMask.GetPaths() {
 		bit, ok := maskFields[path]
 		if !ok {
-			v.add(at("update_mask.paths", i), "is %q; a mask may name key, value, text, metadata, session, speaker, time, importance and position", path)
+			v.add(at("update_mask.paths", i), "is %q; a mask may name key, value, text, metadata, session, speaker, time, importance, position, expire_time, ttl and pinned", path)
 		}
 		c.Mask |= bit
 	}

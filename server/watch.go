@@ -98,6 +98,7 @@ func (w *watch) mutation(m *memory.Mutation) error {
 	if m.Eviction != nil {
 		e.Eviction = evictionProto[*m.Eviction]
 	}
+	e.Forget = m.Forget
 	for i := range m.Rehearsals {
 		r := &m.Rehearsals[i]
 		e.Rehearsals = append(e.Rehearsals, &engramv1.Rehearsal{Id: r.ID, Time: timestamp(r.Time), Count: r.Count})
@@ -154,6 +155,12 @@ func (w *watch) change(c *memory.Change, m *memory.Mutation) *engramv1.RecordCha
 	}
 	if left(memory.MaskSpeaker, 0) {
 		r.Speaker = ""
+	}
+	if left(memory.MaskExpire, 0) {
+		r.Expire = 0
+	}
+	if left(memory.MaskPinned, 0) {
+		r.Pinned = false
 	}
 	if left(memory.MaskPosition, 0) {
 		r.HasPosition = false

@@ -127,6 +127,8 @@ func (n *historyNamespace) put(puts []memory.Put, mask memory.Mask, r *memory.St
 				}
 			}},
 			{memory.MaskPosition, func() { rec.Position, rec.HasPosition = p.Position, p.HasPosition }},
+			{memory.MaskExpire, func() { rec.Expire = p.Expire }},
+			{memory.MaskPinned, func() { rec.Pinned = p.Pinned }},
 		} {
 			if mask&f.mask != 0 {
 				f.set()
@@ -191,7 +193,7 @@ func historySame(a, b *memory.Record) bool {
 	return a.ID == b.ID && slices.Equal(a.Key, b.Key) && slices.Equal(a.Value, b.Value) && a.Text == b.Text &&
 		bytes.Equal(a.Metadata, b.Metadata) && a.Session == b.Session && a.Speaker == b.Speaker &&
 		a.Time == b.Time && a.CreateTime == b.CreateTime && a.UpdateTime == b.UpdateTime && a.Importance == b.Importance &&
-		a.Rehearsed == b.Rehearsed && a.Position == b.Position && a.HasPosition == b.HasPosition &&
+		a.Rehearsed == b.Rehearsed && a.Expire == b.Expire && a.Pinned == b.Pinned && a.Position == b.Position && a.HasPosition == b.HasPosition &&
 		a.Version == b.Version && a.Created == b.Created && a.Place == b.Place
 }
 

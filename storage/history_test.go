@@ -113,6 +113,9 @@ func (h *historyRun) puts(t *rapid.T, name string, ids bool) (puts []memory.Put)
 		if p.HasTime = rapid.Bool().Draw(t, "own time"); p.HasTime {
 			p.Time = rapid.Int64Range(-5, 5).Draw(t, "time")
 		}
+		if p.Pinned = rapid.Bool().Draw(t, "pinned"); p.Pinned {
+			p.Expire = 1 << 62 // years after the test
+		}
 		if p.HasImportance = rapid.Bool().Draw(t, "own importance"); p.HasImportance {
 			p.Importance = 0.25
 		}
@@ -248,6 +251,12 @@ func (h *historyRun) settings(t *rapid.T) {
 		r := drawRetention(t)
 		u.Retention = &r
 	}
+	if rapid.Bool().Draw(t, "bounds too") {
+		most := int64(1 << rapid.IntRange(20, 40).Draw(t, "most"))
+		e := memory.Eviction(rapid.IntRange(0, 3).Draw(t, "eviction"))
+		x := rapid.SampledFrom([]float64{0, 1e-300}).Draw(t, "forget")
+		u.MaxRecords, u.Eviction, u.Forget = &most, &e, &x
+	}
 	if rapid.Bool().Draw(t, "values too") {
 		e := rapid.SampledFrom([]index.Encoding{index.F32, index.BF16}).Draw(t, "values")
 		u.ValueEncoding = &e
@@ -270,6 +279,9 @@ func (h *historyRun) settings(t *rapid.T) {
 		}
 		if u.Retention != nil {
 			n.config.Retention = *u.Retention
+		}
+		if u.MaxRecords != nil {
+			n.config.MaxRecords, n.config.Eviction, n.config.Forget = *u.MaxRecords, *u.Eviction, *u.Forget
 		}
 		if u.ValueEncoding != nil {
 			n.config.ValueEncoding = *u.ValueEncoding

@@ -28,6 +28,9 @@ const (
 	moreRepeats    protowire.Number = 12
 	moreMaxRecords protowire.Number = 20
 	moreEviction   protowire.Number = 21
+	moreForget     protowire.Number = 22
+	moreExpire     protowire.Number = 23 // of a record
+	morePinned     protowire.Number = 24 // of a record
 )
 
 // The fields of a ranking, a block in a block.
@@ -139,7 +142,7 @@ func (c *cursor) inner(f field, of string, read func(f field) bool) {
 
 // hasMoreConfig is true if a configuration needs a block.
 func hasMoreConfig(c *memory.Config) bool {
-	return c.Lexical != lexical.None || c.Ranking != (memory.Ranking{}) || !c.Retention.IsDefault() || c.Repeats != 0 || c.MaxRecords != 0 || c.Eviction != memory.EvictNone
+	return c.Lexical != lexical.None || c.Ranking != (memory.Ranking{}) || !c.Retention.IsDefault() || c.Repeats != 0 || c.MaxRecords != 0 || c.Eviction != memory.EvictNone || c.Forget != 0
 }
 
 func appendMoreConfig(b []byte, c *memory.Config) []byte {
@@ -153,7 +156,8 @@ func appendMoreConfig(b []byte, c *memory.Config) []byte {
 		}
 		b = appendFloat(b, moreRepeats, c.Repeats)
 		b = appendNumber(b, moreMaxRecords, uint64(c.MaxRecords))
-		return appendNumber(b, moreEviction, uint64(c.Eviction))
+		b = appendNumber(b, moreEviction, uint64(c.Eviction))
+		return appendFloat(b, moreForget, c.Forget)
 	})
 }
 
@@ -175,6 +179,8 @@ func (c *cursor) moreConfig(cfg *memory.Config) {
 			cfg.MaxRecords = int64(c.number(f, "max_records", memory.MaxRecords))
 		case moreEviction:
 			cfg.Eviction = c.eviction(f)
+		case moreForget:
+			cfg.Forget = c.forget(f)
 		default:
 			return false
 		}
@@ -200,7 +206,7 @@ func (c *cursor) eviction(f field) memory.Eviction {
 
 // hasMoreMutation is true if a mutation needs a block.
 func hasMoreMutation(m *memory.Mutation) bool {
-	return m.Ranking != nil || m.Retention != nil || len(m.Rehearsals) > 0 || m.Repeats != nil || m.MaxRecords != nil || m.Eviction != nil
+	return m.Ranking != nil || m.Retention != nil || len(m.Rehearsals) > 0 || m.Repeats != nil || m.MaxRecords != nil || m.Eviction != nil || m.Forget != nil
 }
 
 func appendMoreMutation(b []byte, m *memory.Mutation) []byte {
@@ -223,6 +229,9 @@ func appendMoreMutation(b []byte, m *memory.Mutation) []byte {
 		}
 		if m.Eviction != nil {
 			b = protowire.AppendVarint(protowire.AppendTag(b, moreEviction, protowire.VarintType), uint64(*m.Eviction))
+		}
+		if m.Forget != nil {
+			b = protowire.AppendFixed64(protowire.AppendTag(b, moreForget, protowire.Fixed64Type), math.Float64bits(*m.Forget))
 		}
 		return b
 	})
@@ -248,6 +257,9 @@ func (c *cursor) moreMutation(m *memory.Mutation) {
 		case moreEviction:
 			e := c.eviction(f)
 			m.Eviction = &e
+		case moreForget:
+			x := c.forget(f)
+			m.Forget = &x
 		default:
 			return false
 		}
@@ -256,12 +268,16 @@ func (c *cursor) moreMutation(m *memory.Mutation) {
 }
 
 // hasMoreRecord is true if a record needs a block.
-func hasMoreRecord(r *memory.Record) bool { return r.Rehearsed.Count > 0 }
+func hasMoreRecord(r *memory.Record) bool { return r.Rehearsed.Count > 0 || r.Expire != 0 || r.Pinned }
 
 func appendMoreRecord(b []byte, r *memory.Record) []byte {
 	return appendBlock(b, func(b []byte) []byte {
 		if r.Rehearsed.Count > 0 {
 			b = appendRehearsed(b, &r.Rehearsed)
+		}
+		b = appendNumber(b, moreExpire, uint64(r.Expire))
+		if r.Pinned {
+			b = appendNumber(b, morePinned, 1)
 		}
 		return b
 	})
@@ -272,11 +288,23 @@ func (c *cursor) moreRecord(r *memory.Record) {
 		switch f.number {
 		case moreRehearsals:
 			r.Rehearsed = c.rehearsed(f)
+		case moreExpire:
+			r.Expire = int64(c.number(f, "an expiry", math.MaxInt64))
+		case morePinned:
+			r.Pinned = c.number(f, "whether it is pinned", 1) == 1
 		default:
 			return false
 		}
 		return true
 	})
+}
+
+func (c *cursor) forget(f field) float64 {
+	x := c.float(f)
+	if reason := memory.CheckForget(x); reason != "" {
+		c.fail(fmt.Errorf("a threshold that %s", reason))
+	}
+	return x
 }
 
 func appendRanking(b []byte, r *memory.Ranking) []byte {

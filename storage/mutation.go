@@ -83,7 +83,7 @@ func appendMutation(b []byte, m *memory.Mutation) []byte {
 	b = binary.AppendUvarint(b, uint64(len(m.Changes)))
 	for i := range m.Changes {
 		c := &m.Changes[i]
-		b = binary.AppendUvarint(b, uint64(maskSwap(c.Mask)))
+		b = binary.AppendUvarint(b, uint64(fileMask(c.Mask)))
 		b = binary.AppendUvarint(b, uint64(len(c.Key)))
 		b = binary.AppendUvarint(b, uint64(len(c.Value)))
 		b = appendRecord(b, &c.Record)
@@ -91,15 +91,37 @@ func appendMutation(b []byte, m *memory.Mutation) []byte {
 	return b
 }
 
-// maskSwap gives a mask as a file has it, and back. Records had no position at first, and
-// the mask of all other fields stood for a record that is replaced whole: it still does, and
-// that of all fields stands for what leaves the position alone.
-func maskSwap(m memory.Mask) memory.Mask {
+// Masks as files have them. Records had no position at first, and the mask of all other
+// fields stood for a record that is replaced whole: it still does. That of these fields and
+// the position, all there were then, came to stand for what leaves the position alone; and
+// what sets just these, since there are more, is said as all fields are.
+const (
+	maskFirst    = memory.MaskPosition - 1
+	maskPosition = maskFirst | memory.MaskPosition
+)
+
+// fileMask gives a mask as a file has it.
+func fileMask(m memory.Mask) memory.Mask {
 	switch m {
 	case memory.MaskAll:
-		return memory.MaskAll &^ memory.MaskPosition
-	case memory.MaskAll &^ memory.MaskPosition:
+		return maskFirst
+	case maskFirst:
+		return maskPosition
+	case maskPosition:
 		return memory.MaskAll
+	}
+	return m
+}
+
+// maskOf is the mask that a file has as m.
+func maskOf(m memory.Mask) memory.Mask {
+	switch m {
+	case maskFirst:
+		return memory.MaskAll
+	case maskPosition:
+		return maskFirst
+	case memory.MaskAll:
+		return maskPosition
 	}
 	return m
 }
@@ -209,7 +231,7 @@ func (c *cursor) count(what string, least int) int {
 }
 
 func (c *cursor) change(out *memory.Change) {
-	out.Mask = maskSwap(memory.Mask(c.uvarint("a mask", uint64(memory.MaskAll))))
+	out.Mask = maskOf(memory.Mask(c.uvarint("a mask", uint64(memory.MaskAll))))
 	shape := memory.Config{
 		Dimension:      int(c.uvarint("a key's dimension", maxDimension)),
 		ValueDimension: int(c.uvarint("a value's dimension", maxDimension)),

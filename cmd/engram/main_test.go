@@ -313,6 +313,13 @@ func TestNamespacesAndStats(t *testing.T) {
 		t.Errorf("%v", fades["retention"])
 	}
 	s.ok("", "store", "fades", "--id=a", "--key=1,0")
+	s.ok("", "store", "fades", "--id=kept", "--key=0,1", "--pinned", "--ttl=2d")
+	if kept := objects(t, s.ok("", "get", "fades", "kept", "--json"))[0]; kept["pinned"] != true || kept["expire_time"] == nil {
+		t.Errorf("%v", kept)
+	}
+	if got := objects(t, s.ok("", "namespaces", "forget", "fades", "0.25", "--json"))[0]; got["forget"] != 0.25 {
+		t.Errorf("%v", got)
+	}
 	if hit := objects(t, s.ok("", "retrieve", "fades", "--vector=1,0", "--rehearse", "--ranking=similarity,retention=0.5", "--json"))[0]; hit["retention"].(float64) < 0.99 {
 		t.Errorf("%v", hit)
 	}

@@ -23,6 +23,8 @@ type storeCmd struct {
 	Time       time.Time         `help:"When it happened (RFC 3339); default: now." placeholder:"TIME"`
 	Position   *int64            `help:"Where it stands in a sequence, for attend." placeholder:"N"`
 	Importance float32           `help:"How much it matters, in (0, 1]; default: 0.5." placeholder:"X"`
+	TTL        longTime          `help:"How long until it is gone, as 30d or 36h; default: never." placeholder:"TIME"`
+	Pinned     bool              `help:"Never evict nor forget it."`
 	Insert     bool              `help:"Refuse if the id exists."`
 }
 
@@ -34,7 +36,7 @@ func (*storeCmd) Help() string {
 }
 
 func (c *storeCmd) Run(ctx context.Context, cli *cli, t *terminal) error {
-	r := client.Record{ID: c.ID, Text: strings.Join(c.Text, " "), Session: c.Session, Speaker: c.Speaker, Time: c.Time, Importance: c.Importance, Position: c.Position}
+	r := client.Record{ID: c.ID, Text: strings.Join(c.Text, " "), Session: c.Session, Speaker: c.Speaker, Time: c.Time, Importance: c.Importance, Position: c.Position, TTL: time.Duration(c.TTL), Pinned: c.Pinned}
 	if r.Text == "-" {
 		b, err := io.ReadAll(io.LimitReader(t.in, 64<<10+1))
 		if err != nil {
@@ -215,6 +217,8 @@ func recordObject(r *client.Record) map[string]any {
 	}
 	set("rehearsals", r.Rehearsals, r.Rehearsals > 0)
 	set("rehearse_time", r.RehearseTime.UTC(), r.Rehearsals > 0)
+	set("expire_time", r.ExpireTime.UTC(), !r.ExpireTime.IsZero())
+	set("pinned", true, r.Pinned)
 	set("text", r.Text, r.Text != "")
 	set("metadata", r.Metadata, r.Metadata != nil)
 	set("session", r.Session, r.Session != "")

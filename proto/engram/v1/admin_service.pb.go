@@ -470,7 +470,13 @@ type NamespaceStats struct {
 	Ivf *IVFStats `protobuf:"bytes,8,opt,name=ivf,proto3" json:"ivf,omitempty"`
 	// Bytes of lexical indexes. The words of each text, by which it is found until an index
 	// has it, lie beside it and are of payload_bytes.
-	LexicalBytes  uint64 `protobuf:"varint,9,opt,name=lexical_bytes,json=lexicalBytes,proto3" json:"lexical_bytes,omitempty"`
+	LexicalBytes uint64 `protobuf:"varint,9,opt,name=lexical_bytes,json=lexicalBytes,proto3" json:"lexical_bytes,omitempty"`
+	// Records removed since the server started because they had expired.
+	Expired uint64 `protobuf:"varint,10,opt,name=expired,proto3" json:"expired,omitempty"`
+	// Records removed since the server started to keep to max_records.
+	Evicted uint64 `protobuf:"varint,11,opt,name=evicted,proto3" json:"evicted,omitempty"`
+	// Records removed since the server started because their retention was below forget.
+	Forgotten     uint64 `protobuf:"varint,12,opt,name=forgotten,proto3" json:"forgotten,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -564,6 +570,27 @@ func (x *NamespaceStats) GetIvf() *IVFStats {
 func (x *NamespaceStats) GetLexicalBytes() uint64 {
 	if x != nil {
 		return x.LexicalBytes
+	}
+	return 0
+}
+
+func (x *NamespaceStats) GetExpired() uint64 {
+	if x != nil {
+		return x.Expired
+	}
+	return 0
+}
+
+func (x *NamespaceStats) GetEvicted() uint64 {
+	if x != nil {
+		return x.Evicted
+	}
+	return 0
+}
+
+func (x *NamespaceStats) GetForgotten() uint64 {
+	if x != nil {
+		return x.Forgotten
 	}
 	return 0
 }
@@ -1619,7 +1646,7 @@ const file_engram_v1_admin_service_proto_rawDesc = "" +
 	"\x06riding\x18\x03 \x01(\x04R\x06riding\"@\n" +
 	"\fJournalStats\x12\x1a\n" +
 	"\bsegments\x18\x01 \x01(\x04R\bsegments\x12\x14\n" +
-	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\"\xcf\x02\n" +
+	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\"\xa1\x03\n" +
 	"\x0eNamespaceStats\x122\n" +
 	"\tnamespace\x18\x01 \x01(\v2\x14.engram.v1.NamespaceR\tnamespace\x12\x1b\n" +
 	"\tdead_rows\x18\x02 \x01(\x04R\bdeadRows\x12\x1a\n" +
@@ -1630,7 +1657,11 @@ const file_engram_v1_admin_service_proto_rawDesc = "" +
 	"\vindex_bytes\x18\a \x01(\x04R\n" +
 	"indexBytes\x12%\n" +
 	"\x03ivf\x18\b \x01(\v2\x13.engram.v1.IVFStatsR\x03ivf\x12#\n" +
-	"\rlexical_bytes\x18\t \x01(\x04R\flexicalBytes\"\xd4\x01\n" +
+	"\rlexical_bytes\x18\t \x01(\x04R\flexicalBytes\x12\x18\n" +
+	"\aexpired\x18\n" +
+	" \x01(\x04R\aexpired\x12\x18\n" +
+	"\aevicted\x18\v \x01(\x04R\aevicted\x12\x1c\n" +
+	"\tforgotten\x18\f \x01(\x04R\tforgotten\"\xd4\x01\n" +
 	"\bIVFStats\x12\x14\n" +
 	"\x05lists\x18\x01 \x01(\x04R\x05lists\x12\x12\n" +
 	"\x04rows\x18\x02 \x01(\x04R\x04rows\x12%\n" +

@@ -4007,7 +4007,8 @@ type MutationEvent struct {
 	KeyEncoding KeyEncoding `protobuf:"varint,11,opt,name=key_encoding,json=keyEncoding,proto3,enum=engram.v1.KeyEncoding" json:"key_encoding,omitempty"`
 	// The namespace's new encoding of values; unspecified if it didn't change.
 	ValueEncoding ValueEncoding `protobuf:"varint,13,opt,name=value_encoding,json=valueEncoding,proto3,enum=engram.v1.ValueEncoding" json:"value_encoding,omitempty"`
-	// The ids of records that it deleted.
+	// The ids of records that it deleted: as asked, or because they had expired, faded below the
+	// namespace's forget, or were evicted for what it stored.
 	DeletedIds []string `protobuf:"bytes,8,rep,name=deleted_ids,json=deletedIds,proto3" json:"deleted_ids,omitempty"`
 	// The records that it made, replaced or changed, in the order of the request.
 	Changes []*RecordChange `protobuf:"bytes,9,rep,name=changes,proto3" json:"changes,omitempty"`
@@ -4023,6 +4024,8 @@ type MutationEvent struct {
 	MaxRecords *uint64 `protobuf:"varint,17,opt,name=max_records,json=maxRecords,proto3,oneof" json:"max_records,omitempty"`
 	// The namespace's new eviction; unspecified if it didn't change.
 	Eviction Eviction `protobuf:"varint,18,opt,name=eviction,proto3,enum=engram.v1.Eviction" json:"eviction,omitempty"`
+	// The namespace's new forget; unset if it didn't change.
+	Forget *float64 `protobuf:"fixed64,19,opt,name=forget,proto3,oneof" json:"forget,omitempty"`
 	// The namespace's new repeat_similarity; unset if it didn't change.
 	RepeatSimilarity *float64 `protobuf:"fixed64,20,opt,name=repeat_similarity,json=repeatSimilarity,proto3,oneof" json:"repeat_similarity,omitempty"`
 	unknownFields    protoimpl.UnknownFields
@@ -4183,6 +4186,13 @@ func (x *MutationEvent) GetEviction() Eviction {
 		return x.Eviction
 	}
 	return Eviction_EVICTION_UNSPECIFIED
+}
+
+func (x *MutationEvent) GetForget() float64 {
+	if x != nil && x.Forget != nil {
+		return *x.Forget
+	}
+	return 0
 }
 
 func (x *MutationEvent) GetRepeatSimilarity() float64 {
@@ -4652,7 +4662,7 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\n" +
 	"_after_lsn\"G\n" +
 	"\rWatchResponse\x126\n" +
-	"\tmutations\x18\x01 \x03(\v2\x18.engram.v1.MutationEventR\tmutations\"\x97\a\n" +
+	"\tmutations\x18\x01 \x03(\v2\x18.engram.v1.MutationEventR\tmutations\"\xbf\a\n" +
 	"\rMutationEvent\x12\x10\n" +
 	"\x03lsn\x18\x01 \x01(\x04R\x03lsn\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12+\n" +
@@ -4678,12 +4688,14 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"rehearsals\x12$\n" +
 	"\vmax_records\x18\x11 \x01(\x04H\x02R\n" +
 	"maxRecords\x88\x01\x01\x12/\n" +
-	"\beviction\x18\x12 \x01(\x0e2\x13.engram.v1.EvictionR\beviction\x120\n" +
-	"\x11repeat_similarity\x18\x14 \x01(\x01H\x03R\x10repeatSimilarity\x88\x01\x01B\f\n" +
+	"\beviction\x18\x12 \x01(\x0e2\x13.engram.v1.EvictionR\beviction\x12\x1b\n" +
+	"\x06forget\x18\x13 \x01(\x01H\x03R\x06forget\x88\x01\x01\x120\n" +
+	"\x11repeat_similarity\x18\x14 \x01(\x01H\x04R\x10repeatSimilarity\x88\x01\x01B\f\n" +
 	"\n" +
 	"_max_bytesB\t\n" +
 	"\a_recallB\x0e\n" +
-	"\f_max_recordsB\x14\n" +
+	"\f_max_recordsB\t\n" +
+	"\a_forgetB\x14\n" +
 	"\x12_repeat_similarity\"a\n" +
 	"\tRehearsal\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12.\n" +

@@ -796,9 +796,14 @@ type Namespace struct {
 	// max_records is always refused. Can be changed; a namespace that has more by then keeps
 	// them until the next write that creates one. Default 0: no bound.
 	MaxRecords uint64 `protobuf:"varint,18,opt,name=max_records,json=maxRecords,proto3" json:"max_records,omitempty"`
-	// Which records make room. Can be changed. Default EVICTION_NONE. A number that is none of
+	// Which records make room; pinned ones never do. Can be changed. Default EVICTION_NONE. A number that is none of
 	// these is InvalidArgument.
 	Eviction Eviction `protobuf:"varint,19,opt,name=eviction,proto3,enum=engram.v1.Eviction" json:"eviction,omitempty"`
+	// The retention below which records are removed, pinned ones aside: from 0 to below 1. It
+	// happens in the background, 64 times while a record that is never rehearsed fades so far,
+	// at least once an hour and at most once a second; until then they are read. Can be
+	// changed. Default 0: none is.
+	Forget float64 `protobuf:"fixed64,20,opt,name=forget,proto3" json:"forget,omitempty"`
 	// From which cosine on, above 0 and up to 1, a record that is stored repeats one that is
 	// there. It isn't added then: the record that it repeats, the nearest, is rehearsed as by a
 	// read, and named in the result. Only records that come without an id repeat others, and
@@ -973,6 +978,13 @@ func (x *Namespace) GetEviction() Eviction {
 		return x.Eviction
 	}
 	return Eviction_EVICTION_UNSPECIFIED
+}
+
+func (x *Namespace) GetForget() float64 {
+	if x != nil {
+		return x.Forget
+	}
+	return 0
 }
 
 func (x *Namespace) GetRepeatSimilarity() float64 {
@@ -1517,7 +1529,7 @@ const file_engram_v1_namespace_service_proto_rawDesc = "" +
 	"\bEmbedder\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x1c\n" +
-	"\tdimension\x18\x03 \x01(\rR\tdimension\"\xc6\x06\n" +
+	"\tdimension\x18\x03 \x01(\rR\tdimension\"\xde\x06\n" +
 	"\tNamespace\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12)\n" +
 	"\x06metric\x18\x02 \x01(\x0e2\x11.engram.v1.MetricR\x06metric\x12\x1c\n" +
@@ -1542,7 +1554,8 @@ const file_engram_v1_namespace_service_proto_rawDesc = "" +
 	"\tretention\x18\x11 \x01(\v2\x14.engram.v1.RetentionR\tretention\x12\x1f\n" +
 	"\vmax_records\x18\x12 \x01(\x04R\n" +
 	"maxRecords\x12/\n" +
-	"\beviction\x18\x13 \x01(\x0e2\x13.engram.v1.EvictionR\beviction\x12+\n" +
+	"\beviction\x18\x13 \x01(\x0e2\x13.engram.v1.EvictionR\beviction\x12\x16\n" +
+	"\x06forget\x18\x14 \x01(\x01R\x06forget\x12+\n" +
 	"\x11repeat_similarity\x18\x15 \x01(\x01R\x10repeatSimilarity\"S\n" +
 	"\x1dNamespaceServiceCreateRequest\x122\n" +
 	"\tnamespace\x18\x01 \x01(\v2\x14.engram.v1.NamespaceR\tnamespace\"T\n" +

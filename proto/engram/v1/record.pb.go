@@ -9,6 +9,7 @@ package engramv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	structpb "google.golang.org/protobuf/types/known/structpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
@@ -188,6 +189,19 @@ type Record struct {
 	// Where the record stands in a sequence, such as the number of a token: for the masks and
 	// slopes of Attend. From −2^53 to 2^53; two records may have the same. Default: none.
 	Position *int64 `protobuf:"varint,14,opt,name=position,proto3,oneof" json:"position,omitempty"`
+	// When the record is gone: from that moment on, by the server's clock, no read returns it
+	// and a write treats it as absent; within about a second it is deleted, which Watch shows.
+	// One in the past is allowed: the record is gone at once. After 1970; nanoseconds since then
+	// must fit 64 bits (up to the year 2261). Default: never.
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// Instead of expire_time (both is InvalidArgument): how long after this write the record is
+	// gone. More than 0, at most 100 years of 365 days. A mask that names it or expire_time
+	// changes when the record is gone, to never where neither is set. Input only: replies carry
+	// expire_time.
+	Ttl *durationpb.Duration `protobuf:"bytes,16,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	// A pinned record is never evicted nor forgotten (Namespace.eviction, Namespace.forget). Its
+	// expire_time holds. Default false.
+	Pinned bool `protobuf:"varint,17,opt,name=pinned,proto3" json:"pinned,omitempty"`
 	// How often the record was rehearsed: returned by a Retrieve with rehearse set, once a
 	// request. Rehearsals are committed about a second later; they change neither version nor
 	// update_time, and stay when the record is updated or stored anew. Counted up to
@@ -328,6 +342,27 @@ func (x *Record) GetPosition() int64 {
 	return 0
 }
 
+func (x *Record) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+func (x *Record) GetTtl() *durationpb.Duration {
+	if x != nil {
+		return x.Ttl
+	}
+	return nil
+}
+
+func (x *Record) GetPinned() bool {
+	if x != nil {
+		return x.Pinned
+	}
+	return false
+}
+
 func (x *Record) GetRehearsals() uint32 {
 	if x != nil {
 		return x.Rehearsals
@@ -343,7 +378,7 @@ func (x *Record) GetRehearseTime() *timestamppb.Timestamp {
 }
 
 // Which parts of a record a reply carries. Id, session, speaker, times,
-// importance, position, version and rehearsals always come.
+// importance, position, version, rehearsals, expire_time and pinned always come.
 type Include struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The record's text. Default true.
@@ -487,10 +522,10 @@ var File_engram_v1_record_proto protoreflect.FileDescriptor
 
 const file_engram_v1_record_proto_rawDesc = "" +
 	"\n" +
-	"\x16engram/v1/record.proto\x12\tengram.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"2\n" +
+	"\x16engram/v1/record.proto\x12\tengram.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"2\n" +
 	"\x06Vector\x12\x16\n" +
 	"\x06values\x18\x01 \x03(\x02R\x06values\x12\x10\n" +
-	"\x03f32\x18\x02 \x01(\fR\x03f32\"\xbf\x05\n" +
+	"\x03f32\x18\x02 \x01(\fR\x03f32\"\xc1\x06\n" +
 	"\x06Record\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12#\n" +
 	"\x03key\x18\x02 \x01(\v2\x11.engram.v1.VectorR\x03key\x12'\n" +
@@ -511,7 +546,11 @@ const file_engram_v1_record_proto_rawDesc = "" +
 	"\aversion\x18\f \x01(\x04R\aversion\x12\"\n" +
 	"\n" +
 	"if_version\x18\r \x01(\x04H\x03R\tifVersion\x88\x01\x01\x12\x1f\n" +
-	"\bposition\x18\x0e \x01(\x03H\x04R\bposition\x88\x01\x01\x12\x1e\n" +
+	"\bposition\x18\x0e \x01(\x03H\x04R\bposition\x88\x01\x01\x12;\n" +
+	"\vexpire_time\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\x12+\n" +
+	"\x03ttl\x18\x10 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12\x16\n" +
+	"\x06pinned\x18\x11 \x01(\bR\x06pinned\x12\x1e\n" +
 	"\n" +
 	"rehearsals\x18\x12 \x01(\rR\n" +
 	"rehearsals\x12?\n" +
@@ -563,21 +602,24 @@ var file_engram_v1_record_proto_goTypes = []any{
 	(*NamespaceLSN)(nil),          // 4: engram.v1.NamespaceLSN
 	(*structpb.Struct)(nil),       // 5: google.protobuf.Struct
 	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 7: google.protobuf.Duration
 }
 var file_engram_v1_record_proto_depIdxs = []int32{
-	1, // 0: engram.v1.Record.key:type_name -> engram.v1.Vector
-	1, // 1: engram.v1.Record.value:type_name -> engram.v1.Vector
-	5, // 2: engram.v1.Record.metadata:type_name -> google.protobuf.Struct
-	6, // 3: engram.v1.Record.time:type_name -> google.protobuf.Timestamp
-	6, // 4: engram.v1.Record.create_time:type_name -> google.protobuf.Timestamp
-	6, // 5: engram.v1.Record.update_time:type_name -> google.protobuf.Timestamp
-	6, // 6: engram.v1.Record.rehearse_time:type_name -> google.protobuf.Timestamp
-	0, // 7: engram.v1.Include.vector_form:type_name -> engram.v1.VectorForm
-	8, // [8:8] is the sub-list for method output_type
-	8, // [8:8] is the sub-list for method input_type
-	8, // [8:8] is the sub-list for extension type_name
-	8, // [8:8] is the sub-list for extension extendee
-	0, // [0:8] is the sub-list for field type_name
+	1,  // 0: engram.v1.Record.key:type_name -> engram.v1.Vector
+	1,  // 1: engram.v1.Record.value:type_name -> engram.v1.Vector
+	5,  // 2: engram.v1.Record.metadata:type_name -> google.protobuf.Struct
+	6,  // 3: engram.v1.Record.time:type_name -> google.protobuf.Timestamp
+	6,  // 4: engram.v1.Record.create_time:type_name -> google.protobuf.Timestamp
+	6,  // 5: engram.v1.Record.update_time:type_name -> google.protobuf.Timestamp
+	6,  // 6: engram.v1.Record.expire_time:type_name -> google.protobuf.Timestamp
+	7,  // 7: engram.v1.Record.ttl:type_name -> google.protobuf.Duration
+	6,  // 8: engram.v1.Record.rehearse_time:type_name -> google.protobuf.Timestamp
+	0,  // 9: engram.v1.Include.vector_form:type_name -> engram.v1.VectorForm
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_engram_v1_record_proto_init() }
