@@ -2,8 +2,10 @@ package memory
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"engram/index"
@@ -96,7 +98,8 @@ func TestAttendMaxError(t *testing.T) {
 		"heads":                 {QueryHeads: 3},
 		"diffuse":               {Scale: new(float64)},
 	}
-	for name, opt := range options {
+	for _, name := range slices.Sorted(maps.Keys(options)) {
+		opt := options[name]
 		t.Run(name, func(t *testing.T) {
 			opt.QueryHeads = max(1, opt.QueryHeads)
 			if opt.Scale == nil {
@@ -148,8 +151,9 @@ func TestAttendMaxError(t *testing.T) {
 					t.Errorf("%d heads of %d were spared something: %+v", spared, all, stats)
 				}
 			default:
-				// Where several heads share a pass, that may be less work than their lists.
-				if spared == 0 || name != "heads" && spared != all || stats.ListsProbed == 0 || stats.RowsScanned >= int64(len(queries))*2*records {
+				// How tight a list is depends on the training, and where several heads share a
+				// pass, that may be less work than their lists.
+				if spared == 0 || name != "heads" && 2*spared < all || stats.ListsProbed == 0 || stats.RowsScanned >= int64(len(queries))*2*records {
 					t.Errorf("%d heads of %d were spared something: %+v", spared, all, stats)
 				}
 			}
