@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"engram/client"
@@ -27,9 +28,25 @@ func (b body) user() string   { return b.Messages[1].Content }
 
 // A fakeModel is an endpoint that answers "answer N", or as the test says.
 type fakeModel struct {
-	t      *testing.T
+	t *testing.T
+
+	mu     sync.Mutex
 	bodies []body
 	answer http.HandlerFunc // nil: answer N
+}
+
+// sent gives what the endpoint was sent.
+func (f *fakeModel) sent() []body {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.bodies)
+}
+
+// answerBy has the endpoint answer by a handler from now on, or as before by nil.
+func (f *fakeModel) answerBy(h http.HandlerFunc) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.answer = h
 }
 
 func (f *fakeModel) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -47,6 +64,8 @@ func (f *fakeModel) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.t.Errorf("messages: %+v", b.Messages)
 		return
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.bodies = append(f.bodies, b)
 	if f.answer != nil {
 		f.answer(w, r)
@@ -110,15 +129,16 @@ func TestConversation(t *testing.T) {
 		"today/Ann: My dog is called Ada.", "today/Bot: answer 1",
 		"today/Ann: What is my dog called?", "today/Bot: answer 2")
 
-	if len(fake.bodies) != 2 {
-		t.Fatalf("%d requests", len(fake.bodies))
+	sent := fake.sent()
+	if len(sent) != 2 {
+		t.Fatalf("%d requests", len(sent))
 	}
-	first, second := fake.bodies[0], fake.bodies[1]
+	first, second := sent[0], sent[1]
 	if want := "Be brief.\n\nYou are Bot, in a conversation with Ann."; first.system() != want {
 		t.Errorf("with nothing to remember: %q, want %q", first.system(), want)
 	}
 	if first.Model != "tiny" || first.user() != "My dog is called Ada." || second.user() != "What is my dog called?" {
-		t.Errorf("sent %+v", fake.bodies)
+		t.Errorf("sent %+v", sent)
 	}
 	_, memories, _ := strings.Cut(second.system(), "<memory>\n")
 	lines := strings.Split(memories, "\n")
@@ -139,7 +159,7 @@ func TestLongAgo(t *testing.T) {
 	c.Session = "today"
 	hear(t, c, "Where did I put the spare key?")
 
-	system := fake.bodies[len(fake.bodies)-1].system()
+	system := fake.sent()[101].system()
 	if !strings.Contains(system, "Ann: The spare key is under the blue pot.") {
 		t.Errorf("the fact isn't in %s", system)
 	}
@@ -176,23 +196,23 @@ func TestEndpointFails(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c, fake := start(t)
-			fake.answer = test.answer
+			fake.answerBy(test.answer)
 			out, errs := hear(t, c, "Hello?")
 			if out != "Ann: Ann: \n" || !strings.Contains(errs, test.want) || !strings.Contains(errs, "an empty line asks again") {
 				t.Errorf("wrote %q and %q, want %q", out, errs, test.want)
 			}
 			wantTurns(t, c, "today/Ann: Hello?")
 
-			fake.answer = nil
-			sent := len(fake.bodies)
+			fake.answerBy(nil)
+			before := len(fake.sent())
 			out, errs = hear(t, c, "\n")
-			if want := fmt.Sprintf("Ann: Bot: answer %d\nAnn: \n", sent+1); out != want || errs != "" {
+			if want := fmt.Sprintf("Ann: Bot: answer %d\nAnn: \n", before+1); out != want || errs != "" {
 				t.Errorf("wrote %q and %q, want %q", out, errs, want)
 			}
-			if b := fake.bodies[sent]; b.user() != "Hello?" || strings.Contains(b.system(), "<memory>") {
+			if b := fake.sent()[before]; b.user() != "Hello?" || strings.Contains(b.system(), "<memory>") {
 				t.Errorf("asked again by %+v", b)
 			}
-			wantTurns(t, c, "today/Ann: Hello?", fmt.Sprintf("today/Bot: answer %d", sent+1))
+			wantTurns(t, c, "today/Ann: Hello?", fmt.Sprintf("today/Bot: answer %d", before+1))
 		})
 	}
 }
@@ -213,8 +233,8 @@ func TestMemoryFails(t *testing.T) {
 		t.Errorf("wrote %q and %q", out, errs)
 	}
 	out, errs = hearAnyway(c, "Three.")
-	if strings.Contains(out, "answer") || !strings.Contains(errs, "turns that aren't stored yet: 2") || len(fake.bodies) != 2 {
-		t.Errorf("wrote %q and %q after %d requests", out, errs, len(fake.bodies))
+	if strings.Contains(out, "answer") || !strings.Contains(errs, "turns that aren't stored yet: 2") || len(fake.sent()) != 2 {
+		t.Errorf("wrote %q and %q after %d requests", out, errs, len(fake.sent()))
 	}
 	limit(0)
 	if out, errs = hear(t, c, "\n"); !strings.Contains(out, "Bot: answer 3") || errs != "" {
@@ -243,9 +263,9 @@ func TestTooLong(t *testing.T) {
 	if want := "Ann: Ann: Ann: Bot: answer 1\nAnn: \n"; out != want || !strings.Contains(errs, "a turn of Ann can't be remembered") {
 		t.Errorf("wrote %q and %q, want %q", out, errs, want)
 	}
-	fake.answer = func(w http.ResponseWriter, _ *http.Request) {
+	fake.answerBy(func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintf(w, `{"choices": [{"message": {"content": %q}}]}`, long)
-	}
+	})
 	if out, errs = hear(t, c, "Tell me everything."); !strings.Contains(out, strings.TrimSpace(long)) || !strings.Contains(errs, "a turn of Bot can't be remembered") {
 		t.Errorf("wrote %d bytes and %q", len(out), errs)
 	}
