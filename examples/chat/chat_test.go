@@ -77,7 +77,7 @@ func (f *fakeModel) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // start gives a conversation with a fake model, over a server of its own.
 func start(t *testing.T) (*conversation, *fakeModel) {
 	t.Helper()
-	memory, _ := servertest.Start(t)
+	memory := servertest.Start(t)
 	fake := &fakeModel{t: t}
 	endpoint := httptest.NewServer(fake)
 	t.Cleanup(endpoint.Close)

@@ -38,7 +38,7 @@ func turns(t *testing.T, c *client.Client, namespace string, all ...string) {
 }
 
 func TestExport(t *testing.T) {
-	c, _ := servertest.Start(t)
+	c := servertest.Start(t)
 	turns(t, c, "talks",
 		"4 pets Bot Ada, you said.", // stored first, said last
 		"1 pets Ann My dog is <Ada>.",
@@ -104,7 +104,7 @@ func TestExport(t *testing.T) {
 
 // TestPages exports more records than List fetches at a time.
 func TestPages(t *testing.T) {
-	c, _ := servertest.Start(t)
+	c := servertest.Start(t)
 	const sessions, exchanges = 7, 200
 	var want []line
 	var records []client.Record

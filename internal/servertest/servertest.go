@@ -16,8 +16,8 @@ import (
 )
 
 // Start runs a server with the lexical embedder and no data directory on a free port of
-// this machine until the test ends, and gives a client of it and its address.
-func Start(t testing.TB) (c *client.Client, addr string) {
+// this machine until the test ends, and gives a client of it.
+func Start(t testing.TB) *client.Client {
 	t.Helper()
 	lexical, err := embed.NewLexical(embed.DefaultDimension)
 	if err != nil {
@@ -40,8 +40,8 @@ func Start(t testing.TB) (c *client.Client, addr string) {
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(ctx, listeners[0], listeners[1]) }()
 	s.SetReady()
-	addr = listeners[0].Addr().String()
-	if c, err = client.Dial(addr); err != nil {
+	c, err := client.Dial(listeners[0].Addr().String())
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -54,5 +54,5 @@ func Start(t testing.TB) (c *client.Client, addr string) {
 			t.Error(err)
 		}
 	})
-	return c, addr
+	return c
 }
