@@ -115,7 +115,8 @@ func (c *evalCmd) Run(ctx context.Context, memory *client.Client, out io.Writer)
 	}
 	defer func() { _ = f.Close() }()
 	asked, first, five := 0, 0, 0
-	for lines := bufio.NewScanner(f); lines.Scan(); {
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
 		question, source, found := strings.Cut(lines.Text(), "\t")
 		if !found {
 			return fmt.Errorf("%s, line %d: %q has no tab", c.File, asked+1, lines.Text())
@@ -133,6 +134,9 @@ func (c *evalCmd) Run(ctx context.Context, memory *client.Client, out io.Writer)
 				}
 			}
 		}
+	}
+	if err := lines.Err(); err != nil {
+		return err
 	}
 	if asked == 0 {
 		return fmt.Errorf("%s has no questions", c.File)

@@ -42,6 +42,10 @@ func main() {
 	}
 }
 
+// heaviest is how many weights of each sentence's attention are summed: as many as a server
+// names by default.
+const heaviest = 1000
+
 // summarise gives n sentences of a text, in its order. It stores all in a namespace of its
 // own, which is deleted again.
 func summarise(ctx context.Context, memory *client.Client, text io.Reader, n int, diversity float64) ([]string, error) {
@@ -69,17 +73,22 @@ func summarise(ctx context.Context, memory *client.Client, text io.Reader, n int
 	}
 	defer func() { _, _ = memory.DeleteNamespace(context.WithoutCancel(ctx), name) }()
 
-	mass := make(map[string]float64) // of the attention of all sentences, by id
 	keys := make(map[string][]float32)
-	for _, r := range records {
-		// Each attends to all but itself.
-		a, err := memory.Attend(ctx, name, client.Like(name, r.ID), client.TopWeights(20), client.WithVectors())
+	for r, err := range memory.List(ctx, name, client.WithVectors(), client.WithoutContent()) {
 		if err != nil {
 			return nil, err
 		}
-		for _, w := range a.Heads[0].TopWeights {
+		keys[r.ID] = r.Key
+	}
+	mass := make(map[string]float64) // of the attention of all sentences, by id
+	for _, r := range records {
+		// Each attends to all but itself.
+		a, err := memory.Attend(ctx, name, client.Like(name, r.ID), client.TopWeights(heaviest), client.WithoutContent())
+		if err != nil {
+			return nil, err
+		}
+		for _, w := range a.TopWeights {
 			mass[w.Record.ID] += w.Weight
-			keys[w.Record.ID] = w.Record.Key
 		}
 	}
 	picked := pick(records, mass, keys, n, diversity)

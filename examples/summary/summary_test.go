@@ -49,6 +49,15 @@ Flour for bread is dear, too. A fiddler plays on Sundays.`
 	}
 }
 
+// Likeness counts however little attention a sentence gets.
+func TestSummaryOfRepeats(t *testing.T) {
+	text := strings.Repeat("The harbour is closed by ice. ", 30) + "A fiddler plays on Sundays."
+	got, err := summarise(t.Context(), servertest.Start(t), strings.NewReader(text), 2, 0.5)
+	if want := []string{"The harbour is closed by ice.", "A fiddler plays on Sundays."}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("%q, %v, want %q", got, err, want)
+	}
+}
+
 func TestSentences(t *testing.T) {
 	got, err := sentences(strings.NewReader("One. Two\ngoes on! \"Three?\" he said\n\nFour"))
 	if want := []string{"One.", "Two goes on!", "\"Three?\"", "he said", "Four"}; err != nil || !slices.Equal(got, want) {
