@@ -9,6 +9,8 @@ import (
 	"io"
 	"os"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/alecthomas/kong"
 
@@ -132,7 +134,7 @@ func (c *matchCmd) Run(ctx context.Context, memory *client.Client, out io.Writer
 	var b strings.Builder
 	fmt.Fprintf(&b, "Translate: %s\n", c.Sentence)
 	for _, h := range likely {
-		if strings.Contains(strings.ToLower(c.Sentence), strings.ToLower(h.Record.Text)) {
+		if has(strings.ToLower(c.Sentence), strings.ToLower(h.Record.Text)) {
 			fmt.Fprintf(&b, "Term: %s = %s\n", h.Record.Text, h.Record.Metadata["target"])
 		}
 	}
@@ -141,4 +143,19 @@ func (c *matchCmd) Run(ctx context.Context, memory *client.Client, out io.Writer
 	}
 	_, err = io.WriteString(out, b.String())
 	return err
+}
+
+// has says whether a sentence has a term as whole words.
+func has(sentence, term string) bool {
+	letter := func(r rune, n int) bool { return n > 0 && (unicode.IsLetter(r) || unicode.IsDigit(r)) }
+	for from := 0; ; from++ {
+		at := strings.Index(sentence[from:], term)
+		if at < 0 {
+			return false
+		}
+		from += at
+		if !letter(utf8.DecodeLastRuneInString(sentence[:from])) && !letter(utf8.DecodeRuneInString(sentence[from+len(term):])) {
+			return true
+		}
+	}
 }

@@ -63,3 +63,17 @@ func TestPairs(t *testing.T) {
 		}
 	}
 }
+
+func TestHas(t *testing.T) {
+	for _, c := range []struct {
+		sentence, term string
+		want           bool
+	}{
+		{"the last sounding", "sound", false}, {"a sound, closed", "sound", true}, {"sound", "sound", true}, {"unsound and sound", "sound", true},
+		{"zum süd", "üd", false}, {"cape sorrow.", "cape sorrow", true}, {"", "sound", false},
+	} {
+		if got := has(c.sentence, c.term); got != c.want {
+			t.Errorf("%q has %q: %v", c.sentence, c.term, got)
+		}
+	}
+}
