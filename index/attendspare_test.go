@@ -162,7 +162,7 @@ func first(p Part, rows int) Part {
 // of none.
 func TestAttendMaxErrorHolds(t *testing.T) {
 	want := 10_000
-	if testing.Short() {
+	if testing.Short() || raced {
 		want = 1000
 	}
 	var seen saving

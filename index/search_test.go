@@ -290,7 +290,7 @@ func TestSearchAllocations(t *testing.T) {
 		})
 	}
 	few, many := allocs(100), allocs(40000, 40000)
-	if many > few+2 || few > 20 {
+	if many > few+10 || few > 25 { // with -race, pools let go of some
 		t.Errorf("%v allocations for 100 rows, %v for 80,000", few, many)
 	}
 }
