@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/binary"
+	"strings"
 )
 
 // A page token names the place after which the next page begins. It holds
@@ -30,7 +31,7 @@ func pageToken(position []byte, scope ...[]byte) string {
 // parsePageToken gives back the position, or false if the token isn't of this scope.
 func parsePageToken(s string, scope ...[]byte) ([]byte, bool) {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
-	if err != nil || len(b) < 1+tokenSum || b[0] != tokenVersion {
+	if err != nil || strings.ContainsAny(s, "\r\n") || len(b) < 1+tokenSum || b[0] != tokenVersion { // which decoding passes over
 		return nil, false
 	}
 	body, given := b[:len(b)-tokenSum], b[len(b)-tokenSum:]
