@@ -111,12 +111,7 @@ func Unnamed(views []*View, text string) string {
 	var parts []lexical.Part
 	for _, v := range views {
 		for i := range v.segments {
-			s := &v.segments[i]
-			p := lexical.Part{Source: s, Rows: int(s.n), Live: s.liveMask()}
-			if s.lexical != nil {
-				p.Index = s.lexical.Index
-			}
-			parts = append(parts, p)
+			parts = append(parts, v.segments[i].words(nil))
 		}
 	}
 	return a.Unnamed(text, parts)

@@ -66,11 +66,7 @@ func newRanker(r *reading, views []*View, ranking Ranking, now int64) *ranker {
 	}
 	for i := range r.parts {
 		s := r.at[i].segment
-		p := lexical.Part{Source: s, Rows: int(s.n), Live: s.liveMask(), Mask: r.parts[i].Mask}
-		if s.lexical != nil {
-			p.Index = s.lexical.Index
-		}
-		k.base, k.group, k.parts = append(k.base, k.rows), append(k.group, r.at[i].view), append(k.parts, p)
+		k.base, k.group, k.parts = append(k.base, k.rows), append(k.group, r.at[i].view), append(k.parts, s.words(r.parts[i].Mask))
 		k.rows += int(s.n)
 	}
 	if ranking.Association > 0 {
@@ -99,6 +95,16 @@ func newRanker(r *reading, views []*View, ranking Ranking, now int64) *ranker {
 		}
 	}
 	return k
+}
+
+// words are a segment's for lexical search, of which the rows of a mask are scored; nil: all
+// live ones.
+func (s *segView) words(mask []uint64) lexical.Part {
+	p := lexical.Part{Source: s, Rows: int(s.n), Live: s.liveMask(), Mask: mask}
+	if s.lexical != nil {
+		p.Index = s.lexical.Index
+	}
+	return p
 }
 
 // retain makes the retention of all rows.

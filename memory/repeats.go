@@ -56,9 +56,12 @@ func (r *repeated) better(other *repeated) bool {
 
 // searchPrior looks for what a Store's records repeat, before it is committed.
 func (db *DB) searchPrior(ctx context.Context, s *Store) (p priorSearch, err error) {
+	if ns := db.lookup(s.Namespace); ns == nil || ns.view.Load().settings.Value().repeats == 0 {
+		return p, nil // the committer looks at all, should that have changed by then
+	}
 	v, err := db.View(s.Namespace)
 	if err != nil {
-		return p, nil // there is none yet
+		return p, nil // it is gone since
 	}
 	defer func() {
 		if p.view == nil {
