@@ -121,6 +121,10 @@ type Hit struct {
 // weighed: see engram.v1.ScoreParts. Zero where the ranking is similarity alone.
 type Parts struct{ Lexical, Association, Mention, Retention, Importance float32 }
 
+func partsOf(p *pb.ScoreParts) Parts {
+	return Parts{p.GetLexical(), p.GetAssociation(), p.GetMention(), p.GetRetention(), p.GetImportance()}
+}
+
 // Retrieve returns the records nearest to the query, best first. Options: TopK,
 // MinScore, Where, RankBy, Rehearse, Diverse, Neighbours, GroupBy, Exact, Recall, Probes,
 // WithVectors, WithoutContent.
@@ -150,11 +154,10 @@ func (c *Client) RetrieveAll(ctx context.Context, namespaces []string, queries [
 	out := make([][]Hit, len(reply.GetResults()))
 	for i, result := range reply.GetResults() {
 		for _, h := range result.GetHits() {
-			p := h.GetParts()
 			out[i] = append(out[i], Hit{
 				Namespace: h.GetNamespace(), Record: record(h.GetRecord()),
 				Similarity: h.GetSimilarity(), Score: h.GetScore(), ScoreError: h.GetScoreError(),
-				Parts:  Parts{p.GetLexical(), p.GetAssociation(), p.GetMention(), p.GetRetention(), p.GetImportance()},
+				Parts:  partsOf(h.GetParts()),
 				Before: neighbourRecords(h.GetNeighbours().GetBefore()), After: neighbourRecords(h.GetNeighbours().GetAfter()),
 				Diversity: h.GetDiversity(), Group: int(h.GetGroup()),
 			})

@@ -96,11 +96,10 @@ func (c *Client) RecallAll(ctx context.Context, namespaces []string, query Query
 	}
 	out := Prompt{Text: reply.GetPrompt(), Tokens: int(reply.GetTokens())}
 	for _, p := range reply.GetRecords() {
-		parts := p.GetParts()
 		out.Records = append(out.Records, Recalled{
 			Hit: Hit{
 				Namespace: p.GetNamespace(), Record: record(p.GetRecord()), Similarity: p.GetSimilarity(), Score: p.GetScore(),
-				Parts: Parts{Lexical: parts.GetLexical(), Association: parts.GetAssociation(), Mention: parts.GetMention(), Retention: parts.GetRetention(), Importance: parts.GetImportance()},
+				Parts: partsOf(p.GetParts()),
 			},
 			IsHit: p.Score != nil, Reason: p.GetReason(), Tokens: int(p.GetTokens()),
 		})

@@ -64,6 +64,12 @@ func rankingProto(r memory.Ranking) *engramv1.Ranking {
 	}
 }
 
+// setParts writes what the parts of a ranking gave a record.
+func setParts(to *engramv1.ScoreParts, p *memory.Parts) {
+	to.Similarity, to.Lexical, to.Association, to.Mention = p.Similarity, p.Lexical, p.Association, p.Mention
+	to.Retention, to.Importance = p.Retention, p.Importance
+}
+
 // rankingFor is a read's ranking: the request's, else where a query has text that which all
 // the namespaces have.
 func rankingFor(v *violations, vs views, req *engramv1.RetrieveRequest) memory.Ranking {

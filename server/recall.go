@@ -233,11 +233,8 @@ func (r *recallReply) build(plan *prompt.Plan) *engramv1.RecallResponse {
 		if h := at.Hit; h != nil {
 			p.Score, p.Similarity = proto.Float32(h.Score), proto.Float32(h.Parts.Similarity)
 			if !r.plain {
-				p.Parts = &engramv1.ScoreParts{
-					Similarity: h.Parts.Similarity, Lexical: h.Parts.Lexical,
-					Association: h.Parts.Association, Mention: h.Parts.Mention,
-					Retention: h.Parts.Retention, Importance: h.Parts.Importance,
-				}
+				p.Parts = new(engramv1.ScoreParts)
+				setParts(p.Parts, &h.Parts)
 			}
 		}
 		out.Records[i] = p

@@ -87,8 +87,7 @@ func (m *memoryService) Retrieve(ctx context.Context, req *engramv1.RetrieveRequ
 			r := vs[h.View].At(h.Ref, inc.Include)
 			m.hit.Namespace, m.hit.Similarity, m.hit.Score, m.hit.ScoreError = req.Namespaces[h.View], h.Parts.Similarity, h.Score, h.Error
 			if !rank.Plain() {
-				m.parts.Similarity, m.parts.Lexical, m.parts.Association, m.parts.Mention = h.Parts.Similarity, h.Parts.Lexical, h.Parts.Association, h.Parts.Mention
-				m.parts.Retention, m.parts.Importance = h.Parts.Retention, h.Parts.Importance
+				setParts(&m.parts, &h.Parts)
 				m.hit.Parts = &m.parts
 			}
 			m.hit.Record = m.record.set(&r, inc)
