@@ -4,13 +4,10 @@ import (
 	"bytes"
 	"context"
 	_ "embed"
-	"errors"
 	"fmt"
 	"io"
 	"iter"
-	"log/slog"
 	"math"
-	"net"
 	"strings"
 	"time"
 
@@ -18,9 +15,7 @@ import (
 
 	"engram/client"
 	"engram/embed"
-	"engram/internal/slab"
 	"engram/memory"
-	"engram/server"
 )
 
 // transcript is the Apollo 11 technical air-to-ground voice transcript, July 1969
@@ -57,35 +52,29 @@ utterances of the Apollo 11 voice transcript, asks questions by Retrieve, Attend
 Recall, and leaves nothing behind.`
 }
 
-func (c *demoCmd) Run(ctx context.Context, cli *cli, t *terminal) (err error) {
+func (c *demoCmd) Run(ctx context.Context, cli *cli, t *terminal) error {
 	if c.Width > 0 {
 		t.width = c.Width
 	}
 	began := memory.SystemClock().Now()
-	ctx, stop := context.WithCancel(ctx)
-	addr, served, err := demoServer(ctx)
-	if err != nil {
-		stop()
-		return err
-	}
-	defer func() {
-		stop()
-		err = errors.Join(err, <-served)
-	}()
-	e, err := client.Dial(addr)
+	lexical, err := embed.NewLexical(embed.DefaultDimension)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = e.Close() }()
-
 	t.printf("%s\n\n", t.paint(bold, "Engram remembers Apollo 11: 8,482 utterances between the crew and Houston, July 1969."))
-	if err := demoLoad(ctx, e, t); err != nil {
-		return err
-	}
-	for i, q := range questions {
-		if err := demoQuestion(ctx, e, t, i+1, q); err != nil {
+	err = withOwnServer(ctx, memory.Options{Clock: memory.SystemClock(), Embedder: lexical}, func(ctx context.Context, _ *memory.DB, e *client.Client) error {
+		if err := demoLoad(ctx, e, t); err != nil {
 			return err
 		}
+		for i, q := range questions {
+			if err := demoQuestion(ctx, e, t, i+1, q); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	t.printf("%s\n", t.paint(dim, fmt.Sprintf("All of it took %.1f s, and nothing is left behind.", memory.SystemClock().Now().Sub(began).Seconds())))
 	t.printf(`
@@ -103,46 +92,6 @@ To go on with your own:
 		t.paint(bold, "go run ./cmd/engram attend notes where is the key"),
 		t.paint(bold, "go run ./cmd/engram recall notes where is the key"))
 	return nil
-}
-
-// demoServer runs the real server on free ports of this machine until ctx ends.
-func demoServer(ctx context.Context) (addr string, served <-chan error, err error) {
-	lexical, err := embed.NewLexical(embed.DefaultDimension)
-	if err != nil {
-		return "", nil, err
-	}
-	return ownServer(ctx, lexical)
-}
-
-// ownServer is demoServer with an embedder of the caller's.
-func ownServer(ctx context.Context, embedder memory.Embedder) (addr string, served <-chan error, err error) {
-	_, addr, served, err = ownMemory(ctx, memory.Options{Clock: memory.SystemClock(), Embedder: embedder})
-	return addr, served, err
-}
-
-// ownMemory serves a memory of the caller's options, until ctx ends.
-func ownMemory(ctx context.Context, opt memory.Options) (db *memory.DB, addr string, served <-chan error, err error) {
-	var listeners [2]net.Listener
-	for i := range listeners {
-		if listeners[i], err = listen("127.0.0.1:0", "--addr"); err != nil {
-			return nil, "", nil, err
-		}
-	}
-	log := slog.New(slog.DiscardHandler)
-	opt.Pool, opt.Limits, opt.Log = slab.NewPool(1<<30), memory.DefaultLimits(), log
-	db = memory.New(opt)
-	s, err := server.New(server.Config{DB: db, Pool: opt.Pool, Embedder: opt.Embedder, Version: version, Log: log})
-	if err != nil {
-		return nil, "", nil, err
-	}
-	s.SetReady()
-	done := make(chan error, 1)
-	go func() {
-		err := s.Serve(ctx, listeners[0], listeners[1])
-		_ = db.Close()
-		done <- err
-	}()
-	return db, listeners[0].Addr().String(), done, nil
 }
 
 // demoLoad stores the transcript through gRPC.

@@ -2,11 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 
 	"engram/client"
+	"engram/memory"
 )
 
 type evalCmd struct {
@@ -71,7 +71,7 @@ func (y *tally) add(places []int, evidence int) {
 	}
 }
 
-func (c *evalLocomoCmd) Run(ctx context.Context, _ *cli, t *terminal) (err error) {
+func (c *evalLocomoCmd) Run(ctx context.Context, _ *cli, t *terminal) error {
 	dialogues, err := locomoFile(c.File, c.Only)
 	if err != nil {
 		return err
@@ -87,49 +87,42 @@ func (c *evalLocomoCmd) Run(ctx context.Context, _ *cli, t *terminal) (err error
 			rankings = append(rankings, &r)
 		}
 	}
-	embedder, err := c.embedder(ctx)
+	embedder, err := c.required(ctx)
 	if err != nil {
 		return err
 	}
-	if embedder == nil {
-		return usagef("turns have no vectors of their own: give an --embedder")
-	}
-	ctx, stop := context.WithCancel(ctx)
-	addr, served, err := ownServer(ctx, embedder)
-	if err != nil {
-		stop()
-		return err
-	}
-	defer func() {
-		stop()
-		err = errors.Join(err, <-served)
-	}()
-	e, err := client.Dial(addr)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = e.Close() }()
-	for _, d := range dialogues {
-		if err := remember(ctx, e, &d); err != nil {
-			return err
-		}
-	}
-	if !t.json {
-		turns, questions, dropped, skipped := 0, 0, 0, 0
+	return withOwnServer(ctx, memory.Options{Clock: memory.SystemClock(), Embedder: embedder}, func(ctx context.Context, _ *memory.DB, e *client.Client) error {
 		for _, d := range dialogues {
-			turns, questions = turns+len(d.turns), questions+len(d.questions)
-			dropped, skipped = dropped+d.dropped, skipped+d.skipped
+			if err := remember(ctx, e, &d); err != nil {
+				return err
+			}
 		}
-		t.printf("%s, %s, %s; dropped: %s to evidence that name no turn, %s without evidence\n\n",
-			plural(len(dialogues), "dialogue"), plural(turns, "turn"), plural(questions, "question"),
-			plural(dropped, "reference"), plural(skipped, "question"))
-	}
-	for _, r := range rankings {
-		if err := c.measure(ctx, e, t, dialogues, r); err != nil {
-			return err
+		if !t.json {
+			turns, questions, dropped, skipped := 0, 0, 0, 0
+			for _, d := range dialogues {
+				turns, questions = turns+len(d.turns), questions+len(d.questions)
+				dropped, skipped = dropped+d.dropped, skipped+d.skipped
+			}
+			t.printf("%s, %s, %s; dropped: %s to evidence that name no turn, %s without evidence\n\n",
+				plural(len(dialogues), "dialogue"), plural(turns, "turn"), plural(questions, "question"),
+				plural(dropped, "reference"), plural(skipped, "question"))
 		}
+		for _, r := range rankings {
+			if err := c.measure(ctx, e, t, dialogues, r); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// required is the embedder, which there must be.
+func (c *embedderFlags) required(ctx context.Context) (memory.Embedder, error) {
+	e, err := c.embedder(ctx)
+	if err == nil && e == nil {
+		err = usagef("turns have no vectors of their own: give an --embedder")
 	}
-	return nil
+	return e, err
 }
 
 // locomoFile reads the dialogues of a file that have one of the names, all if there are none.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -47,7 +46,7 @@ type kept struct {
 	found     [2]float64 // without, and with rehearsal
 }
 
-func (c *evalRetentionCmd) Run(ctx context.Context, _ *cli, t *terminal) (err error) {
+func (c *evalRetentionCmd) Run(ctx context.Context, _ *cli, t *terminal) error {
 	dialogues, err := locomoFile(c.File, c.Only)
 	if err != nil {
 		return err
@@ -55,37 +54,26 @@ func (c *evalRetentionCmd) Run(ctx context.Context, _ *cli, t *terminal) (err er
 	if c.MaxRecords < 1 || c.Rehearse < 1 {
 		return usagef("--max-records %d, --rehearse %d: give 1 or more", c.MaxRecords, c.Rehearse)
 	}
-	embedder, err := c.embedder(ctx)
+	embedder, err := c.required(ctx)
 	if err != nil {
 		return err
 	}
-	if embedder == nil {
-		return usagef("turns have no vectors of their own: give an --embedder")
-	}
-	ctx, stop := context.WithCancel(ctx)
 	clock := new(dialogueClock)
-	db, addr, served, err := ownMemory(ctx, memory.Options{Clock: clock, Embedder: embedder, RehearseAfter: time.Hour})
-	if err != nil {
-		stop()
-		return err
-	}
-	defer func() {
-		stop()
-		err = errors.Join(err, <-served)
-	}()
-	e, err := client.Dial(addr)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = e.Close() }()
 	var tallies [len(furtherTurns)]kept
-	for i := range dialogues {
-		for column, rehearse := range []int{0, c.Rehearse} {
-			r := retentionRun{e: e, db: db, clock: clock, d: &dialogues[i], rehearse: rehearse, column: column, tallies: &tallies}
-			if err := r.run(ctx, fmt.Sprintf("%s-%d", dialogues[i].name, column), c); err != nil {
-				return err
+	opt := memory.Options{Clock: clock, Embedder: embedder, RehearseAfter: time.Hour}
+	err = withOwnServer(ctx, opt, func(ctx context.Context, db *memory.DB, e *client.Client) error {
+		for i := range dialogues {
+			for column, rehearse := range []int{0, c.Rehearse} {
+				r := retentionRun{e: e, db: db, clock: clock, d: &dialogues[i], rehearse: rehearse, column: column, tallies: &tallies}
+				if err := r.run(ctx, fmt.Sprintf("%s-%d", dialogues[i].name, column), c); err != nil {
+					return err
+				}
 			}
 		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	return t.retention(tallies[:])
 }
