@@ -75,7 +75,7 @@ func Attend(ctx context.Context, shape Shape, parts []Part, queries [][]float32,
 	if opt.MaxError > 0 && len(opt.Indexes) > 0 && shape.heads() == 1 && (opt.Bias == nil || opt.Bias.Lowers) {
 		return attendLists(ctx, shape, parts, lanes, opt)
 	}
-	if shape.heads() == 1 && opt.Bias == nil && opt.TopK == 0 && opt.Sharing.takes(parts, len(lanes), true) {
+	if opt.Bias == nil && opt.TopK == 0 && opt.Sharing.takes(parts, len(lanes)/shape.heads(), true) {
 		if out, stats, ok, err := opt.Sharing.attend(ctx, shape, parts, lanes, opt); ok {
 			return out, stats, err
 		}
@@ -283,7 +283,7 @@ func (a *attend) block(worker int, b block) {
 			}
 			if !read {
 				keys, values = part.Segment.reading(&p.keys, &p.values, b.from, b.to, len(a.lanes))
-				if a.shape.Heads > 1 {
+				if a.shape.Heads > 1 && a.shape.HeadDim() < 64 { // no kernel prefetches the next block of so short parts
 					touch(keys)
 					touch(values)
 				}

@@ -26,6 +26,26 @@ const (
 	chunk = 256
 )
 
+// Dot is kernel.Dot.
+func Dot(dst, q, rows []float32, stride int) {
+	dot(dst, q, rows, stride, ahead(len(dst), len(q), stride, 512))
+}
+
+// L2 is kernel.L2.
+func L2(dst, q, rows []float32, stride int) {
+	l2(dst, q, rows, stride, ahead(len(dst), len(q), stride, 512))
+}
+
+// ahead is how many bytes ahead of its loads a scan of d components of n rows prefetches,
+// since the processor's own prefetching stops at every 4 KiB page: near float32s; and where
+// rows are parts of longer ones, whose other parts are due first, as many such rows.
+func ahead(n, d, stride, near int) int {
+	if stride >= 2*d {
+		near = n * stride
+	}
+	return 4 * near
+}
+
 // PanelDot is kernel.PanelDot.
 func PanelDot(dst, panel, rows []float32, stride, n, d int) {
 	for k := 0; k < d; k += depth {
@@ -99,7 +119,7 @@ func Exp(p, s []float32, scale, m float64) (sum, sumShift float64) {
 func WeightedSum(sum []float64, w, rows []float32, stride int) {
 	d := len(sum)
 	// Whole fours of rows, about 16 KiB.
-	ahead := max(1, 1024/stride) * 4 * stride * 4
+	ahead := ahead(len(w), d, stride, max(1, 1024/stride)*4*stride)
 	for i := 0; i < len(w); i += group {
 		n := min(group, len(w)-i)
 		fours := n / 4
@@ -107,6 +127,13 @@ func WeightedSum(sum []float64, w, rows []float32, stride int) {
 			fours = 0 // short rows are read faster one after the other
 		}
 		for k := 0; k < d; {
+			if d-k >= 64 && stride >= 2*d { // heads, whose rows aren't beside each other
+				var part [64]float32
+				weightedSum64(&part[0], &w[i], &rows[i*stride+k], stride, n, ahead)
+				widen(&sum[k], &part[0], 64/vector)
+				k += 64
+				continue
+			}
 			var part [chunk]float32
 			vectors := min(chunk, d-k) / vector
 			if vectors == 0 {

@@ -4,20 +4,20 @@
 
 package avx2
 
-// Dot is kernel.Dot.
+// dot is the exported function of that name; it prefetches what lies ahead bytes on.
 //
 //go:noescape
-func Dot(dst []float32, q []float32, rows []float32, stride int)
+func dot(dst []float32, q []float32, rows []float32, stride int, ahead int)
 
 // DotAt is kernel.DotAt.
 //
 //go:noescape
 func DotAt(dst []float32, q []float32, rows []float32, stride int, at []uint32)
 
-// L2 is kernel.L2.
+// l2 is the exported function of that name; it prefetches what lies ahead bytes on.
 //
 //go:noescape
-func L2(dst []float32, q []float32, rows []float32, stride int)
+func l2(dst []float32, q []float32, rows []float32, stride int, ahead int)
 
 // L2At is kernel.L2At.
 //
@@ -98,6 +98,11 @@ func weightedSum4(sum *float32, w *float32, rows *float32, stride int, tiles int
 //
 //go:noescape
 func weightedSum1(sum *float32, w *float32, rows *float32, stride int, tiles int, vectors int, ahead int)
+
+// weightedSum64 sets dst to the weighted sum of 64 columns of n ≤ 32 rows, and prefetches what lies ahead bytes on.
+//
+//go:noescape
+func weightedSum64(dst *float32, w *float32, rows *float32, stride int, n int, ahead int)
 
 // widen adds 8·vectors float32s to sum.
 //

@@ -4,9 +4,9 @@
 
 #include "textflag.h"
 
-// func Dot(dst []float32, q []float32, rows []float32, stride int)
+// func dot(dst []float32, q []float32, rows []float32, stride int, ahead int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·Dot(SB), NOSPLIT, $0-80
+TEXT ·dot(SB), NOSPLIT, $0-88
 	MOVQ   dst_base+0(FP), AX
 	MOVQ   dst_len+8(FP), DX
 	MOVQ   q_base+24(FP), BX
@@ -14,90 +14,91 @@ TEXT ·Dot(SB), NOSPLIT, $0-80
 	MOVQ   rows_base+48(FP), DI
 	MOVQ   stride+72(FP), R8
 	SHLQ   $0x02, R8
+	MOVQ   ahead+80(FP), R9
 	MOVQ   SI, CX
 	ANDQ   $0x0f, CX
-	MOVQ   $0x00000001, R9
-	SHLQ   CL, R9
-	DECQ   R9
-	KMOVW  R9, K1
+	MOVQ   $0x00000001, R10
+	SHLQ   CL, R10
+	DECQ   R10
+	KMOVW  R10, K1
 	VXORPS X11, X11, X11
 
 row:
-	MOVQ   DI, R9
+	MOVQ   DI, R10
 	ADDQ   R8, DI
 	MOVQ   BX, CX
-	MOVQ   SI, R10
+	MOVQ   SI, R11
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
-	SUBQ   $0x40, R10
+	SUBQ   $0x40, R11
 	JL     short
 
 block:
 	VMOVUPS     (CX), Z4
-	VFMADD231PS (R9), Z4, Z0
+	VFMADD231PS (R10), Z4, Z0
 	VMOVUPS     64(CX), Z4
-	VFMADD231PS 64(R9), Z4, Z1
+	VFMADD231PS 64(R10), Z4, Z1
 	VMOVUPS     128(CX), Z4
-	VFMADD231PS 128(R9), Z4, Z2
+	VFMADD231PS 128(R10), Z4, Z2
 	VMOVUPS     192(CX), Z4
-	VFMADD231PS 192(R9), Z4, Z3
-	PREFETCHT0  2048(R9)
-	PREFETCHT0  2112(R9)
-	PREFETCHT0  2176(R9)
-	PREFETCHT0  2240(R9)
+	VFMADD231PS 192(R10), Z4, Z3
+	PREFETCHT0  (R10)(R9*1)
+	PREFETCHT0  64(R10)(R9*1)
+	PREFETCHT0  128(R10)(R9*1)
+	PREFETCHT0  192(R10)(R9*1)
 	ADDQ        $0x00000100, CX
-	ADDQ        $0x00000100, R9
-	SUBQ        $0x40, R10
+	ADDQ        $0x00000100, R10
+	SUBQ        $0x40, R11
 	JGE         block
 
 short:
-	ADDQ        $0x40, R10
+	ADDQ        $0x40, R11
 	JZ          reduce
-	CMPQ        R10, $0x10
+	CMPQ        R11, $0x10
 	JL          masked0
 	VMOVUPS     (CX), Z4
-	VFMADD231PS (R9), Z4, Z0
-	SUBQ        $0x10, R10
-	CMPQ        R10, $0x10
+	VFMADD231PS (R10), Z4, Z0
+	SUBQ        $0x10, R11
+	CMPQ        R11, $0x10
 	JL          masked1
 	VMOVUPS     64(CX), Z4
-	VFMADD231PS 64(R9), Z4, Z1
-	SUBQ        $0x10, R10
-	CMPQ        R10, $0x10
+	VFMADD231PS 64(R10), Z4, Z1
+	SUBQ        $0x10, R11
+	CMPQ        R11, $0x10
 	JL          masked2
 	VMOVUPS     128(CX), Z4
-	VFMADD231PS 128(R9), Z4, Z2
-	SUBQ        $0x10, R10
-	CMPQ        R10, $0x10
+	VFMADD231PS 128(R10), Z4, Z2
+	SUBQ        $0x10, R11
+	CMPQ        R11, $0x10
 	JL          masked3
 	VMOVUPS     192(CX), Z4
-	VFMADD231PS 192(R9), Z4, Z3
-	SUBQ        $0x10, R10
+	VFMADD231PS 192(R10), Z4, Z3
+	SUBQ        $0x10, R11
 	JMP         reduce
 
 masked0:
 	VMOVUPS.Z   (CX), K1, Z4
-	VMOVUPS.Z   (R9), K1, Z5
+	VMOVUPS.Z   (R10), K1, Z5
 	VFMADD231PS Z5, Z4, Z0
 	JMP         reduce
 
 masked1:
 	VMOVUPS.Z   64(CX), K1, Z4
-	VMOVUPS.Z   64(R9), K1, Z5
+	VMOVUPS.Z   64(R10), K1, Z5
 	VFMADD231PS Z5, Z4, Z1
 	JMP         reduce
 
 masked2:
 	VMOVUPS.Z   128(CX), K1, Z4
-	VMOVUPS.Z   128(R9), K1, Z5
+	VMOVUPS.Z   128(R10), K1, Z5
 	VFMADD231PS Z5, Z4, Z2
 	JMP         reduce
 
 masked3:
 	VMOVUPS.Z   192(CX), K1, Z4
-	VMOVUPS.Z   192(R9), K1, Z5
+	VMOVUPS.Z   192(R10), K1, Z5
 	VFMADD231PS Z5, Z4, Z3
 
 reduce:
@@ -235,9 +236,9 @@ reduce:
 	VZEROUPPER
 	RET
 
-// func L2(dst []float32, q []float32, rows []float32, stride int)
+// func l2(dst []float32, q []float32, rows []float32, stride int, ahead int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·L2(SB), NOSPLIT, $0-80
+TEXT ·l2(SB), NOSPLIT, $0-88
 	MOVQ   dst_base+0(FP), AX
 	MOVQ   dst_len+8(FP), DX
 	MOVQ   q_base+24(FP), BX
@@ -245,103 +246,104 @@ TEXT ·L2(SB), NOSPLIT, $0-80
 	MOVQ   rows_base+48(FP), DI
 	MOVQ   stride+72(FP), R8
 	SHLQ   $0x02, R8
+	MOVQ   ahead+80(FP), R9
 	MOVQ   SI, CX
 	ANDQ   $0x0f, CX
-	MOVQ   $0x00000001, R9
-	SHLQ   CL, R9
-	DECQ   R9
-	KMOVW  R9, K1
+	MOVQ   $0x00000001, R10
+	SHLQ   CL, R10
+	DECQ   R10
+	KMOVW  R10, K1
 	VXORPS X11, X11, X11
 	MOVL   $0xbf000000, CX
 	VMOVD  CX, X12
 
 row:
-	MOVQ   DI, R9
+	MOVQ   DI, R10
 	ADDQ   R8, DI
 	MOVQ   BX, CX
-	MOVQ   SI, R10
+	MOVQ   SI, R11
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
-	SUBQ   $0x40, R10
+	SUBQ   $0x40, R11
 	JL     short
 
 block:
 	VMOVUPS     (CX), Z4
-	VSUBPS      (R9), Z4, Z4
+	VSUBPS      (R10), Z4, Z4
 	VFMADD231PS Z4, Z4, Z0
 	VMOVUPS     64(CX), Z4
-	VSUBPS      64(R9), Z4, Z4
+	VSUBPS      64(R10), Z4, Z4
 	VFMADD231PS Z4, Z4, Z1
 	VMOVUPS     128(CX), Z4
-	VSUBPS      128(R9), Z4, Z4
+	VSUBPS      128(R10), Z4, Z4
 	VFMADD231PS Z4, Z4, Z2
 	VMOVUPS     192(CX), Z4
-	VSUBPS      192(R9), Z4, Z4
+	VSUBPS      192(R10), Z4, Z4
 	VFMADD231PS Z4, Z4, Z3
-	PREFETCHT0  2048(R9)
-	PREFETCHT0  2112(R9)
-	PREFETCHT0  2176(R9)
-	PREFETCHT0  2240(R9)
+	PREFETCHT0  (R10)(R9*1)
+	PREFETCHT0  64(R10)(R9*1)
+	PREFETCHT0  128(R10)(R9*1)
+	PREFETCHT0  192(R10)(R9*1)
 	ADDQ        $0x00000100, CX
-	ADDQ        $0x00000100, R9
-	SUBQ        $0x40, R10
+	ADDQ        $0x00000100, R10
+	SUBQ        $0x40, R11
 	JGE         block
 
 short:
-	ADDQ        $0x40, R10
+	ADDQ        $0x40, R11
 	JZ          reduce
-	CMPQ        R10, $0x10
+	CMPQ        R11, $0x10
 	JL          masked0
 	VMOVUPS     (CX), Z4
-	VSUBPS      (R9), Z4, Z4
+	VSUBPS      (R10), Z4, Z4
 	VFMADD231PS Z4, Z4, Z0
-	SUBQ        $0x10, R10
-	CMPQ        R10, $0x10
+	SUBQ        $0x10, R11
+	CMPQ        R11, $0x10
 	JL          masked1
 	VMOVUPS     64(CX), Z4
-	VSUBPS      64(R9), Z4, Z4
+	VSUBPS      64(R10), Z4, Z4
 	VFMADD231PS Z4, Z4, Z1
-	SUBQ        $0x10, R10
-	CMPQ        R10, $0x10
+	SUBQ        $0x10, R11
+	CMPQ        R11, $0x10
 	JL          masked2
 	VMOVUPS     128(CX), Z4
-	VSUBPS      128(R9), Z4, Z4
+	VSUBPS      128(R10), Z4, Z4
 	VFMADD231PS Z4, Z4, Z2
-	SUBQ        $0x10, R10
-	CMPQ        R10, $0x10
+	SUBQ        $0x10, R11
+	CMPQ        R11, $0x10
 	JL          masked3
 	VMOVUPS     192(CX), Z4
-	VSUBPS      192(R9), Z4, Z4
+	VSUBPS      192(R10), Z4, Z4
 	VFMADD231PS Z4, Z4, Z3
-	SUBQ        $0x10, R10
+	SUBQ        $0x10, R11
 	JMP         reduce
 
 masked0:
 	VMOVUPS.Z   (CX), K1, Z4
-	VMOVUPS.Z   (R9), K1, Z5
+	VMOVUPS.Z   (R10), K1, Z5
 	VSUBPS      Z5, Z4, Z4
 	VFMADD231PS Z4, Z4, Z0
 	JMP         reduce
 
 masked1:
 	VMOVUPS.Z   64(CX), K1, Z4
-	VMOVUPS.Z   64(R9), K1, Z5
+	VMOVUPS.Z   64(R10), K1, Z5
 	VSUBPS      Z5, Z4, Z4
 	VFMADD231PS Z4, Z4, Z1
 	JMP         reduce
 
 masked2:
 	VMOVUPS.Z   128(CX), K1, Z4
-	VMOVUPS.Z   128(R9), K1, Z5
+	VMOVUPS.Z   128(R10), K1, Z5
 	VSUBPS      Z5, Z4, Z4
 	VFMADD231PS Z4, Z4, Z2
 	JMP         reduce
 
 masked3:
 	VMOVUPS.Z   192(CX), K1, Z4
-	VMOVUPS.Z   192(R9), K1, Z5
+	VMOVUPS.Z   192(R10), K1, Z5
 	VSUBPS      Z5, Z4, Z4
 	VFMADD231PS Z4, Z4, Z3
 
@@ -2498,6 +2500,83 @@ next:
 	LEAQ (DX)(BX*1), DX
 	DECQ SI
 	JNZ  tile
+	VZEROUPPER
+	RET
+
+// func weightedSum64(dst *float32, w *float32, rows *float32, stride int, n int, ahead int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·weightedSum64(SB), NOSPLIT, $0-48
+	MOVQ   dst+0(FP), AX
+	MOVQ   w+8(FP), CX
+	MOVQ   rows+16(FP), DX
+	MOVQ   stride+24(FP), BX
+	MOVQ   n+32(FP), SI
+	MOVQ   ahead+40(FP), DI
+	SHLQ   $0x02, BX
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	SUBQ   $0x02, SI
+	JL     last
+
+rows:
+	VBROADCASTSS (CX), Z8
+	VFMADD231PS  (DX), Z8, Z0
+	VFMADD231PS  64(DX), Z8, Z1
+	VFMADD231PS  128(DX), Z8, Z2
+	VFMADD231PS  192(DX), Z8, Z3
+	LEAQ         (DX)(DI*1), R8
+	PREFETCHT0   (R8)
+	PREFETCHT0   64(R8)
+	PREFETCHT0   128(R8)
+	PREFETCHT0   192(R8)
+	ADDQ         $0x04, CX
+	ADDQ         BX, DX
+	VBROADCASTSS (CX), Z8
+	VFMADD231PS  (DX), Z8, Z4
+	VFMADD231PS  64(DX), Z8, Z5
+	VFMADD231PS  128(DX), Z8, Z6
+	VFMADD231PS  192(DX), Z8, Z7
+	LEAQ         (DX)(DI*1), R8
+	PREFETCHT0   (R8)
+	PREFETCHT0   64(R8)
+	PREFETCHT0   128(R8)
+	PREFETCHT0   192(R8)
+	ADDQ         $0x04, CX
+	ADDQ         BX, DX
+	SUBQ         $0x02, SI
+	JGE          rows
+
+last:
+	ADDQ         $0x02, SI
+	JZ           store
+	VBROADCASTSS (CX), Z8
+	VFMADD231PS  (DX), Z8, Z0
+	VFMADD231PS  64(DX), Z8, Z1
+	VFMADD231PS  128(DX), Z8, Z2
+	VFMADD231PS  192(DX), Z8, Z3
+	LEAQ         (DX)(DI*1), R8
+	PREFETCHT0   (R8)
+	PREFETCHT0   64(R8)
+	PREFETCHT0   128(R8)
+	PREFETCHT0   192(R8)
+	ADDQ         $0x04, CX
+	ADDQ         BX, DX
+
+store:
+	VADDPS  Z4, Z0, Z0
+	VADDPS  Z5, Z1, Z1
+	VADDPS  Z6, Z2, Z2
+	VADDPS  Z7, Z3, Z3
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	VMOVUPS Z2, 128(AX)
+	VMOVUPS Z3, 192(AX)
 	VZEROUPPER
 	RET
 
