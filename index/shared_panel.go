@@ -322,7 +322,7 @@ func (w *worker) attend(pk *packed) {
 				}
 			}
 			kernel.PanelExp(scores, scores, n, pk.group.scale, sums.max, sums.sum, sums.shift)
-			kernel.PanelWeightedSum(sums.context, scores, values, stride, n, d)
+			kernel.PanelWeightedSum(sums.context, scores, values, stride, n, d, nil)
 		}
 	}
 	for i, l := range pk.lanes {

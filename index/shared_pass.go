@@ -74,9 +74,9 @@ type slot struct {
 	part     int
 	b        block
 	packs    []*packed // that its lanes are in; none where no panel may be filled
-	eligible int      // rows
-	dense    bool     // enough of them that the whole block is scored
-	_        [64]byte // workers don't write to each other's cache lines
+	eligible int       // rows
+	dense    bool      // enough of them that the whole block is scored
+	_        [64]byte  // workers don't write to each other's cache lines
 }
 
 // sharedRows is how many rows of a stride make a block of a pass: for panels, and for

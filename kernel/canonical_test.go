@@ -232,8 +232,8 @@ func TestMisuse(t *testing.T) {
 			"WeightedSum, rows short":   func() { WeightedSum(g(4), f(3), f(11), 4) },
 			"PanelMax, max":             func() { PanelMax(f(w-1), f(w), 1) },
 			"PanelExp, sum":             func() { PanelExp(f(w), f(w), 1, 1, g(w), g(w-1), g(w)) },
-			"PanelWeightedSum, sum":     func() { PanelWeightedSum(g(4*w-1), f(w), f(4), 4, 1, 4) },
-			"PanelWeightedSum, weights": func() { PanelWeightedSum(g(4*w), f(w-1), f(4), 4, 1, 4) },
+			"PanelWeightedSum, sum":     func() { PanelWeightedSum(g(4*w-1), f(w), f(4), 4, 1, 4, nil) },
+			"PanelWeightedSum, weights": func() { PanelWeightedSum(g(4*w), f(w-1), f(4), 4, 1, 4, nil) },
 		} {
 			func() {
 				defer func() {

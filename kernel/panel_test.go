@@ -242,7 +242,7 @@ func TestPanelWeightedSum(t *testing.T) {
 			for k := range sum {
 				sum[k] = float64(k)
 			}
-			PanelWeightedSum(sum, p, b.rows, b.stride, n, d)
+			PanelWeightedSum(sum, p, b.rows, b.stride, n, d, nil)
 			want, abs := make([]float64, w*d), make([]float64, w*d)
 			for i := range n {
 				for j := range w {

@@ -184,12 +184,13 @@ func (s set) weightedTail() {
 // panelWeightedSum keeps a tile of some queries by some vectors of columns in
 // registers, down the rows of a group; then adds it to the second level.
 func (s set) panelWeightedSum(vectors int, masked bool) {
-	name, sig := fmt.Sprintf("panelSum%d", vectors), "func(level2, p, rows *float32, stride, n int)"
+	name, sig := fmt.Sprintf("panelSum%d", vectors), "func(level2, p, rows *float32, stride, n int, later *float32, step int)"
+	doc := ", and prefetches a line, of a step, for each row and tile"
 	if masked {
-		name, sig = "panelSumTail", "func(level2, p, rows *float32, stride, n, columns int)"
+		name, sig, doc = "panelSumTail", "func(level2, p, rows *float32, stride, n, columns int)", ""
 	}
 	TEXT(name, NOSPLIT, sig)
-	Doc(fmt.Sprintf("%s adds the weighted sums of n rows, %d columns of them, to level2: those of a query beside each other.", name, vectors*s.floats))
+	Doc(fmt.Sprintf("%s adds the weighted sums of n rows, %d columns of them, to level2, those of a query beside each other%s.", name, vectors*s.floats, doc))
 	Pragma("noescape")
 	level2, p, rows := load(Param("level2")), load(Param("p")), load(Param("rows"))
 	stride, n := load(Param("stride")), load(Param("n"))
@@ -197,8 +198,11 @@ func (s set) panelWeightedSum(vectors int, masked bool) {
 	acc := func(q, v int) VecPhysical { return s.v(q*vectors + v) }
 	column := func(v int) VecPhysical { return s.v(s.queries*3 + v) }
 	weight, mask := s.v(s.queries*3+3), s.queries*3+2
+	var later, step Register
 	if masked {
 		s.mask(load(Param("columns")), mask)
+	} else {
+		later, step = load(Param("later")), load(Param("step"))
 	}
 	m, l, pq, quads, r, a, k := GP64(), GP64(), GP64(), GP64(), GP64(), GP64(), GP64()
 	Label("group")
@@ -228,6 +232,10 @@ func (s set) panelWeightedSum(vectors int, masked bool) {
 		for v := range vectors {
 			VFMADD231PS(column(v), weight, acc(q, v))
 		}
+	}
+	if !masked {
+		PREFETCHT1(at(later, 0))
+		ADDQ(step, later)
 	}
 	ADDQ(stride, r)
 	ADDQ(U32(uint32(4*s.width)), a)

@@ -24,6 +24,9 @@ const (
 	group, super = 32, 512
 	// chunk is how many components of a weighted sum are under way at a time.
 	chunk = 256
+	// line is how many float32s are in a cache line, quads how many tiles of queries a
+	// panel's weighted sum takes.
+	line, quads = 16, 4
 )
 
 // Dot is kernel.Dot.
@@ -157,23 +160,28 @@ func WeightedSum(sum []float64, w, rows []float32, stride int) {
 }
 
 // PanelWeightedSum is kernel.PanelWeightedSum.
-func PanelWeightedSum(sum []float64, p, rows []float32, stride, n, d int) {
+func PanelWeightedSum(sum []float64, p, rows []float32, stride, n, d int, next []float32) []float32 {
 	for i := 0; i < n; i += super {
 		m := min(super, n-i)
 		for k := 0; k < d; {
 			var level2 [Width * 3 * vector]float32
+			later, step := &rows[0], 0
+			if len(next) > 0 && d-k >= vector {
+				later, step = &next[0], 4*line
+				next = next[min(m*quads*line, len(next)):]
+			}
 			// Two tiles of two vectors are better than one of three and one of one.
 			switch vectors := (d - k) / vector; {
 			case vectors >= 5 || vectors == 3:
-				panelSum3(&level2[0], &p[i*Width], &rows[i*stride+k], stride, m)
+				panelSum3(&level2[0], &p[i*Width], &rows[i*stride+k], stride, m, later, step)
 				panelWiden(&sum[k], d, &level2[0], 3)
 				k += 3 * vector
 			case vectors >= 2:
-				panelSum2(&level2[0], &p[i*Width], &rows[i*stride+k], stride, m)
+				panelSum2(&level2[0], &p[i*Width], &rows[i*stride+k], stride, m, later, step)
 				panelWiden(&sum[k], d, &level2[0], 2)
 				k += 2 * vector
 			case vectors == 1:
-				panelSum1(&level2[0], &p[i*Width], &rows[i*stride+k], stride, m)
+				panelSum1(&level2[0], &p[i*Width], &rows[i*stride+k], stride, m, later, step)
 				panelWiden(&sum[k], d, &level2[0], 1)
 				k += vector
 			default:
@@ -187,4 +195,5 @@ func PanelWeightedSum(sum []float64, p, rows []float32, stride, n, d int) {
 			}
 		}
 	}
+	return next
 }

@@ -2420,22 +2420,24 @@ row:
 	VZEROUPPER
 	RET
 
-// func panelSum3(level2 *float32, p *float32, rows *float32, stride int, n int)
-// Requires: AVX, CMOV, FMA3
-TEXT ·panelSum3(SB), NOSPLIT, $0-40
+// func panelSum3(level2 *float32, p *float32, rows *float32, stride int, n int, later *float32, step int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·panelSum3(SB), NOSPLIT, $0-56
 	MOVQ level2+0(FP), AX
 	MOVQ p+8(FP), CX
 	MOVQ rows+16(FP), DX
 	MOVQ stride+24(FP), BX
 	MOVQ n+32(FP), SI
 	SHLQ $0x02, BX
+	MOVQ later+40(FP), DI
+	MOVQ step+48(FP), R8
 
 group:
-	MOVQ    $0x00000020, DI
-	CMPQ    SI, DI
-	CMOVQLT SI, DI
-	MOVQ    AX, R8
-	MOVQ    $0x00000004, R9
+	MOVQ    $0x00000020, R9
+	CMPQ    SI, R9
+	CMOVQLT SI, R9
+	MOVQ    AX, R10
+	MOVQ    $0x00000004, R11
 
 queries:
 	VXORPS Y0, Y0, Y0
@@ -2450,85 +2452,89 @@ queries:
 	VXORPS Y9, Y9, Y9
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
-	MOVQ   DX, R10
-	MOVQ   CX, R11
-	MOVQ   DI, R12
+	MOVQ   DX, R12
+	MOVQ   CX, R13
+	MOVQ   R9, R14
 
 row:
-	VMOVUPS      (R10), Y12
-	VMOVUPS      32(R10), Y13
-	VMOVUPS      64(R10), Y14
-	VBROADCASTSS (R11), Y15
+	VMOVUPS      (R12), Y12
+	VMOVUPS      32(R12), Y13
+	VMOVUPS      64(R12), Y14
+	VBROADCASTSS (R13), Y15
 	VFMADD231PS  Y12, Y15, Y0
 	VFMADD231PS  Y13, Y15, Y1
 	VFMADD231PS  Y14, Y15, Y2
-	VBROADCASTSS 4(R11), Y15
+	VBROADCASTSS 4(R13), Y15
 	VFMADD231PS  Y12, Y15, Y3
 	VFMADD231PS  Y13, Y15, Y4
 	VFMADD231PS  Y14, Y15, Y5
-	VBROADCASTSS 8(R11), Y15
+	VBROADCASTSS 8(R13), Y15
 	VFMADD231PS  Y12, Y15, Y6
 	VFMADD231PS  Y13, Y15, Y7
 	VFMADD231PS  Y14, Y15, Y8
-	VBROADCASTSS 12(R11), Y15
+	VBROADCASTSS 12(R13), Y15
 	VFMADD231PS  Y12, Y15, Y9
 	VFMADD231PS  Y13, Y15, Y10
 	VFMADD231PS  Y14, Y15, Y11
-	ADDQ         BX, R10
-	ADDQ         $0x00000040, R11
-	DECQ         R12
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
+	ADDQ         BX, R12
+	ADDQ         $0x00000040, R13
+	DECQ         R14
 	JNZ          row
-	VADDPS       (R8), Y0, Y0
-	VMOVUPS      Y0, (R8)
-	VADDPS       32(R8), Y1, Y1
-	VMOVUPS      Y1, 32(R8)
-	VADDPS       64(R8), Y2, Y2
-	VMOVUPS      Y2, 64(R8)
-	VADDPS       96(R8), Y3, Y3
-	VMOVUPS      Y3, 96(R8)
-	VADDPS       128(R8), Y4, Y4
-	VMOVUPS      Y4, 128(R8)
-	VADDPS       160(R8), Y5, Y5
-	VMOVUPS      Y5, 160(R8)
-	VADDPS       192(R8), Y6, Y6
-	VMOVUPS      Y6, 192(R8)
-	VADDPS       224(R8), Y7, Y7
-	VMOVUPS      Y7, 224(R8)
-	VADDPS       256(R8), Y8, Y8
-	VMOVUPS      Y8, 256(R8)
-	VADDPS       288(R8), Y9, Y9
-	VMOVUPS      Y9, 288(R8)
-	VADDPS       320(R8), Y10, Y10
-	VMOVUPS      Y10, 320(R8)
-	VADDPS       352(R8), Y11, Y11
-	VMOVUPS      Y11, 352(R8)
-	ADDQ         $0x00000180, R8
+	VADDPS       (R10), Y0, Y0
+	VMOVUPS      Y0, (R10)
+	VADDPS       32(R10), Y1, Y1
+	VMOVUPS      Y1, 32(R10)
+	VADDPS       64(R10), Y2, Y2
+	VMOVUPS      Y2, 64(R10)
+	VADDPS       96(R10), Y3, Y3
+	VMOVUPS      Y3, 96(R10)
+	VADDPS       128(R10), Y4, Y4
+	VMOVUPS      Y4, 128(R10)
+	VADDPS       160(R10), Y5, Y5
+	VMOVUPS      Y5, 160(R10)
+	VADDPS       192(R10), Y6, Y6
+	VMOVUPS      Y6, 192(R10)
+	VADDPS       224(R10), Y7, Y7
+	VMOVUPS      Y7, 224(R10)
+	VADDPS       256(R10), Y8, Y8
+	VMOVUPS      Y8, 256(R10)
+	VADDPS       288(R10), Y9, Y9
+	VMOVUPS      Y9, 288(R10)
+	VADDPS       320(R10), Y10, Y10
+	VMOVUPS      Y10, 320(R10)
+	VADDPS       352(R10), Y11, Y11
+	VMOVUPS      Y11, 352(R10)
+	ADDQ         $0x00000180, R10
 	ADDQ         $0x10, CX
-	DECQ         R9
+	DECQ         R11
 	JNZ          queries
-	MOVQ         R10, DX
-	LEAQ         -48(R11), CX
-	SUBQ         DI, SI
+	MOVQ         R12, DX
+	LEAQ         -48(R13), CX
+	SUBQ         R9, SI
 	JNZ          group
 	VZEROUPPER
 	RET
 
-// func panelSum2(level2 *float32, p *float32, rows *float32, stride int, n int)
-// Requires: AVX, CMOV, FMA3
-TEXT ·panelSum2(SB), NOSPLIT, $0-40
+// func panelSum2(level2 *float32, p *float32, rows *float32, stride int, n int, later *float32, step int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·panelSum2(SB), NOSPLIT, $0-56
 	MOVQ level2+0(FP), AX
 	MOVQ p+8(FP), CX
 	MOVQ rows+16(FP), DX
 	MOVQ stride+24(FP), BX
 	MOVQ n+32(FP), SI
 	SHLQ $0x02, BX
+	MOVQ later+40(FP), DI
+	MOVQ step+48(FP), R8
 
 group:
-	MOVQ    $0x00000020, DI
-	CMPQ    SI, DI
-	CMOVQLT SI, DI
-	MOVQ    AX, R8
-	MOVQ    $0x00000004, R9
+	MOVQ    $0x00000020, R9
+	CMPQ    SI, R9
+	CMOVQLT SI, R9
+	MOVQ    AX, R10
+	MOVQ    $0x00000004, R11
 
 queries:
 	VXORPS Y0, Y0, Y0
@@ -2539,111 +2545,117 @@ queries:
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
-	MOVQ   DX, R10
-	MOVQ   CX, R11
-	MOVQ   DI, R12
+	MOVQ   DX, R12
+	MOVQ   CX, R13
+	MOVQ   R9, R14
 
 row:
-	VMOVUPS      (R10), Y12
-	VMOVUPS      32(R10), Y13
-	VBROADCASTSS (R11), Y15
+	VMOVUPS      (R12), Y12
+	VMOVUPS      32(R12), Y13
+	VBROADCASTSS (R13), Y15
 	VFMADD231PS  Y12, Y15, Y0
 	VFMADD231PS  Y13, Y15, Y1
-	VBROADCASTSS 4(R11), Y15
+	VBROADCASTSS 4(R13), Y15
 	VFMADD231PS  Y12, Y15, Y2
 	VFMADD231PS  Y13, Y15, Y3
-	VBROADCASTSS 8(R11), Y15
+	VBROADCASTSS 8(R13), Y15
 	VFMADD231PS  Y12, Y15, Y4
 	VFMADD231PS  Y13, Y15, Y5
-	VBROADCASTSS 12(R11), Y15
+	VBROADCASTSS 12(R13), Y15
 	VFMADD231PS  Y12, Y15, Y6
 	VFMADD231PS  Y13, Y15, Y7
-	ADDQ         BX, R10
-	ADDQ         $0x00000040, R11
-	DECQ         R12
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
+	ADDQ         BX, R12
+	ADDQ         $0x00000040, R13
+	DECQ         R14
 	JNZ          row
-	VADDPS       (R8), Y0, Y0
-	VMOVUPS      Y0, (R8)
-	VADDPS       32(R8), Y1, Y1
-	VMOVUPS      Y1, 32(R8)
-	VADDPS       64(R8), Y2, Y2
-	VMOVUPS      Y2, 64(R8)
-	VADDPS       96(R8), Y3, Y3
-	VMOVUPS      Y3, 96(R8)
-	VADDPS       128(R8), Y4, Y4
-	VMOVUPS      Y4, 128(R8)
-	VADDPS       160(R8), Y5, Y5
-	VMOVUPS      Y5, 160(R8)
-	VADDPS       192(R8), Y6, Y6
-	VMOVUPS      Y6, 192(R8)
-	VADDPS       224(R8), Y7, Y7
-	VMOVUPS      Y7, 224(R8)
-	ADDQ         $0x00000100, R8
+	VADDPS       (R10), Y0, Y0
+	VMOVUPS      Y0, (R10)
+	VADDPS       32(R10), Y1, Y1
+	VMOVUPS      Y1, 32(R10)
+	VADDPS       64(R10), Y2, Y2
+	VMOVUPS      Y2, 64(R10)
+	VADDPS       96(R10), Y3, Y3
+	VMOVUPS      Y3, 96(R10)
+	VADDPS       128(R10), Y4, Y4
+	VMOVUPS      Y4, 128(R10)
+	VADDPS       160(R10), Y5, Y5
+	VMOVUPS      Y5, 160(R10)
+	VADDPS       192(R10), Y6, Y6
+	VMOVUPS      Y6, 192(R10)
+	VADDPS       224(R10), Y7, Y7
+	VMOVUPS      Y7, 224(R10)
+	ADDQ         $0x00000100, R10
 	ADDQ         $0x10, CX
-	DECQ         R9
+	DECQ         R11
 	JNZ          queries
-	MOVQ         R10, DX
-	LEAQ         -48(R11), CX
-	SUBQ         DI, SI
+	MOVQ         R12, DX
+	LEAQ         -48(R13), CX
+	SUBQ         R9, SI
 	JNZ          group
 	VZEROUPPER
 	RET
 
-// func panelSum1(level2 *float32, p *float32, rows *float32, stride int, n int)
-// Requires: AVX, CMOV, FMA3
-TEXT ·panelSum1(SB), NOSPLIT, $0-40
+// func panelSum1(level2 *float32, p *float32, rows *float32, stride int, n int, later *float32, step int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·panelSum1(SB), NOSPLIT, $0-56
 	MOVQ level2+0(FP), AX
 	MOVQ p+8(FP), CX
 	MOVQ rows+16(FP), DX
 	MOVQ stride+24(FP), BX
 	MOVQ n+32(FP), SI
 	SHLQ $0x02, BX
+	MOVQ later+40(FP), DI
+	MOVQ step+48(FP), R8
 
 group:
-	MOVQ    $0x00000020, DI
-	CMPQ    SI, DI
-	CMOVQLT SI, DI
-	MOVQ    AX, R8
-	MOVQ    $0x00000004, R9
+	MOVQ    $0x00000020, R9
+	CMPQ    SI, R9
+	CMOVQLT SI, R9
+	MOVQ    AX, R10
+	MOVQ    $0x00000004, R11
 
 queries:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
-	MOVQ   DX, R10
-	MOVQ   CX, R11
-	MOVQ   DI, R12
+	MOVQ   DX, R12
+	MOVQ   CX, R13
+	MOVQ   R9, R14
 
 row:
-	VMOVUPS      (R10), Y12
-	VBROADCASTSS (R11), Y15
+	VMOVUPS      (R12), Y12
+	VBROADCASTSS (R13), Y15
 	VFMADD231PS  Y12, Y15, Y0
-	VBROADCASTSS 4(R11), Y15
+	VBROADCASTSS 4(R13), Y15
 	VFMADD231PS  Y12, Y15, Y1
-	VBROADCASTSS 8(R11), Y15
+	VBROADCASTSS 8(R13), Y15
 	VFMADD231PS  Y12, Y15, Y2
-	VBROADCASTSS 12(R11), Y15
+	VBROADCASTSS 12(R13), Y15
 	VFMADD231PS  Y12, Y15, Y3
-	ADDQ         BX, R10
-	ADDQ         $0x00000040, R11
-	DECQ         R12
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
+	ADDQ         BX, R12
+	ADDQ         $0x00000040, R13
+	DECQ         R14
 	JNZ          row
-	VADDPS       (R8), Y0, Y0
-	VMOVUPS      Y0, (R8)
-	VADDPS       32(R8), Y1, Y1
-	VMOVUPS      Y1, 32(R8)
-	VADDPS       64(R8), Y2, Y2
-	VMOVUPS      Y2, 64(R8)
-	VADDPS       96(R8), Y3, Y3
-	VMOVUPS      Y3, 96(R8)
-	ADDQ         $0x00000080, R8
+	VADDPS       (R10), Y0, Y0
+	VMOVUPS      Y0, (R10)
+	VADDPS       32(R10), Y1, Y1
+	VMOVUPS      Y1, 32(R10)
+	VADDPS       64(R10), Y2, Y2
+	VMOVUPS      Y2, 64(R10)
+	VADDPS       96(R10), Y3, Y3
+	VMOVUPS      Y3, 96(R10)
+	ADDQ         $0x00000080, R10
 	ADDQ         $0x10, CX
-	DECQ         R9
+	DECQ         R11
 	JNZ          queries
-	MOVQ         R10, DX
-	LEAQ         -48(R11), CX
-	SUBQ         DI, SI
+	MOVQ         R12, DX
+	LEAQ         -48(R13), CX
+	SUBQ         R9, SI
 	JNZ          group
 	VZEROUPPER
 	RET

@@ -114,22 +114,22 @@ func widen(sum *float64, part *float32, vectors int)
 //go:noescape
 func weightedTail(dst *float32, w *float32, rows *float32, stride int, n int, columns int)
 
-// panelSum3 adds the weighted sums of n rows, 24 columns of them, to level2: those of a query beside each other.
+// panelSum3 adds the weighted sums of n rows, 24 columns of them, to level2, those of a query beside each other, and prefetches a line, of a step, for each row and tile.
 //
 //go:noescape
-func panelSum3(level2 *float32, p *float32, rows *float32, stride int, n int)
+func panelSum3(level2 *float32, p *float32, rows *float32, stride int, n int, later *float32, step int)
 
-// panelSum2 adds the weighted sums of n rows, 16 columns of them, to level2: those of a query beside each other.
+// panelSum2 adds the weighted sums of n rows, 16 columns of them, to level2, those of a query beside each other, and prefetches a line, of a step, for each row and tile.
 //
 //go:noescape
-func panelSum2(level2 *float32, p *float32, rows *float32, stride int, n int)
+func panelSum2(level2 *float32, p *float32, rows *float32, stride int, n int, later *float32, step int)
 
-// panelSum1 adds the weighted sums of n rows, 8 columns of them, to level2: those of a query beside each other.
+// panelSum1 adds the weighted sums of n rows, 8 columns of them, to level2, those of a query beside each other, and prefetches a line, of a step, for each row and tile.
 //
 //go:noescape
-func panelSum1(level2 *float32, p *float32, rows *float32, stride int, n int)
+func panelSum1(level2 *float32, p *float32, rows *float32, stride int, n int, later *float32, step int)
 
-// panelSumTail adds the weighted sums of n rows, 8 columns of them, to level2: those of a query beside each other.
+// panelSumTail adds the weighted sums of n rows, 8 columns of them, to level2, those of a query beside each other.
 //
 //go:noescape
 func panelSumTail(level2 *float32, p *float32, rows *float32, stride int, n int, columns int)
