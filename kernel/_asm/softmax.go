@@ -119,47 +119,6 @@ func (s set) exp() {
 	RET()
 }
 
-// panelExp takes as many lanes as a vector has float32s, down all rows.
-func (s set) panelExp() {
-	TEXT("PanelExp", NOSPLIT, "func(p, scores []float32, n int, scale float64, m, sum, sumShift []float64)")
-	Doc("PanelExp is kernel.PanelExp.")
-	Pragma("noescape")
-	p, in, n := load(Param("p").Base()), load(Param("scores").Base()), load(Param("n"))
-	state := [3]Register{load(Param("m").Base()), load(Param("sum").Base()), load(Param("sumShift").Base())}
-	VBROADCASTSD(NewParamAddr("scale", 56), s.v(0))
-	groups, a, b, k := GP64(), GP64(), GP64(), GP64()
-	MOVQ(U32(2), groups)
-	Label("lanes")
-	for i, base := range state {
-		for v := range 2 {
-			VMOVUPD(at(base, v*s.bytes()), s.v(2+2*i+v))
-		}
-	}
-	MOVQ(in, a)
-	MOVQ(p, b)
-	MOVQ(n, k)
-	Label("row")
-	s.exponentials(a, b, 0, [2]int{2, 3}, [2]int{4, 5}, [2]int{6, 7})
-	ADDQ(U32(uint32(2*s.bytes())), a)
-	ADDQ(U32(uint32(2*s.bytes())), b)
-	DECQ(k)
-	JNZ(LabelRef("row"))
-	for i, base := range state {
-		for v := range 2 {
-			if i > 0 {
-				VMOVUPD(s.v(2+2*i+v), at(base, v*s.bytes()))
-			}
-		}
-		ADDQ(U32(uint32(2*s.bytes())), base)
-	}
-	ADDQ(Imm(uint64(s.bytes())), in)
-	ADDQ(Imm(uint64(s.bytes())), p)
-	DECQ(groups)
-	JNZ(LabelRef("lanes"))
-	VZEROUPPER()
-	RET()
-}
-
 // max is Max for whole vectors.
 func (s set) max() {
 	TEXT("greatest", NOSPLIT, "func(s *float32, n int) float32")
