@@ -22,8 +22,9 @@ import (
 const (
 	farther = 0x1p15   // the |m| beyond which c is taken off
 	nearest = 0x1.8p23 // adding it leaves the nearest integer in the low bits
-	faint   = -155     // k − N up to which the exponential is zero to float32
-	raised  = 32       // how many binary places AVX2's are, until the last multiplication
+	thin    = -125     // k − N up to which the exponential may be below float32's normal numbers
+	faint   = -155     // and is surely zero
+	raised  = 32       // binary places by which such are normal
 	chained = 8        // rows that are added up in float32
 )
 
@@ -52,6 +53,7 @@ func single(x float32) Mem {
 // A powers is where panelExp keeps what all rows of a vector of lanes share.
 type powers struct {
 	set
+	thin          VecPhysical
 	head, rest    VecPhysical // A
 	minus         VecPhysical // −c
 	whole         VecPhysical // N
@@ -72,7 +74,7 @@ func (s set) panelExp() {
 	m, sum, sumShift := load(Param("m").Base()), load(Param("sum").Base()), load(Param("sumShift").Base())
 	groups, a, b, k, few := GP64(), GP64(), GP64(), GP64(), GP64()
 	w := powers{
-		set: s, head: s.v(6), rest: s.v(7), minus: s.v(8), whole: s.v(9), factor: s.v(10),
+		set: s, thin: s.v(5), head: s.v(6), rest: s.v(7), minus: s.v(8), whole: s.v(9), factor: s.v(10),
 		shift: s.v(11), round: s.v(12), sum: s.v(13), sumShift: s.v(14), left: AllocLocal(2 * s.bytes()),
 		halves: [3]Mem{AllocLocal(s.bytes()), AllocLocal(s.bytes()), AllocLocal(s.bytes())},
 	}
@@ -85,6 +87,7 @@ func (s set) panelExp() {
 	VCVTSD2SS(X0, X0, X0)
 	VBROADCASTSS(X0, w.rest)
 	s.broadcast(nearest, w.round)
+	s.broadcast(thin, w.thin)
 	MOVQ(U32(2), groups)
 
 	Label("lanes")
@@ -140,19 +143,8 @@ func (w powers) coefficient(i int) Op {
 
 // lanes sets what rows share, from the m at a register.
 func (w powers) lanes(m Register) {
-	const greater = 0x1e
-	// narrow turns doubles into the v-th half of floats.
-	narrow := func(i int, floats Mem, v int) {
-		half := floats.Offset(v * w.bytes() / 2)
-		if w.wide {
-			VCVTPD2PS(w.v(i), lowY(i))
-			VMOVUPS(lowY(i), half)
-		} else {
-			VCVTPD2PSY(w.v(i), lowX(i))
-			VMOVUPS(lowX(i), half)
-		}
-	}
 	for v := range 2 {
+		half := v * w.bytes() / 2
 		VMOVUPD(at(m, v*w.bytes()), w.v(0))
 		VMULPD(w.v(0), w.v(0), w.v(1))
 		VBROADCASTSD(NewParamAddr("scale", 56), w.v(2))
@@ -164,8 +156,8 @@ func (w powers) lanes(m Register) {
 			VCMPPD(Imm(greater), double(farther*farther), w.v(1), w.v(1))
 			VANDPD(w.v(1), w.v(3), w.v(3))
 		}
-		narrow(3, w.halves[0], v)
-		VCVTPS2PD(w.halves[0].Offset(v*w.bytes()/2), w.v(3))
+		w.narrow(3, w.halves[0].Offset(half))
+		VCVTPS2PD(w.halves[0].Offset(half), w.v(3))
 		VFNMADD231PD(w.v(2), w.v(3), w.v(0))
 		VMULPD(double(log2e), w.v(0), w.v(0))
 		if w.wide {
@@ -184,10 +176,10 @@ func (w powers) lanes(m Register) {
 			VFMADD213PD(double(poly[c]), w.v(0), w.v(3))
 		}
 		if !w.wide {
-			VMULPD(double(1/float64(uint64(1)<<raised)), w.v(3), w.v(3))
+			VMULPD(double(1.0/(1<<raised)), w.v(3), w.v(3))
 		}
-		narrow(1, w.halves[1], v)
-		narrow(3, w.halves[2], v)
+		w.narrow(1, w.halves[1].Offset(half))
+		w.narrow(3, w.halves[2].Offset(half))
 	}
 	w.zero(w.minus)
 	VSUBPS(w.halves[0], w.minus, w.minus)
@@ -206,8 +198,7 @@ func (w powers) lanes(m Register) {
 
 // row takes the scores at in to exponentials at out.
 func (w powers) row(in, out Register) {
-	const greater = 0x1e // ordered, quiet
-	x, z, f, n, e, some := w.v(0), w.v(1), w.v(2), w.v(3), w.v(4), w.v(5)
+	x, z, f, n, e, p := w.v(0), w.v(1), w.v(2), w.v(3), w.v(4), w.v(15)
 	VADDPS(at(in, 0), w.minus, x)
 	VMOVAPS(w.round, z)
 	VFMADD231PS(w.head, x, z)
@@ -221,23 +212,61 @@ func (w powers) row(in, out Register) {
 	}
 	// A score of −Inf gives NaNs, which compare as not greater.
 	if w.wide {
+		VCMPPS(Imm(greater), w.thin, n, K1)
+		VSCALEFPS_Z(n, e, K1, p)
+		VADDPS(p, w.sum, w.sum)
+		VADDPS(n, f, f)
+		VFMADD231PS(f, p, K1, w.sumShift)
+		KORTESTW(K1, K1)
+		JCS(LabelRef("normal"))
 		VCMPPS(Imm(greater), single(faint), n, K1)
+		VADDPS(single(raised), n, n)
 		VSCALEFPS_Z(n, e, K1, e)
 	} else {
-		VCMPPS(Imm(greater), single(faint), n, some)
+		VCMPPS(Imm(greater), w.thin, n, x)
 		VPADDD(w.shift, z, z)
 		VPSLLD(Imm(23), z, z)
 		VPADDD(z, e, e)
-		VANDPS(some, e, e)
-		VMULPS(w.factor, e, e)
+		VANDPS(x, e, p)
+		VMULPS(w.factor, p, p)
+		VADDPS(p, w.sum, w.sum)
+		VADDPS(n, f, f)
+		VANDPS(x, f, f)
+		VFMADD231PS(f, p, w.sumShift)
+		lanes := GP32()
+		VMOVMSKPS(x, lanes)
+		CMPL(lanes, Imm(0xff))
+		JEQ(LabelRef("normal"))
+		VCMPPS(Imm(greater), single(faint), n, x)
+		VANDPS(x, e, e)
 	}
-	VMOVUPS(e, at(out, 0))
-	VADDPS(e, w.sum, w.sum)
-	VADDPS(f, n, n)
+	// To reach numbers below the normal ones takes the processor a hundred times as long as
+	// others by any operation but the rounding of float64s.
+	VMOVUPS(e, w.halves[0])
+	for v := range 2 {
+		half := v * w.bytes() / 2
+		VCVTPS2PD(w.halves[0].Offset(half), w.v(0))
+		if w.wide {
+			VMULPD(double(1.0/(1<<raised)), w.v(0), w.v(0))
+		} else {
+			VCVTPS2PD(w.halves[2].Offset(half), w.v(1))
+			VMULPD(w.v(1), w.v(0), w.v(0))
+		}
+		w.narrow(0, at(out, half))
+	}
+	JMP(LabelRef("next"))
+	Label("normal")
+	VMOVUPS(p, at(out, 0))
+	Label("next")
+}
+
+// narrow stores the float64s of register i as float32s.
+func (w powers) narrow(i int, to Mem) {
 	if w.wide {
-		VFMADD231PS(n, e, K1, w.sumShift)
+		VCVTPD2PS(w.v(i), lowY(i))
+		VMOVUPS(lowY(i), to)
 	} else {
-		VANDPS(some, n, n)
-		VFMADD231PS(n, e, w.sumShift)
+		VCVTPD2PSY(w.v(i), lowX(i))
+		VMOVUPS(lowX(i), to)
 	}
 }
