@@ -61,7 +61,7 @@ func (x exponentials) check(t rapid.TB, end bool) {
 			wantShift += e * shift
 			abs += e * (math.Abs(shift) + 1)
 			slack += e * off * (math.Abs(shift) + 1)
-			if e < 0x1p-125 {
+			if e < 0x1p-123 {
 				slack += e * (math.Abs(shift) + 1)
 			}
 		}
@@ -131,12 +131,27 @@ func TestPanelExpSweep(t *testing.T) {
 			x.m = slices.Repeat([]float64{m}, w)
 			x.check(t, false)
 		}
-		// The shift of 0 is as good as exact, and what is nearly zero is zero.
+		// The greatest score weighs 1 to the bit, and what float32 has no number for nothing.
 		p, zeros := make([]float32, w), make([]float64, w)
 		p[1] = -104.5
 		PanelExp(p, p, 1, 1, zeros, zeros, zeros)
 		if p[0] != 1 || p[1] != 0 {
 			t.Fatalf("exp(0) = %g, exp(−104.5) = %g", p[0], p[1])
+		}
+	})
+}
+
+// TestPanelExpGreatestScale: two neighbouring scores, as far apart as scores can be once scaled.
+func TestPanelExpGreatestScale(t *testing.T) {
+	eachSet(t, func(t *testing.T) {
+		w, scale := PanelWidth(), float64(math.MaxFloat32)
+		p := slices.Concat(slices.Repeat([]float32{1e4}, w), slices.Repeat([]float32{math.Nextafter32(1e4, 0)}, w))
+		sum, sumShift := make([]float64, w), make([]float64, w)
+		PanelExp(p, p, 2, scale, slices.Repeat([]float64{scale * 1e4}, w), sum, sumShift)
+		for j := range w {
+			if p[j] != 1 || p[w+j] != 0 || sum[j] != 1 || sumShift[j] != 0 {
+				t.Fatalf("lane %d: %g and %g, sums %g, %g", j, p[j], p[w+j], sum[j], sumShift[j])
+			}
 		}
 	})
 }

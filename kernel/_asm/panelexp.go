@@ -17,10 +17,10 @@ import (
 //	2^(A·s−M) = 2^(k−N) · 2^f · 2^−L
 //
 // with 2^f from a polynomial and 2^−L the same for a lane's rows. Where |m| is so large
-// that A's second rest would show, a score c near m/scale is taken off first: of all scores
-// whose exponential isn't zero s − c is exact.
+// that the rest of A would take f out of the polynomial's range, the float32 nearest to
+// m/scale is first taken off both: off scores whose exponential isn't zero without error.
 const (
-	farther = 0x1p15   // the |m| beyond which c is taken off
+	farther = 0x1p15   // the |m| beyond which m/scale is taken off
 	nearest = 0x1.8p23 // adding it leaves the nearest integer in the low bits
 	thin    = -125     // k − N up to which the exponential may be below float32's normal numbers
 	faint   = -155     // and is surely zero
@@ -53,13 +53,13 @@ func single(x float32) Mem {
 // A powers is where panelExp keeps what all rows of a vector of lanes share.
 type powers struct {
 	set
-	thin          VecPhysical
+	thin          VecPhysical // and round: the constants thin and nearest
+	round         VecPhysical
 	head, rest    VecPhysical // A
-	minus         VecPhysical // −c
+	minus         VecPhysical // −m/scale, or 0
 	whole         VecPhysical // N
 	factor        VecPhysical // 2^−L, AVX2's lowered by raised
 	shift         VecPhysical // AVX2: raised − N, as integers
-	round         VecPhysical
 	sum, sumShift VecPhysical // of a few rows: the latter of shift + L, in powers of two
 	left          Mem         // L, as float64s
 	halves        [3]Mem      // where vectors of float32s meet those of float64s
@@ -80,6 +80,7 @@ func (s set) panelExp() {
 	}
 	VMOVSD(NewParamAddr("scale", 56), X0)
 	VMULSD(double(log2e), X0, X0)
+	VMINSD(double(math.MaxFloat32), X0, X0)
 	VCVTSD2SS(X0, X0, X1)
 	VBROADCASTSS(X1, w.head)
 	VCVTSS2SD(X1, X1, X1)

@@ -2126,6 +2126,7 @@ TEXT ·PanelExp(SB), NOSPLIT, $160-136
 	MOVQ         sumShift_base+112(FP), DI
 	VMOVSD       scale+56(FP), X0
 	VMULSD       d3ff71547652b82fe<>+0(SB), X0, X0
+	VMINSD       d47efffffe0000000<>+0(SB), X0, X0
 	VCVTSD2SS    X0, X0, X1
 	VBROADCASTSS X1, Y6
 	VCVTSS2SD    X1, X1, X1
@@ -2294,6 +2295,16 @@ next:
 	JNZ          lanes
 	VZEROUPPER
 	RET
+
+DATA d47efffffe0000000<>+0(SB)/8, $0x47efffffe0000000
+DATA d47efffffe0000000<>+8(SB)/8, $0x47efffffe0000000
+DATA d47efffffe0000000<>+16(SB)/8, $0x47efffffe0000000
+DATA d47efffffe0000000<>+24(SB)/8, $0x47efffffe0000000
+DATA d47efffffe0000000<>+32(SB)/8, $0x47efffffe0000000
+DATA d47efffffe0000000<>+40(SB)/8, $0x47efffffe0000000
+DATA d47efffffe0000000<>+48(SB)/8, $0x47efffffe0000000
+DATA d47efffffe0000000<>+56(SB)/8, $0x47efffffe0000000
+GLOBL d47efffffe0000000<>(SB), RODATA|NOPTR, $64
 
 DATA f4b400000<>+0(SB)/4, $0x4b400000
 GLOBL f4b400000<>(SB), RODATA|NOPTR, $4
