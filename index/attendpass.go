@@ -20,6 +20,7 @@ type pass struct {
 	ahead [2][]float32 // what nothing has prefetched of its keys and values
 
 	scores   []float32
+	all      []float32 // scores of all lanes
 	at       []uint32
 	hits     []uint32
 	peak     []float32

@@ -35,7 +35,7 @@ func TestCanonicalBits(t *testing.T) {
 				r := source(uint64(d))
 				value, end := src.of(r), r.IntN(2) == 0
 				n := r.IntN(10)
-				b := newBlock(0, n, d, r.IntN(20), end, value)
+				b := newBlock(0, n, d, gap(r, d), end, value)
 				q := newVector(1, d, end, value)
 				dst := place[float32](2, n, end)
 				f.all(dst, q, b.rows, b.stride)
@@ -190,7 +190,7 @@ func TestSumSquaresBits(t *testing.T) {
 			src := sources[d%len(sources)]
 			r := source(uint64(d))
 			end := d%2 == 0
-			b := newBlock(0, r.IntN(7), d, r.IntN(20), end, src.of(r))
+			b := newBlock(0, r.IntN(7), d, gap(r, d), end, src.of(r))
 			dst := place[float64](1, b.n, end)
 			SumSquares(dst, b.rows, b.stride, d)
 			for i, got := range dst {
