@@ -29,7 +29,7 @@ const (
 	// valueShare is the part of MaxError that values alone may use up.
 	valueShare = 1.0 / 8
 	// roundings is what the sums of exponentials and bounds may be off by, relatively:
-	// kernel.Exp's 2⁻²⁴ and what float64 loses.
+	// kernel.PanelExp's 12·2⁻²⁴ and what float64 loses.
 	roundings = 1e-6
 	// lightShare is the share of a block, as a divisor, that is read by rows at most; else it is
 	// read whole, and the next ones aren't judged: leastBlind times as many rows, and twice as
