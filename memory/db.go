@@ -67,9 +67,11 @@ type DB struct {
 
 	rehearsing rehearsing
 
-	agenda    agenda
-	removed   removed
-	restoring atomic.Bool // mutations of a log may follow
+	agenda  agenda
+	removed removed
+
+	consolidating consolidating
+	restoring     atomic.Bool // mutations of a log may follow
 
 	unsynced   atomic.Bool // a namespace of durability Interval was written to
 	journal    atomic.Pointer[Log]
@@ -153,6 +155,8 @@ func newDB(opt Options, sizes sizes) *DB {
 	db.indexing = newMaintenance(db, (*View).ivfJob)
 	go db.committer.run()
 	go db.tidy()
+	db.consolidating.ended = make(chan struct{})
+	go db.consolidates()
 	return db
 }
 
@@ -169,6 +173,7 @@ func (db *DB) Close() error {
 	db.closing.Unlock()
 	db.maintenance.stop()
 	db.indexing.stop()
+	<-db.consolidating.ended
 	close(db.calls)
 	<-db.stopped
 	for _, ns := range db.sorted.Load().Items() {
