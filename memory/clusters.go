@@ -9,6 +9,7 @@ import (
 
 	"engram/index"
 	"engram/memory/filter"
+	"engram/memory/lexical"
 )
 
 // Which records are merged is decided by leaders (Hartigan, Clustering Algorithms, 1975,
@@ -437,7 +438,11 @@ func (c *clustering) merge(g *growing) (*cluster, error) {
 	if check.err() != nil || !(r.Spread <= math.Pi) {
 		return nil, nil
 	}
-	return &cluster{g.members, r, analysed{set.lexical.Append(nil, r.Text), set.lexical}}, nil
+	x := &cluster{members: g.members, merged: r}
+	if a := set.lexical; a != lexical.None {
+		x.analysed = analysed{a.Append(nil, r.Text), a}
+	}
+	return x, nil
 }
 
 // A mean is one of vectors by weights, in float64, which has the products exactly: whether the

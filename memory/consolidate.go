@@ -41,6 +41,9 @@ const (
 	shownBytes   = 1 << 20
 )
 
+// ConsolidatedBytes is about what Records take at most.
+const ConsolidatedBytes = 2 * shownBytes
+
 // Bounds of one mutation.
 const (
 	mergedAtOnce = removedAtOnce // records that go
