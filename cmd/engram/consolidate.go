@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"engram/client"
@@ -102,8 +103,12 @@ func (c *consolidateCmd) Run(ctx context.Context, cli *cli, t *terminal) error {
 			}
 			return t.object(map[string]any{"records": records, "made": res.Made, "merged": res.Merged, "cancelled": res.Cancelled, "lsn": res.LSN, "dry_run": c.DryRun})
 		}
-		if err := t.records(res.Records); err != nil {
-			return err
+		rows := make([][]string, len(res.Records))
+		for i := range res.Records {
+			rows[i] = append([]string{fmt.Sprint(len(res.Records[i].Sources))}, recordCells(&res.Records[i])...)
+		}
+		if len(rows) > 0 {
+			t.table(append([]column{{title: "sources", right: true, sgr: green}}, recordColumns...), rows)
 		}
 		if n := res.Made - len(res.Records); n > 0 {
 			t.note("and %s more\n", countText(n))
