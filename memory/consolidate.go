@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"math"
 	"sync"
 	"time"
 
@@ -155,7 +156,7 @@ func (w *merging) flush(ctx context.Context, last bool) error {
 	w.clusters, w.records, w.bytes, w.last = nil, 0, 0, last
 	if w.req != nil && w.req.DryRun {
 		for _, x := range list {
-			x.merged.CreateTime, x.merged.Rehearsed = w.v.strongest(x, w.now)
+			x.merged.CreateTime, x.merged.Rehearsed = w.v.retained(x)
 			x.merged.UpdateTime = w.now
 			w.made(&x.merged, len(x.members))
 		}
@@ -206,7 +207,7 @@ func (c *committer) merge(w *merging, list []*cluster) error {
 		}
 		ch := Change{Record: x.merged, Mask: MaskAll, analysed: x.analysed}
 		ch.ID, ch.Version, ch.UpdateTime = c.db.newID(), m.LSN, m.Time
-		ch.CreateTime, ch.Rehearsed = d.strongest(x, m.Time)
+		ch.CreateTime, ch.Rehearsed = d.retained(x)
 		for i := range x.members {
 			m.Deletes = append(m.Deletes, x.members[i].id)
 		}
@@ -255,17 +256,28 @@ func (d *draft) unchanged(x *cluster) bool {
 	return true
 }
 
-// strongest gives the create time and the rehearsals of the record of a cluster whose
-// retention is the greatest at a time, and of equal ones that whose half-life is.
-func (v *View) strongest(x *cluster, now int64) (createTime int64, s Rehearsed) {
-	keep := v.settings.Value().retention
+// retained gives the create time and the rehearsals of what a cluster becomes, so that it is
+// retained as well as the best of its records, at any time to come: it fades since the latest
+// of what they fade since, with the longest half-life.
+func (v *View) retained(x *cluster) (createTime int64, s Rehearsed) {
+	createTime = math.MinInt64
+	since := createTime
 	for i := range x.members {
 		ref, _ := v.Find(x.members[i].id)
 		seg := &v.segments[ref.segment]
 		at, r := seg.rows[ref.row].createTime, seg.rehearsals(ref.row)
-		if i == 0 || cmp.Or(cmp.Compare(keep.log2(at, r, now), keep.log2(createTime, s, now)), cmp.Compare(keep.halfLife(r.Growths), keep.halfLife(s.Growths))) > 0 {
-			createTime, s = at, r
+		createTime = max(createTime, at)
+		if r.Count > 0 {
+			at = r.Last
 		}
+		since = max(since, at)
+		s.Count += min(r.Count, math.MaxUint32-s.Count)
+		if r.Growths > s.Growths || r.Growths == s.Growths && r.Grown > s.Grown {
+			s.Growths, s.Grown = r.Growths, r.Grown
+		}
+	}
+	if s.Count > 0 {
+		s.Last = since
 	}
 	return createTime, s
 }

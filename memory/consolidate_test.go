@@ -133,8 +133,8 @@ func defined(list []Record, by Consolidation, now int64, limit int) (out []Recor
 		}
 		slices.SortFunc(members, position)
 		var ids, texts []string
-		strongest := members[0]
-		keep := RetentionOf(DefaultHalfLife)
+		since := int64(math.MinInt64)
+		m.CreateTime = since
 		for _, r := range members {
 			taken[r.ID] = true
 			ids = append(ids, r.ID)
@@ -147,17 +147,34 @@ func defined(list []Record, by Consolidation, now int64, limit int) (out []Recor
 				m.Sources = append(m.Sources, Source{r.ID, r.Time})
 			}
 			m.Sources = append(m.Sources, r.Sources...)
-			if keep.Of(r.CreateTime, r.Rehearsed, now) > keep.Of(strongest.CreateTime, strongest.Rehearsed, now) {
-				strongest = r
+			m.CreateTime = max(m.CreateTime, r.CreateTime)
+			if r.Rehearsed.Count > 0 {
+				since = max(since, r.Rehearsed.Last)
+			} else {
+				since = max(since, r.CreateTime)
+			}
+			m.Rehearsed.Count += r.Rehearsed.Count
+			if r.Rehearsed.Growths > m.Rehearsed.Growths || r.Rehearsed.Growths == m.Rehearsed.Growths && r.Rehearsed.Grown > m.Rehearsed.Grown {
+				m.Rehearsed.Growths, m.Rehearsed.Grown = r.Rehearsed.Growths, r.Rehearsed.Grown
 			}
 			m.Time, m.Created, m.Place, m.Position, m.HasPosition = r.Time, r.Created, r.Place, r.Position, r.HasPosition
 		}
-		m.CreateTime, m.Rehearsed = strongest.CreateTime, strongest.Rehearsed
+		if m.Rehearsed.Count > 0 {
+			m.Rehearsed.Last = since
+		}
 		slices.SortStableFunc(m.Sources, func(a, b Source) int { return cmp.Compare(a.Time, b.Time) })
 		m.Text = strings.Join(texts, "\n")
 		out, of = append(out, m), append(of, ids)
 	}
 	return out, of
+}
+
+// rehearsable gives the id of a record by its number, "" if there are fewer.
+func rehearsable(db *DB, i int) string {
+	if list := all(db); i < len(list) {
+		return list[i].ID
+	}
+	return ""
 }
 
 // plainRecord leaves out what a dry run doesn't know.
@@ -216,6 +233,15 @@ func TestConsolidateAgainstDefinition(t *testing.T) {
 					stored[puts[i].ID] = puts[i].Record
 				}
 			}
+			if v := rehearsable(db, rapid.IntRange(0, 40).Draw(t, "rehearsed")); v != "" {
+				if err := db.commit(context.Background(), func(c *committer) error {
+					m := c.begin("n")
+					m.Rehearsals = []Rehearsal{{v, m.Time + int64(rapid.SampledFrom([]time.Duration{0, 2 * day}).Draw(t, "when")), 3}}
+					return c.commit(m, c.draft("n"))
+				}); err != nil {
+					t.Fatal(err)
+				}
+			}
 			clock.move(rapid.SampledFrom([]time.Duration{0, 1, 20}).Draw(t, "later"))
 			if rapid.Bool().Draw(t, "settled") {
 				settle(t, db)
@@ -247,6 +273,17 @@ func TestConsolidateAgainstDefinition(t *testing.T) {
 			rest := slices.DeleteFunc(slices.Clone(before), func(r Record) bool {
 				return slices.ContainsFunc(of, func(ids []string) bool { return slices.Contains(ids, r.ID) })
 			})
+			for i, ids := range of { // no part of it is forgotten earlier
+				keep := RetentionOf(DefaultHalfLife)
+				for _, r := range before {
+					for _, later := range []time.Duration{0, time.Hour, 30 * day, 300 * day} {
+						now := clock.ns.Load() + int64(later)
+						if m := &want[i]; slices.Contains(ids, r.ID) && keep.Of(r.CreateTime, r.Rehearsed, now) > keep.Of(m.CreateTime, m.Rehearsed, now) {
+							t.Fatalf("%+v is retained better than %+v", r, m)
+						}
+					}
+				}
+			}
 			kept := make(map[string]bool)
 			for _, r := range after {
 				if !slices.ContainsFunc(done.Records, func(m Record) bool { return m.ID == r.ID }) {
@@ -452,7 +489,7 @@ func TestConsolidateRecord(t *testing.T) {
 	if r.ID == "" || r.ID == "a" || r.Text != "text of b\ntext of a" || !slices.Equal(r.Key, []float32{1, 0}) || !slices.Equal(r.Value, []float32{1.75, 2}) ||
 		r.Importance != 0.75 || r.Position != 7 || !r.HasPosition || r.Time != 30 || string(r.Metadata) != string(metadata(map[string]any{"x": 1})) ||
 		r.KeyFromText || r.Version != done.LSN || r.UpdateTime != clock.ns.Load() || r.Spread != 0 ||
-		r.CreateTime != was[0].CreateTime || r.Rehearsed != was[0].Rehearsed || r.Rehearsed.Count != 1 ||
+		r.CreateTime != was[1].CreateTime || r.Rehearsed != was[0].Rehearsed || r.Rehearsed.Count != 1 ||
 		!slices.Equal(r.Sources, []Source{{"b", 10}, {"a", 30}}) {
 		t.Errorf("%+v of %+v", r, was)
 	}

@@ -1019,10 +1019,11 @@ func (x *Namespace) GetConsolidation() *Consolidation {
 // The merged record has an id of its own. Its key and, if any has one, its value are the
 // means of theirs, weighted by importance, in float64 and rounded once. Its text is their
 // texts in the order of the conversation, a line each, of equal ones the first. It has the
-// time, position and place in the conversation of the latest, the greatest importance, the
-// metadata that all have in common (keys of the object, with equal values), and create_time
-// and rehearsals of the one whose retention is the greatest: nothing is forgotten earlier or
-// kept longer for having been merged. What would pass 64 KiB of text, or 256 sources, isn't
+// time, position and place in the conversation of the latest, the greatest importance, and the
+// metadata that all have in common (keys of the object, with equal values). It is retained as
+// well as the best of them, at any time to come: its create_time is the latest, its rehearsals
+// are the sum, its rehearse_time, if it was rehearsed, is the latest time of those and of the
+// creation of others, and its half-life the longest. What would pass 64 KiB of text, or 256 sources, isn't
 // merged further. Its key counts as given: a new text doesn't make a new one.
 type Consolidation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
