@@ -82,7 +82,7 @@ func (db *DB) Consolidate(ctx context.Context, req *Consolidate) (*Consolidated,
 	}
 	switch {
 	case set.metric != index.Cosine:
-		return nil, precondition("namespace %q has metric %v; consolidation is by cosine", req.Namespace, set.metric)
+		return nil, precondition("namespace %q is not of metric COSINE; what is merged is close by its cosine", req.Namespace)
 	case by == Consolidation{}:
 		return nil, precondition("namespace %q has no consolidation of its own: give one", req.Namespace)
 	}
@@ -293,9 +293,10 @@ func (r *Record) bytes() int {
 
 // consolidating is when the namespaces that have a consolidation look for what it merges.
 type consolidating struct {
-	mu    sync.Mutex
-	due   dueHeap
-	ended chan struct{} // closed when no pass comes any more
+	mu      sync.Mutex
+	due     dueHeap
+	passing sync.Mutex    // held while passes are made
+	ended   chan struct{} // closed when no more are
 }
 
 // look notes when a view's namespace looks next. An entry that an earlier one has overtaken
@@ -348,6 +349,8 @@ func (db *DB) consolidates() {
 // ConsolidateDue makes a pass over each namespace that has a consolidation, and for which it is
 // time. It happens by itself, once a second.
 func (db *DB) ConsolidateDue(ctx context.Context) (err error) {
+	db.consolidating.passing.Lock()
+	defer db.consolidating.passing.Unlock()
 	now := db.clock.Now().UnixNano()
 	for ctx.Err() == nil {
 		ns := db.consolidating.next(now)
@@ -382,12 +385,12 @@ func (db *DB) pass(ctx context.Context, ns *Namespace, now int64) error {
 	defer v.Release()
 	by := v.settings.Value().consolidation
 	if by == (Consolidation{}) {
-		ns.passed.Store(nil)
+		ns.passed = nil
 		return nil
 	}
 	k := clustering{v: v, by: by, now: now, limits: &db.limits, workers: 1, most: passWork}
 	round := passed{by: by, lsn: v.lsn}
-	if p := ns.passed.Load(); p != nil && p.by == by {
+	if p := ns.passed; p != nil && p.by == by {
 		switch quiet := p.lsn == v.lsn; {
 		case p.after != nil:
 			k.after, round.ripens = p.after, p.ripens
@@ -417,6 +420,6 @@ func (db *DB) pass(ctx context.Context, ns *Namespace, now int64) error {
 	if w.out.Made+w.out.Cancelled > 0 {
 		round.lsn = 0
 	}
-	ns.passed.Store(&round)
+	ns.passed = &round
 	return nil
 }

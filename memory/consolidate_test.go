@@ -679,12 +679,12 @@ func TestConsolidateInTheBackground(t *testing.T) {
 	due(1, 0, 2) // a minute after the last pass, and old enough
 	ns := db.lookup("n")
 	due(time.Minute, 0, 2)
-	if p := ns.passed.Load(); p == nil || p.after != nil || p.lsn != ns.view.Load().lsn || p.ripens != 0 {
+	if p := ns.passed; p == nil || p.after != nil || p.lsn != ns.view.Load().lsn || p.ripens != 0 {
 		t.Errorf("a pass that found nothing left %+v", p)
 	}
 	mustStore(t, db, "n", put("d", 0, 1))
 	due(time.Minute, 0, 0, 2)
-	if p := ns.passed.Load(); p.ripens != clock.ns.Load()-int64(time.Minute)+int64(64*time.Minute) {
+	if p := ns.passed; p.ripens != clock.ns.Load()-int64(time.Minute)+int64(64*time.Minute) {
 		t.Errorf("d is old at %+v", p)
 	}
 	due(64*time.Minute, 2, 2)

@@ -493,7 +493,7 @@ func (db *DB) UpdateNamespace(ctx context.Context, u *UpdateNamespace) error {
 			return precondition("namespace %q has metric %v; a repeat_similarity is a cosine", u.Name, d.settings.Value().metric)
 		}
 		if u.Consolidation != nil && *u.Consolidation != (Consolidation{}) && d.settings.Value().metric != index.Cosine {
-			return precondition("namespace %q has metric %v; the similarity of a consolidation is a cosine", u.Name, d.settings.Value().metric)
+			return precondition("namespace %q is not of metric COSINE; the similarity of a consolidation is a cosine", u.Name)
 		}
 		m.MaxBytes, m.Durability, m.Recall, m.Repeats = u.MaxBytes, u.Durability, u.Recall, u.Repeats
 		m.MaxRecords, m.Eviction, m.Forget, m.Consolidation = u.MaxRecords, u.Eviction, u.Forget, u.Consolidation

@@ -14,8 +14,8 @@ type Namespace struct {
 	removed    removed
 	forgetDue  int64 // when it looks next for what it forgets, of the agenda too; 0: never
 
-	consolidateDue int64                  // when it looks next for what it merges, guarded by DB.consolidating; 0: never
-	passed         atomic.Pointer[passed] // what a pass over it left for the next; nil: nothing
+	consolidateDue int64   // when it looks next for what it merges, guarded by mu of DB.consolidating; 0: never
+	passed         *passed // what a pass over it left for the next, likewise by passing; nil: nothing
 }
 
 // View acquires the current view; the caller releases it.
