@@ -30,7 +30,7 @@ func TestConsolidate(t *testing.T) {
 	if err != nil || dry.Made != 1 || dry.Merged != 2 || len(dry.Records) != 1 || dry.Records[0].ID != "" || len(dry.Records[0].Key) != 2 {
 		t.Fatalf("%+v, %v", dry, err)
 	}
-	if res, err := c.Consolidate(ctx, t.Name(), by, client.Where(client.Speaker().Is("nobody"))); err != nil || res.Made != 0 {
+	if res, err := c.Consolidate(ctx, t.Name(), by, client.Where(client.Speaker.Equals("nobody"))); err != nil || res.Made != 0 {
 		t.Errorf("of none: %+v, %v", res, err)
 	}
 	res, err := c.Consolidate(ctx, t.Name(), by)

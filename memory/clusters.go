@@ -26,7 +26,7 @@ import (
 
 const (
 	nearest       = MaxSources - 1 // that a leader asks for
-	leadersAtOnce = 64             // that ask the index together
+	leadersAtOnce = 64             // that ask the index together, at most
 	// nominate is how much less than Similarity a canonical score may be that the index
 	// gives: more than such a score can be wrong by.
 	nominate = 1e-4
@@ -178,9 +178,10 @@ func (c *clustering) within(ctx context.Context, list []elder, yield func(*clust
 	}
 	c.release(list)
 	leaders := make([]elder, 0, leadersAtOnce)
+	atOnce := 1 // what earlier ones take in asks in vain; how many there are changes no cluster
 	for at := 0; at < len(list); {
 		leaders = leaders[:0]
-		for ; at < len(list) && len(leaders) < leadersAtOnce; at++ {
+		for ; at < len(list) && len(leaders) < atOnce; at++ {
 			if c.free(list[at].Ref) {
 				leaders = append(leaders, list[at])
 			}
@@ -192,8 +193,10 @@ func (c *clustering) within(ctx context.Context, list []elder, yield func(*clust
 		if err != nil {
 			return nil, err
 		}
+		vain := 0
 		for i, l := range leaders {
 			if !c.free(l.Ref) { // an earlier one has it
+				vain++
 				continue
 			}
 			c.take(l.Ref)
@@ -218,6 +221,9 @@ func (c *clustering) within(ctx context.Context, list []elder, yield func(*clust
 			if err := yield(x); err != nil {
 				return nil, err
 			}
+		}
+		if atOnce = min(2*atOnce, leadersAtOnce); 4*vain > len(leaders) {
+			atOnce = max(1, atOnce/4)
 		}
 		if c.most > 0 && c.done >= c.most {
 			return &leaders[len(leaders)-1].Position, nil
@@ -421,7 +427,7 @@ func (c *clustering) merge(g *growing) (*cluster, error) {
 		r.Position, r.HasPosition = p.at()
 		r.Time, r.Created, r.Place = m.Time, m.Created, m.Place
 	}
-	r.Text = strings.Join(texts, "\n")
+	r.Text = strings.Clone(strings.Join(texts, "\n")) // of one text Join makes no copy
 	r.Session, r.Speaker, r.Sources = strings.Clone(r.Session), strings.Clone(r.Speaker), cloneSources(r.Sources)
 	slices.SortStableFunc(r.Sources, func(a, b Source) int { return cmp.Compare(a.Time, b.Time) })
 	var err error
