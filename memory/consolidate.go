@@ -51,8 +51,8 @@ const (
 	mergedBytes  = 1 << 20       // about, of those that come
 )
 
-// passWork is about how many multiply-adds a pass in the background takes at most: some
-// tenths of a second.
+// passWork is about how many multiply-adds a pass in the background takes at most: about half
+// a second of one core.
 const passWork = 1 << 34
 
 // Consolidate merges records of a namespace: see Consolidate the type.
