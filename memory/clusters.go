@@ -178,7 +178,7 @@ func (c *clustering) within(ctx context.Context, list []elder, yield func(*clust
 	}
 	c.release(list)
 	leaders := make([]elder, 0, leadersAtOnce)
-	atOnce := 1 // what earlier ones take in asks in vain; how many there are changes no cluster
+	atOnce := 8 // what earlier ones take in asks in vain; how many there are changes no cluster
 	for at := 0; at < len(list); {
 		leaders = leaders[:0]
 		for ; at < len(list) && len(leaders) < atOnce; at++ {

@@ -51,9 +51,8 @@ const (
 	mergedBytes  = 1 << 20       // about, of those that come
 )
 
-// passWork is about how many multiply-adds a pass in the background takes at most: about half
-// a second of one core.
-const passWork = 1 << 34
+// passRest is how soon a round goes on that a pass didn't complete.
+const passRest = 10 * time.Second
 
 // Consolidate merges records of a namespace: see Consolidate the type.
 func (db *DB) Consolidate(ctx context.Context, req *Consolidate) (*Consolidated, error) {
@@ -299,14 +298,16 @@ type consolidating struct {
 	ended   chan struct{} // closed when no more are
 }
 
-// look notes when a view's namespace looks next. An entry that an earlier one has overtaken
-// stays until its time, when it does nothing.
+// look notes when a view's namespace looks next, in an interval of its consolidation.
 func (q *consolidating) look(v *View, clock Clock) {
-	by := v.settings.Value().consolidation
-	if by == (Consolidation{}) {
-		return
+	if by := v.settings.Value().consolidation; by != (Consolidation{}) {
+		q.note(v.ns, clock.Now().UnixNano()+by.every())
 	}
-	at, ns := clock.Now().UnixNano()+by.every(), v.ns
+}
+
+// note has a namespace look at a time at the latest. An entry that an earlier one has
+// overtaken stays until its time, when it does nothing.
+func (q *consolidating) note(ns *Namespace, at int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if ns.consolidateDue == 0 || at < ns.consolidateDue {
@@ -360,6 +361,9 @@ func (db *DB) ConsolidateDue(ctx context.Context) (err error) {
 		failed := db.pass(ctx, ns, now)
 		if db.lookup(ns.name) == ns {
 			db.consolidating.look(ns.view.Load(), db.clock)
+			if p := ns.passed; failed == nil && p != nil && p.after != nil {
+				db.consolidating.note(ns, now+int64(passRest))
+			}
 		}
 		if failed != nil && ctx.Err() == nil && db.ReadOnly() == nil && !errors.Is(failed, ErrClosed) {
 			db.log.Error("records that are close were not merged", "namespace", ns.name, "error", failed.Error())
@@ -388,7 +392,7 @@ func (db *DB) pass(ctx context.Context, ns *Namespace, now int64) error {
 		ns.passed = nil
 		return nil
 	}
-	k := clustering{v: v, by: by, now: now, limits: &db.limits, workers: 1, most: passWork}
+	k := clustering{v: v, by: by, now: now, limits: &db.limits, workers: 1, most: db.sizes.passWork}
 	round := passed{by: by, lsn: v.lsn}
 	if p := ns.passed; p != nil && p.by == by {
 		switch quiet := p.lsn == v.lsn; {

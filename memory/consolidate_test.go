@@ -707,6 +707,49 @@ func TestConsolidateInTheBackground(t *testing.T) {
 	due(1, 2, 4)
 }
 
+// What takes more than a pass goes on ten seconds later, and ends.
+func TestConsolidateInRounds(t *testing.T) {
+	z := testSizes
+	z.passWork = 1
+	db, clock := remembering(t, Config{Dimension: 2, Consolidation: Consolidation{0.999, time.Hour}}, z)
+	defer func() { _ = db.Close() }()
+	for i := range 40 {
+		a := float64(i) * math.Pi / 45
+		for _, id := range []string{"a", "b"} {
+			p := put(fmt.Sprint(id, i), float32(math.Cos(a)), float32(math.Sin(a)))
+			p.Session = fmt.Sprint(i % 2)
+			mustStore(t, db, "n", p)
+		}
+	}
+	ns := db.lookup("n")
+	pass := func(after time.Duration) {
+		t.Helper()
+		clock.move(after)
+		if err := db.ConsolidateDue(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pass(time.Hour)
+	passes := 1
+	for ; ns.passed.after != nil; passes++ {
+		n := len(all(db))
+		pass(passRest - 1)
+		if len(all(db)) != n {
+			t.Fatal("it didn't rest")
+		}
+		pass(1)
+	}
+	if n := len(all(db)); n != 40 || passes < 5 {
+		t.Errorf("%d records after %d passes", n, passes)
+	}
+	for range 2 * passes { // a round in which nothing is found, and then none
+		pass(time.Minute)
+	}
+	if p := ns.passed; p.after != nil || p.lsn != ns.view.Load().lsn || len(all(db)) != 40 {
+		t.Errorf("%d records after %+v", len(all(db)), p)
+	}
+}
+
 func TestConsolidateRequests(t *testing.T) {
 	db, _ := remembering(t, Config{Dimension: 2}, testSizes)
 	defer func() { _ = db.Close() }()

@@ -104,6 +104,9 @@ type sizes struct {
 	// Of index.ShareOptions.
 	sharedBytes int64
 	sharedYield int
+
+	// About how many multiply-adds a pass of consolidation takes at most; 0: no bound.
+	passWork int64
 }
 
 // CopyBytes is how far a DB goes beyond the limit of its pool while it copies a segment to
@@ -113,7 +116,7 @@ func CopyBytes(limit int64) int64 { return min(limit/2, 2*segmentBytes) }
 
 // New makes an empty DB, of epoch 1, and starts its committer.
 func New(opt Options) *DB {
-	return newDB(opt, sizes{segmentRows: index.MaxRows, indexRows: 1000, compactRows: 64, ivfRows: 50_000})
+	return newDB(opt, sizes{segmentRows: index.MaxRows, indexRows: 1000, compactRows: 64, ivfRows: 50_000, passWork: 1 << 34})
 }
 
 func newDB(opt Options, sizes sizes) *DB {

@@ -815,7 +815,8 @@ type Namespace struct {
 	RepeatSimilarity float64 `protobuf:"fixed64,21,opt,name=repeat_similarity,json=repeatSimilarity,proto3" json:"repeat_similarity,omitempty"`
 	// Has old records that resemble one another merged, in the background: see Consolidation. A
 	// pass is made 64 times in min_age, but at least once an hour and at most once a second; it
-	// does a bounded part of the work, and the next one goes on there. For METRIC_COSINE alone,
+	// takes about half a second of one core at most, and where that isn't enough the next one goes
+	// on there ten seconds later. For METRIC_COSINE alone,
 	// with others InvalidArgument, on a change FailedPrecondition. Can be changed, as a whole.
 	// Default: unset, none is.
 	Consolidation *Consolidation `protobuf:"bytes,22,opt,name=consolidation,proto3" json:"consolidation,omitempty"`
