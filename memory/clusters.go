@@ -441,7 +441,7 @@ func (c *clustering) merge(g *growing) (*cluster, error) {
 	set := c.v.settings.Value()
 	check := checker{limits: c.limits}
 	check.record(0, &r, MaskAll, &set, false)
-	if check.err() != nil || !(r.Spread <= math.Pi) {
+	if len(check.found) > 0 || !(r.Spread <= math.Pi) {
 		return nil, nil
 	}
 	x := &cluster{members: g.members, merged: r}
