@@ -8,6 +8,8 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -606,27 +608,20 @@ func TestConsolidateCancels(t *testing.T) {
 func TestClusteringGoesOn(t *testing.T) {
 	db, clock := remembering(t, Config{Dimension: 2}, testSizes)
 	defer func() { _ = db.Close() }()
-	for i := range 500 {
-		p := old(fmt.Sprint(i), int64(i), 1+float32(i%90), float32(i%17))
-		p.Session = fmt.Sprint(i % 3)
-		mustStore(t, db, "n", p)
+	for i := range 200 { // in pairs, so that what a part merged leads nothing in the next
+		a := float64(i) * math.Pi / 300
+		for j := range 2 {
+			p := old(fmt.Sprint(i, "-", j), int64(i+300*j), float32(math.Cos(a)), float32(math.Sin(a)))
+			p.Session = fmt.Sprint(i % 3)
+			mustStore(t, db, "n", p)
+		}
 	}
 	v := view(t, db, "n")
 	defer v.Release()
 	run := func(most int64) (out []string, stops int) {
-		k := clustering{v: v, by: Consolidation{Similarity: 0.9999}, now: clock.ns.Load(), limits: &db.limits, most: most}
-		taken := map[string]bool{}
+		k := clustering{v: v, by: Consolidation{Similarity: 0.999999}, now: clock.ns.Load(), limits: &db.limits, most: most}
 		for {
 			after, err := k.run(t.Context(), func(x *cluster) error {
-				// The next part of a run sees a view in which these are merged.
-				for _, m := range x.members {
-					if taken[m.id] {
-						return nil
-					}
-				}
-				for _, m := range x.members {
-					taken[m.id] = true
-				}
 				out = append(out, fmt.Sprint(x.merged.Sources))
 				return nil
 			})
@@ -640,16 +635,22 @@ func TestClusteringGoesOn(t *testing.T) {
 			k.after, k.done = after, 0
 		}
 	}
-	whole, _ := run(0)
-	if len(whole) < 10 {
-		t.Fatalf("%d clusters", len(whole))
+	whole, none := run(0)
+	if len(whole) != 200 || none != 0 {
+		t.Fatalf("%d clusters, %d stops", len(whole), none)
 	}
-	parts, stops := run(1)
-	if stops < 6 || len(parts) < len(whole)/2 {
-		t.Errorf("%d clusters in %d parts, %d in one", len(parts), stops+1, len(whole))
+	if parts, stops := run(1); stops < 20 || !slices.Equal(parts, whole) {
+		t.Errorf("%d clusters in %d parts", len(parts), stops+1)
 	}
-	if parts[0] != whole[0] {
-		t.Errorf("the first is %s, and %s", parts[0], whole[0])
+	stop := errors.New("enough")
+	k := clustering{v: v, by: *close99, now: clock.ns.Load(), limits: &db.limits}
+	if _, err := k.run(t.Context(), func(*cluster) error { return stop }); !errors.Is(err, stop) {
+		t.Errorf("it ends with %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := k.run(ctx, func(*cluster) error { return nil }); !errors.Is(err, context.Canceled) {
+		t.Errorf("canceled, it ends with %v", err)
 	}
 }
 
@@ -805,6 +806,72 @@ func TestConsolidateRequests(t *testing.T) {
 	}
 	if two := ask(t, db, close99.request()); two.Made != 1 || two.Merged != 2 {
 		t.Errorf("%+v", two)
+	}
+}
+
+// Whatever else is written meanwhile, each view shows every record once: itself, or as a source.
+func TestConsolidateBesideWriters(t *testing.T) {
+	db := newTestDB(t)
+	mustStore(t, db, "n", old("first", 1, 1, 0))
+	const writers, batches = 3, 60
+	var stored [writers]atomic.Int64
+	var work sync.WaitGroup
+	for w := range writers {
+		work.Go(func() {
+			for b := range batches {
+				var puts []Put
+				for i := range 5 {
+					puts = append(puts, old(fmt.Sprintf("%d-%d", w, 5*b+i), int64(b), float32(1+b%4), float32(i)))
+				}
+				mustStore(t, db, "n", puts...)
+				stored[w].Store(int64(5 * (b + 1)))
+				// It may be gone by now: then nothing is changed.
+				_, err := db.Update(t.Context(), &Update{Namespace: "n", Mask: MaskImportance, Records: []Put{{Record: Record{ID: puts[0].ID, Importance: 0.75}, HasImportance: true}}})
+				if err != nil && !isNotFound(err) {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	ended := make(chan struct{})
+	go func() {
+		work.Wait()
+		close(ended)
+	}()
+	made := 0
+	for more := true; more; {
+		select {
+		case <-ended:
+			more = false
+		default:
+		}
+		made += ask(t, db, close99.request()).Made
+		var least [writers]int64
+		for w := range least {
+			least[w] = stored[w].Load()
+		}
+		v := view(t, db, "n")
+		seen := make(map[string]int)
+		v.Records(func(r *Record) bool {
+			if r.Sources == nil {
+				seen[string([]byte(r.ID))]++
+			}
+			for _, s := range r.Sources {
+				seen[string([]byte(s.ID))]++
+			}
+			return true
+		})
+		v.Release()
+		for w, n := range least {
+			for i := range n {
+				if id := fmt.Sprintf("%d-%d", w, i); seen[id] != 1 {
+					t.Fatalf("%s is seen %d times", id, seen[id])
+				}
+			}
+		}
+	}
+	if made == 0 {
+		t.Error("nothing was merged")
 	}
 }
 
