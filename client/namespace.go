@@ -160,6 +160,8 @@ type Namespace struct {
 
 	Forget float64 // the retention below which records are removed; 0: none is
 
+	Consolidation *Consolidation // has old records that are close merged; nil: none is
+
 	// Set by the server.
 	CreateTime time.Time
 	Records    int
@@ -174,7 +176,7 @@ func namespace(p *pb.Namespace) Namespace {
 	}
 	return Namespace{
 		p.GetName(), p.GetMetric(), int(p.GetDimension()), int(p.GetValueDimension()), int(p.GetKvHeads()), p.GetEmbedder().GetName(),
-		int64(p.GetMaxBytes()), p.GetDurability(), p.GetKeyEncoding(), p.GetValueEncoding(), p.GetRecall(), p.GetLexical(), order, retentionOf(p.GetRetention()), p.GetRepeatSimilarity(), int64(p.GetMaxRecords()), p.GetEviction(), p.GetForget(), p.GetCreateTime().AsTime(), int(p.GetRecordCount()), p.GetLsn(),
+		int64(p.GetMaxBytes()), p.GetDurability(), p.GetKeyEncoding(), p.GetValueEncoding(), p.GetRecall(), p.GetLexical(), order, retentionOf(p.GetRetention()), p.GetRepeatSimilarity(), int64(p.GetMaxRecords()), p.GetEviction(), p.GetForget(), consolidationOf(p.GetConsolidation()), p.GetCreateTime().AsTime(), int(p.GetRecordCount()), p.GetLsn(),
 	}
 }
 
@@ -190,6 +192,9 @@ func (c *Client) CreateNamespace(ctx context.Context, n Namespace) (Namespace, e
 	}
 	if n.Retention != nil {
 		p.Retention = n.Retention.proto()
+	}
+	if n.Consolidation != nil {
+		p.Consolidation = n.Consolidation.proto()
 	}
 	if n.Embedder != "" {
 		p.Embedder = &pb.Embedder{Name: n.Embedder}
@@ -275,6 +280,15 @@ func (c *Client) SetMaxRecords(ctx context.Context, name string, n int64, e Evic
 // is.
 func (c *Client) SetForget(ctx context.Context, name string, retention float64) (Namespace, error) {
 	return c.update(ctx, &pb.Namespace{Name: name, Forget: retention}, "forget")
+}
+
+// SetConsolidation has old records that are close merged in the background; nil: none is.
+func (c *Client) SetConsolidation(ctx context.Context, name string, by *Consolidation) (Namespace, error) {
+	n := &pb.Namespace{Name: name}
+	if by != nil {
+		n.Consolidation = by.proto()
+	}
+	return c.update(ctx, n, "consolidation")
 }
 
 // SetRecall has a namespace's records found by an index, which finds the given share of the

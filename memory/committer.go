@@ -333,6 +333,7 @@ func (c *committer) publish(d *draft) {
 	c.db.records.Add(int64(count))
 	if !d.dropped {
 		c.db.agenda.look(v, c.db.clock)
+		c.db.consolidating.look(v, c.db.clock)
 		c.db.maintenance.look(v)
 		c.db.indexing.look(v)
 	}

@@ -9,7 +9,7 @@ import (
 
 // Config is what a namespace was made with. Only MaxBytes, Durability, KeyEncoding,
 // ValueEncoding, Recall, Ranking, Retention, Repeats, MaxRecords,
-// Eviction and Forget can change.
+// Eviction, Forget and Consolidation can change.
 type Config struct {
 	Name                      string
 	Metric                    index.Metric
@@ -44,9 +44,11 @@ type Config struct {
 	MaxRecords int64
 	Eviction   Eviction
 	// Forget is the retention below which records are removed; 0: none is.
-	Forget     float64
-	CreateTime int64 // Unix nanoseconds
-	Created    LSN   // of the mutation that made it
+	Forget float64
+	// Consolidation says which records are merged; zero: none are.
+	Consolidation Consolidation
+	CreateTime    int64 // Unix nanoseconds
+	Created       LSN   // of the mutation that made it
 }
 
 // settings is what many namespaces have in common. They share one copy, which
@@ -70,10 +72,12 @@ type settings struct {
 	maxRecords int64
 	eviction   Eviction
 	forget     float64
+
+	consolidation Consolidation
 }
 
 func (c *Config) settings() unique.Handle[settings] {
-	return unique.Make(settings{c.Metric, c.Dimension, c.ValueDimension, max(1, c.KVHeads), c.Embedder, c.MaxBytes, c.Durability, c.KeyEncoding, c.ValueEncoding, c.Recall, c.Lexical, c.Ranking, c.Retention.OrDefault(), c.Repeats, c.MaxRecords, c.Eviction, c.Forget})
+	return unique.Make(settings{c.Metric, c.Dimension, c.ValueDimension, max(1, c.KVHeads), c.Embedder, c.MaxBytes, c.Durability, c.KeyEncoding, c.ValueEncoding, c.Recall, c.Lexical, c.Ranking, c.Retention.OrDefault(), c.Repeats, c.MaxRecords, c.Eviction, c.Forget, c.Consolidation})
 }
 
 func (s settings) shape() index.Shape {

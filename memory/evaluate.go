@@ -218,6 +218,7 @@ func (d *draft) change(p *Put, id string, mask Mask, m *Mutation, place uint32, 
 	ch := Change{Record: p.Record, Mask: mask, analysed: p.analysed}
 	ch.ID, ch.Version, ch.UpdateTime = id, m.LSN, m.Time
 	ch.Created, ch.CreateTime, ch.Place = m.LSN, m.Time, place
+	ch.Sources, ch.Spread = nil, 0
 	if exists {
 		w := &d.segments[old.segment].rows[old.row]
 		ch.Created, ch.CreateTime, ch.Place = LSN(w.created), w.createTime, w.place
@@ -422,7 +423,8 @@ func (db *DB) CreateNamespace(ctx context.Context, req *CreateNamespace) (Config
 
 // UpdateNamespace changes a namespace's bound, its durability, the encodings of its keys and
 // values, its recall, its ranking, its retention, what repeats a record, how many
-// there may be, which of them make room, or from which retention on they are removed.
+// there may be, which of them make room, from which retention on they are removed, or which
+// are merged.
 // A bound below what the namespace takes refuses writes that need more memory until enough
 // is deleted.
 func (db *DB) UpdateNamespace(ctx context.Context, u *UpdateNamespace) error {
@@ -462,6 +464,11 @@ func (db *DB) UpdateNamespace(ctx context.Context, u *UpdateNamespace) error {
 			return invalid("namespace.forget", "%s", reason)
 		}
 	}
+	if u.Consolidation != nil {
+		if field, reason := u.Consolidation.Check(); field != "" {
+			return invalid("namespace.consolidation."+field, "%s", reason)
+		}
+	}
 	if u.KeyEncoding != nil && *u.KeyEncoding > index.BF16 {
 		return invalid("namespace.key_encoding", "is %d, which is no encoding", *u.KeyEncoding)
 	}
@@ -485,14 +492,17 @@ func (db *DB) UpdateNamespace(ctx context.Context, u *UpdateNamespace) error {
 		if u.Repeats != nil && *u.Repeats > 0 && d.settings.Value().metric != index.Cosine {
 			return precondition("namespace %q has metric %v; a repeat_similarity is a cosine", u.Name, d.settings.Value().metric)
 		}
+		if u.Consolidation != nil && *u.Consolidation != (Consolidation{}) && d.settings.Value().metric != index.Cosine {
+			return precondition("namespace %q is not of metric COSINE; the similarity of a consolidation is a cosine", u.Name)
+		}
 		m.MaxBytes, m.Durability, m.Recall, m.Repeats = u.MaxBytes, u.Durability, u.Recall, u.Repeats
-		m.MaxRecords, m.Eviction, m.Forget = u.MaxRecords, u.Eviction, u.Forget
+		m.MaxRecords, m.Eviction, m.Forget, m.Consolidation = u.MaxRecords, u.Eviction, u.Forget, u.Consolidation
 		m.KeyEncoding, m.ValueEncoding, m.Ranking, m.Retention = u.KeyEncoding, u.ValueEncoding, u.Ranking, u.Retention
 		if m.Retention != nil {
 			keep := m.Retention.OrDefault()
 			m.Retention = &keep
 		}
-		if m.MaxBytes == nil && m.Durability == nil && m.KeyEncoding == nil && m.ValueEncoding == nil && m.Recall == nil && m.Ranking == nil && m.Retention == nil && m.Repeats == nil && m.MaxRecords == nil && m.Eviction == nil && m.Forget == nil {
+		if m.MaxBytes == nil && m.Durability == nil && m.KeyEncoding == nil && m.ValueEncoding == nil && m.Recall == nil && m.Ranking == nil && m.Retention == nil && m.Repeats == nil && m.MaxRecords == nil && m.Eviction == nil && m.Forget == nil && m.Consolidation == nil {
 			return nil
 		}
 		return c.commit(m, d)

@@ -340,6 +340,7 @@ func (s *segView) record(r uint32, inc Include) Record {
 	rec.Metadata = append([]byte(nil), rec.Metadata...)
 	rec.Key = append([]float32(nil), rec.Key...)
 	rec.Value = append([]float32(nil), rec.Value...)
+	rec.Sources = cloneSources(rec.Sources)
 	return rec
 }
 
@@ -365,6 +366,9 @@ func (s *segView) alias(r uint32, inc Include) Record {
 	}
 	if inc&IncludeValue != 0 {
 		rec.Value = s.value(r)
+	}
+	if inc&IncludeSources != 0 {
+		rec.Sources, rec.Spread = readSources(p.sources)
 	}
 	return rec
 }

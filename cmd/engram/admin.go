@@ -14,18 +14,19 @@ import (
 )
 
 type namespacesCmd struct {
-	List       namespacesListCmd       `cmd:"" default:"withargs" help:"List namespaces."`
-	Create     namespacesCreateCmd     `cmd:"" help:"Make a namespace with options of its own."`
-	Limit      namespacesLimitCmd      `cmd:"" help:"Set the most memory that a namespace may take."`
-	Durability namespacesDurabilityCmd `cmd:"" help:"Set when a namespace's writes are acknowledged."`
-	Encoding   namespacesEncodingCmd   `cmd:"" help:"Set how a namespace's keys, or values, are kept."`
-	Ranking    namespacesRankingCmd    `cmd:"" help:"Change what queries by text are ranked by."`
-	Retention  namespacesRetentionCmd  `cmd:"" help:"Change how fast records fade."`
-	Capacity   namespacesCapacityCmd   `cmd:"" help:"Set how many records there may be, and which make room for new ones."`
-	Repeats    namespacesRepeatsCmd    `cmd:"" help:"Change which records repeat others."`
-	Forget     namespacesForgetCmd     `cmd:"" help:"Set the retention below which records are removed."`
-	Recall     namespacesRecallCmd     `cmd:"" help:"Have a namespace searched by an index, or exactly."`
-	Delete     namespacesDeleteCmd     `cmd:"" help:"Delete a namespace with all its records."`
+	List          namespacesListCmd          `cmd:"" default:"withargs" help:"List namespaces."`
+	Create        namespacesCreateCmd        `cmd:"" help:"Make a namespace with options of its own."`
+	Limit         namespacesLimitCmd         `cmd:"" help:"Set the most memory that a namespace may take."`
+	Durability    namespacesDurabilityCmd    `cmd:"" help:"Set when a namespace's writes are acknowledged."`
+	Encoding      namespacesEncodingCmd      `cmd:"" help:"Set how a namespace's keys, or values, are kept."`
+	Ranking       namespacesRankingCmd       `cmd:"" help:"Change what queries by text are ranked by."`
+	Retention     namespacesRetentionCmd     `cmd:"" help:"Change how fast records fade."`
+	Capacity      namespacesCapacityCmd      `cmd:"" help:"Set how many records there may be, and which make room for new ones."`
+	Repeats       namespacesRepeatsCmd       `cmd:"" help:"Change which records repeat others."`
+	Forget        namespacesForgetCmd        `cmd:"" help:"Set the retention below which records are removed."`
+	Consolidation namespacesConsolidationCmd `cmd:"" help:"Have old records that are close merged in the background."`
+	Recall        namespacesRecallCmd        `cmd:"" help:"Have a namespace searched by an index, or exactly."`
+	Delete        namespacesDeleteCmd        `cmd:"" help:"Delete a namespace with all its records."`
 }
 
 func (*namespacesCmd) Help() string {
@@ -65,7 +66,7 @@ func (t *terminal) namespaces(list []client.Namespace) error {
 		if t.json {
 			if err := t.object(map[string]any{
 				"name": n.Name, "metric": metric, "dimension": n.Dimension, "value_dimension": n.ValueDimension, "embedder": n.Embedder,
-				"records": n.Records, "max_bytes": n.MaxBytes, "durability": durabilityText(n.Durability), "key_encoding": encodingText(n.KeyEncoding), "value_encoding": valueEncodingText(n.ValueEncoding), "recall": n.Recall, "lexical": lexicalText(n.Lexical), "ranking": rankingText(n.Ranking), "retention": retentionObject(n.Retention), "repeat_similarity": n.RepeatSimilarity, "max_records": n.MaxRecords, "eviction": evictionText(n.Eviction), "forget": n.Forget, "kv_heads": n.KVHeads, "create_time": n.CreateTime.UTC(), "lsn": n.LSN,
+				"records": n.Records, "max_bytes": n.MaxBytes, "durability": durabilityText(n.Durability), "key_encoding": encodingText(n.KeyEncoding), "value_encoding": valueEncodingText(n.ValueEncoding), "recall": n.Recall, "lexical": lexicalText(n.Lexical), "ranking": rankingText(n.Ranking), "retention": retentionObject(n.Retention), "repeat_similarity": n.RepeatSimilarity, "max_records": n.MaxRecords, "eviction": evictionText(n.Eviction), "forget": n.Forget, "consolidation": consolidationObject(n.Consolidation), "kv_heads": n.KVHeads, "create_time": n.CreateTime.UTC(), "lsn": n.LSN,
 			}); err != nil {
 				return err
 			}
@@ -98,6 +99,9 @@ type namespacesCreateCmd struct {
 	Eviction   string  `enum:"none,retention,oldest,lru" default:"none" help:"Which records make room where there are so many: none (a write is refused), retention (the least retention × importance), oldest, or lru (rehearsed or created longest ago)."`
 	Forget     float64 `help:"The retention below which records are removed, pinned ones aside; 0: none is." placeholder:"X"`
 	Repeats    float64 `help:"The cosine from which on a record stored without an id repeats one of its speaker that is there: it isn't added, and that one is rehearsed; 0: none does." placeholder:"COSINE"`
+
+	Consolidate float64   `help:"The cosine from which on old records of one session and speaker are merged, in the background; 0: none are." placeholder:"COSINE"`
+	MinAge      *longTime `help:"How old records must be to be merged, as 7d or 36h; default: 1d." placeholder:"TIME"`
 
 	retentionFlags
 }
@@ -146,7 +150,7 @@ func (c *namespacesCreateCmd) Run(ctx context.Context, cli *cli, t *terminal) er
 			Embedder: c.Embedder, MaxBytes: int64(c.MaxBytes), Durability: clientDurabilities[c.Durability],
 			KeyEncoding: clientEncodings[c.KeyEncoding], ValueEncoding: clientValueEncodings[c.ValueEncoding], Recall: c.Recall,
 			Lexical: clientLexicals[c.Lexical], Ranking: order, Retention: c.retention(), RepeatSimilarity: c.Repeats,
-			MaxRecords: c.MaxRecords, Eviction: clientEvictions[c.Eviction], Forget: c.Forget,
+			MaxRecords: c.MaxRecords, Eviction: clientEvictions[c.Eviction], Forget: c.Forget, Consolidation: consolidationOf(c.Consolidate, c.MinAge),
 		})
 	})
 }
