@@ -15,7 +15,7 @@ type english struct {
 	stem  []byte
 }
 
-const knownBits = 10
+const knownBits = 11
 
 // A knownWord is a packed word, and its term.
 type knownWord struct {
