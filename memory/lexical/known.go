@@ -15,7 +15,7 @@ type english struct {
 	stem  []byte
 }
 
-const knownBits = 11
+const knownBits = 12
 
 // A knownWord is a packed word, and its term.
 type knownWord struct {
