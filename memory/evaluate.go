@@ -152,8 +152,11 @@ func (db *DB) analyse(namespace string, puts []Put, mask Mask, embeds bool) {
 	var all sync.WaitGroup
 	for part := range slices.Chunk(puts, share) {
 		work := func() {
+			terms := make(lexical.Terms, 0, 64*len(part)) // in one piece, which costs less than one for each
 			for i := range part {
-				part[i].analysed = analysed{a.Append(nil, part[i].Text), a}
+				from := len(terms)
+				terms = a.Append(terms, part[i].Text)
+				part[i].analysed = analysed{terms[from:len(terms):len(terms)], a}
 			}
 		}
 		if len(part) < len(puts) {
