@@ -44,6 +44,8 @@ type rowQuery struct {
 	coder *coder
 	code  lookup
 	apart float64 // at least ‖q−o‖
+
+	origin float64 // ‖o‖
 }
 
 // farRows is a norm beyond which codes aren't asked: rounding is reckoned with, overflow isn't.
@@ -51,7 +53,7 @@ const farRows = 1e15
 
 // newRowQuery is nil where numbers are too large for codes.
 func newRowQuery(q *listQuery, c *coder) *rowQuery {
-	r := &rowQuery{listQuery: q, coder: c}
+	r := &rowQuery{listQuery: q, coder: c, origin: Norm(c.origin)}
 	if !(q.norm < farRows) || !c.query(&r.code, q.unit) {
 		return nil
 	}
@@ -84,14 +86,17 @@ func (q *rowQuery) choose(hits []uint32, sums []uint16, t *trained, k *chunk, li
 	}
 	apart *= 1 + 1e-9
 	d := float64(q.coder.d)
-	small := 64 * (d + 100) * tiny * (1 + q.apart + apart + c + r)
-	slack += 100*unit*(apart+c+r)*r + small*(1+r)
-	more := apart*float64(k.spread)*math.Sqrt(d-1) +
-		0.52*float64(q.coder.groups)*float64(q.code.scale) +
+	all := q.apart + apart + q.origin + c + r
+	slack += 200*unit*all*r + 64*(d+100)*tiny*(1+all)*(1+r)
+	by, mul, add := apart*float64(k.spread)*math.Sqrt(d-1), k.mul, k.add
+	if other := q.apart * float64(k.strain); other < by {
+		by, mul, add = other, k.fit, k.base
+	}
+	more := by + 0.52*float64(q.coder.groups)*float64(q.code.scale) +
 		4*unit*(d+100)*outer*math.Sqrt(d)*(q.apart+apart)
 	shift := float64(q.code.shift) + more*(1+8*unit)
 	least := limit - s - slack - 4*unit*(math.Abs(limit)+math.Abs(s)+slack)
 	rows := len(k.mul)
 	kernel.FastScan(sums, k.bits, q.code.table, q.coder.groups, rows/kernel.FastScanRows)
-	return kernel.FastSelect(hits, sums, k.mul, k.add, q.code.scale, up(shift), down(least), rows), true
+	return kernel.FastSelect(hits, sums, mul, add, q.code.scale, up(shift), down(least), rows), true
 }
