@@ -133,10 +133,9 @@ func newListed(shape Shape, parts []Part, lanes [][]float32, opt AttendOptions) 
 	return l
 }
 
-// perRow is what it costs to read a row by itself.
-func (l *listed) perRow() float64 {
-	return 2*costGather + costPer*float64(l.shape.Dim+l.shape.ValueDim)
-}
+// perKey is what it costs to score a row by itself, perRow to read its value, too.
+func (l *listed) perKey() float64 { return costGather + costPer*float64(l.shape.Dim) }
+func (l *listed) perRow() float64 { return l.perKey() + costGather + costPer*float64(l.shape.ValueDim) }
 
 // some are the options and queries of some lanes alone, without indexes.
 func (l *listed) some(lanes []int) (AttendOptions, [][]float32) {
@@ -156,18 +155,13 @@ func (l *listed) some(lanes []int) (AttendOptions, [][]float32) {
 	return opt, queries
 }
 
-// worth is which share of a pass's cost lists may cost.
-func (l *listed) worth() float64 {
-	if l.opt.always {
-		return math.Inf(1)
-	}
-	return 0.5
-}
-
 // choose gives the lanes that read lists: all, if that is well below the cost of a pass; else
 // those that save by it though there is a pass for others.
 func (l *listed) choose(plans []*listPlan) (chosen []int) {
-	worth := l.worth()
+	worth := 0.5
+	if l.opt.always {
+		worth = math.Inf(1)
+	}
 	n, total := float64(len(plans)), 0.0
 	for _, p := range plans {
 		total += p.cost

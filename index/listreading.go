@@ -102,6 +102,10 @@ func (r *listReading) needed() int {
 // them will take too long.
 func (r *listReading) pays(ctx context.Context) bool {
 	const sampled = 64 // one list of so many
+	worth := 0.75      // of a pass's cost: it is less of a guess than choose's
+	if r.opt.always {
+		worth = math.Inf(1)
+	}
 	needed := min(r.needed(), len(r.plan.lists))
 	if needed < 2*sampled {
 		return true
@@ -120,14 +124,15 @@ func (r *listReading) pays(ctx context.Context) bool {
 	}
 	before := r.spent()
 	r.read(ctx, sample)
-	return r.spent()-before <= r.worth()*r.pass/float64(len(r.lanes))*rows/of
+	return r.spent()-before <= worth*r.pass/float64(len(r.lanes))*rows/of
 }
 
 // spent is what was read up to now, as cost.
 func (r *listReading) spent() float64 {
 	cost := float64(r.lists) * costList
 	for _, p := range r.a.passes {
-		cost += float64(p.attended)*(costFind+r.perRow()) + float64(p.judged+p.rescored)*r.perCode(r.views[0])
+		cost += float64(p.attended)*(costFind+r.perRow()) - float64(p.light)*(r.perRow()-r.perKey())
+		cost += float64(p.judged+p.rescored) * r.perCode(r.views[0])
 	}
 	return cost
 }
