@@ -29,7 +29,7 @@ type bounded struct {
 // model's attention, and for embeddings that are compared by cosine √d. Clusters are random, and
 // have none.
 var boundeds = []bounded{
-	{"clusters of about a hundredth of the rows each", 8, []float64{0.4, 0.2, 0.12, 0.06, 0}, clusters},
+	{"clusters of a hundredth of the rows", 8, []float64{0.4, 0.2, 0.12, 0.06, 0}, clusters},
 	{"MiniLM's embeddings of sentences", realQueries, []float64{400, 200, 150, 100, 60, math.Sqrt(384)}, sentenceKeys},
 	{"a character model's keys, head 1 of 2", realQueries, ownScales(32, 64, 32, 16, 8, 4, 1), characterKeys(0)},
 	{"a character model's keys, head 2 of 2", realQueries, ownScales(32, 64, 32, 16, 8, 4, 1), characterKeys(1)},
@@ -74,18 +74,22 @@ func (m bounded) measure(b *bench) error {
 		return err
 	}
 	defer x.Release()
+	drawn := sharpened{name: m.told}
 	for _, scale := range m.scales {
-		if err := d.attendWithin(b, m.told, scale, x); err != nil {
+		at, err := d.attendWithin(b, m.told, scale, x)
+		if err != nil {
 			return err
 		}
+		drawn.at = append(drawn.at, at)
 	}
+	b.report.sharpened = append(b.report.sharpened, drawn)
 	return nil
 }
 
 // attendWithin measures the queries at a scale. What the goal is depends on how sharp attention
 // is: ten times where 99.9 % of the mass is in a hundredth of the rows, and where it is so
 // diffuse that everything is read, what little the guess costs.
-func (d *data) attendWithin(b *bench, told string, scale float64, x *index.IVF) error {
+func (d *data) attendWithin(b *bench, told string, scale float64, x *index.IVF) (sharpness, error) {
 	attend := func(opt index.AttendOptions) (all []index.Attention, err error) {
 		for _, q := range d.queries {
 			a, _, err := index.Attend(b.ctx, d.shape, d.parts, [][]float32{q}, opt)
@@ -105,16 +109,16 @@ func (d *data) attendWithin(b *bench, told string, scale float64, x *index.IVF) 
 		timed(full, func() error { _, err := attend(opt); return err }),
 	})
 	if err != nil {
-		return err
+		return sharpness{}, err
 	}
 	opt.TopWeights = d.rows / 100
 	whole, err := attend(opt)
 	if err != nil {
-		return err
+		return sharpness{}, err
 	}
 	got, err := attend(bounded)
 	if err != nil {
-		return err
+		return sharpness{}, err
 	}
 	effective, mass, least, read, bound := 0.0, 0.0, 1.0, 0.0, 0.0
 	n := float64(len(whole))
@@ -141,7 +145,7 @@ func (d *data) attendWithin(b *bench, told string, scale float64, x *index.IVF) 
 		what, 100*mass, 100*least, read, bound, len(whole))
 	l := b.report.lines[len(b.report.lines)-1]
 	log.Printf("  scale %.3g: %.3g rows in effect, %.5g %% in a hundredth, %.0f read: %.2f (%.2f–%.2f)", scale, effective, 100*mass, read, l.ratio.median, l.ratio.low, l.ratio.high)
-	return nil
+	return sharpness{effective, l.ratio.median}, nil
 }
 
 // clusters makes keys about a hundred centres, and values of no relation to them.
