@@ -98,3 +98,37 @@ func TestRowQueryChooses(t *testing.T) {
 		t.Errorf("of %d rows %d are spared", judged, spared)
 	}
 }
+
+// Where balls bound nothing, codes do: rows all over the sphere in a few lists, of which a query
+// near one row needs few, and the bound holds.
+func TestAttendMaxErrorByCodes(t *testing.T) {
+	for name, metric := range metrics {
+		t.Run(name, func(t *testing.T) {
+			r := rand.New(rand.NewPCG(5, 5))
+			shape := Shape{metric, 64, 64, F32, F32, 1}
+			f := sparedFixture(t, r, shape, 1, 0, 1, 0, 0, 3000, 1000)
+			indexes := []*IVF{f.index(t, 1, 5, first(f.parts[0], 3000), first(f.parts[1], 700))}
+			var seen saving
+			read := uint64(0)
+			const queries = 20
+			for range queries {
+				q := f.parts[0].Segment.KeyInto(nil, r.IntN(3000))
+				q[0] += 0.1
+				// Keys have a norm of about √(64/3), so 2 of them score about ±3 of 21.
+				opt := AttendOptions{
+					Scale: map[Metric]float64{Dot: 10, Cosine: 200, L2: 10}[metric], MaxError: 1e-3, QueryHeads: 1, Workers: 1 + r.IntN(2), Indexes: indexes, always: true,
+				}
+				f.checkSpared(t, [][]float32{q}, opt, &seen)
+				a, _, err := Attend(t.Context(), shape, f.parts, [][]float32{q}, opt)
+				if err != nil {
+					t.Fatal(err)
+				}
+				read += a[0].Attended
+			}
+			if seen.byCodes < queries || read > queries*2000 {
+				t.Errorf("%+v, of 4000 rows %d are read", seen, read/queries)
+			}
+			t.Logf("%+v, of 4000 rows %d are read", seen, read/queries)
+		})
+	}
+}

@@ -237,10 +237,10 @@ func (r *listReading) readList(p *pass, l *listBound) {
 		a.gather(p, 0, b)
 		p.at = p.at[:0]
 	}
-	offer := func(ref uint32) {
+	offer := func(ref uint32) bool {
 		part, row, ok := v.find(ref)
 		if !ok {
-			return
+			return false
 		}
 		if part != last || len(p.at) == atOnce {
 			flush()
@@ -249,6 +249,7 @@ func (r *listReading) readList(p *pass, l *listBound) {
 		p.at = append(p.at, row)
 		a.parts[part].Segment.prefetch(int(row))
 		a.parts[part].Segment.prefetchValue(int(row))
+		return true
 	}
 	for _, k := range v.lists[l.list] {
 		hits, ok := r.judge(p, k, l)
@@ -259,7 +260,9 @@ func (r *listReading) readList(p *pass, l *listBound) {
 			continue
 		}
 		for _, h := range hits {
-			offer(k.refs[h])
+			if offer(k.refs[h]) {
+				p.rescored++
+			}
 		}
 	}
 	flush()
@@ -287,7 +290,6 @@ func (r *listReading) judge(p *pass, k *chunk, l *listBound) (hits []uint32, ok 
 		p.left[0] += float64(k.n-n) * math.Exp(r.a.opt.Scale*limit-p.max[0])
 	}
 	p.judged += int64(k.n - n)
-	p.rescored += int64(n)
 	return p.kept[:n], true
 }
 
