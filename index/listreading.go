@@ -78,7 +78,7 @@ func (a *attend) together(lane int) (most, sum, left float64) {
 // likeliest are the few lists that probably weigh most: once they are read, it is known what
 // can't matter.
 func (r *listReading) likeliest() (at []int) {
-	const few = 4
+	few := max(4, len(r.plan.lists)/64)
 	for i := range r.plan.lists {
 		if len(at) == few && r.plan.lists[i].likely <= r.plan.lists[at[few-1]].likely {
 			continue
