@@ -457,6 +457,7 @@ func (a *attend) gather(p *pass, lane int, b block) {
 	for i, row := range p.at {
 		if p.scores[i] < light {
 			p.skipped[lane] += float64(p.scores[i])
+			p.light++
 			continue
 		}
 		value := part.Segment.valueAt(&p.value, b.from+int(row))

@@ -74,6 +74,11 @@ type spared struct {
 
 	byValues, byCodes []blind
 	sums              []int32
+
+	judged  int64    // rows of lists left out by their codes
+	light   int64    // single rows whose values weren't read
+	kept    []uint32 // the rest of a chunk
+	lookups []uint16
 }
 
 // A blind is for how many rows a lane isn't judged, and for how many times as many as
@@ -88,7 +93,7 @@ func (s *spared) reset(lanes int) {
 	clear(s.rows)
 	clear(s.byValues)
 	clear(s.byCodes)
-	s.rescored = 0
+	s.rescored, s.judged, s.light = 0, 0, 0
 }
 
 // sees says whether n rows are to be judged.
