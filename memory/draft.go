@@ -204,7 +204,7 @@ func (d *draft) reserveTail(sizes []int, values bool) (int, error) {
 		if k == 0 {
 			return 0, nil
 		}
-		return k, d.reservePayload(s, sum(sizes[:k]))
+		return k, d.reservePayload(at, sum(sizes[:k]))
 	}
 	if fresh <= 0 || !worth && !usable {
 		d.seal(at)
@@ -248,13 +248,14 @@ func (d *draft) reserveTail(sizes []int, values bool) (int, error) {
 func (d *draft) seal(at int) { d.open = at + 1 }
 
 // reservePayload makes room for bytes of payloads in a segment that has the rows.
-func (d *draft) reservePayload(s *segView, bytes int) error {
+func (d *draft) reservePayload(at, bytes int) error {
+	s := &d.segments[at]
 	if s.room() >= bytes {
 		return nil
 	}
 	spare := int(min(s.chunkBytes()/2, 1<<20))
 	little := int(min(s.chunkBytes()/evictShare, 1<<20))
-	return d.attempt([][2]int{{0, max(bytes, spare)}, {0, max(bytes, little)}, {0, bytes}}, false, none, func(pool *slab.Pool, _, payload int) error {
+	return d.attempt([][2]int{{0, max(bytes, spare)}, {0, max(bytes, little)}, {0, bytes}}, false, at, func(pool *slab.Pool, _, payload int) error {
 		return s.addChunk(pool, payload)
 	})
 }
@@ -285,14 +286,15 @@ func (d *draft) reserveNew(sizes []int, values bool, expected int) (int, error) 
 // none is the place of no segment.
 const none = -1
 
-// attempt tries sizes (rows, bytes of payload) until one fits the budgets; what it makes may
-// take the place of a segment, whose bytes come back to them when it is done. The last may go
-// beyond the server's budget if as much is freed, or if it is to hold what was admitted before.
-func (d *draft) attempt(tries [][2]int, values bool, replaced int, make func(pool *slab.Pool, capacity, payload int) error) error {
+// attempt tries sizes (rows, bytes of payload) until one fits the budgets: of a new segment, of
+// one in the place of the segment at a place, whose bytes come back to the budgets when it is
+// done, or without rows of a chunk for that one. The last may go beyond the server's budget if
+// as much is freed, or if it is to hold what was admitted before.
+func (d *draft) attempt(tries [][2]int, values bool, at int, make func(pool *slab.Pool, capacity, payload int) error) error {
 	var err error
 	freed := int64(0)
-	if replaced != none {
-		s := &d.segments[replaced]
+	if at != none && tries[0][0] > 0 {
+		s := &d.segments[at]
 		if freed = s.bytes(); s.deadRows > 0 { // else it keeps its indexes
 			freed = s.totalBytes()
 		}
@@ -303,7 +305,7 @@ func (d *draft) attempt(tries [][2]int, values bool, replaced int, make func(poo
 			cost = segmentCost(d.shape(), t[0], t[1], values)
 		}
 		if limit := d.settings.Value().maxBytes; limit > 0 && !d.unbounded {
-			err = d.fits(limit, d.bytes()-freed+cost, cost, replaced, t, values)
+			err = d.fits(limit, d.bytes()-freed+cost, cost, at, t, values)
 			if errors.Is(err, errCrowded) {
 				return err
 			}

@@ -323,12 +323,18 @@ func (m *maintenance) compact(v *View, i int, beyond *slab.Pool) error {
 		if d == nil || d.ns != v.ns {
 			return nil
 		}
-		if more := made.bytes() - totalBytes(from); more > 0 { // keys that take more room now
-			if limit := d.settings.Value().maxBytes; limit > 0 && d.bytes()+more > limit {
+		more := made.bytes()
+		for j := range from {
+			if at := d.place(from[j].segment); at >= 0 {
+				more -= d.left(at, 0)
+			}
+		}
+		if limit := d.settings.Value().maxBytes; limit > 0 && more > 0 && d.counted(none)+more > limit {
+			if made.bytes() > totalBytes(from) { // keys that take more room now
 				v.segments[i].compactRefused.Store(v.segments[i].deadRows * 5 / 4)
 				v.segments[i].encodeRefused.Store(m.db.pool.InUse())
-				return nil
-			}
+			} // else room to spare, which there is no more
+			return nil
 		}
 		taken = d.swapIn(from, made, moved)
 		return nil

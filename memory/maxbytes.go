@@ -33,34 +33,40 @@ type doomed struct {
 	size int // of their payloads
 }
 
-// without is about what a segment takes once so many of its rows, with payloads of a size,
-// are swept out, and its indexes are made anew. A compaction takes no more.
-func (s *segView) without(rows uint32, size int) int64 {
-	total := s.totalBytes()
+// without is what a segment, with a further chunk of so many bytes, takes at most once so many
+// of its rows, with payloads of a size, are swept out. It keeps room for as many others as it
+// has, and has indexes again.
+func (s *segView) without(rows uint32, size int, chunk int64) int64 {
+	total := s.totalBytes() + chunk
 	if rows == 0 {
 		return total
 	}
-	left := segmentCost(s.vectors.Shape(), max(1, int(s.capacity-rows)), max(1, int(s.chunkBytes())-size), s.vectors.HasValues())
-	return min(total, left+s.indexBytes()*int64(s.n-rows)/int64(s.n))
+	copied := segmentCost(s.vectors.Shape(), max(1, int(s.capacity-rows)), max(1, int(s.chunkBytes()+chunk)-size), s.vectors.HasValues())
+	return min(total, copied+s.indexBytes())
 }
 
 // sweepable is what sweeping out a segment's dead rows would free.
-func (s *segView) sweepable() int64 { return s.totalBytes() - s.without(s.deadRows, s.deadSize) }
+func (s *segView) sweepable() int64 { return s.totalBytes() - s.without(s.deadRows, s.deadSize, 0) }
 
-// left is what counts of a segment.
-func (d *draft) left(i int) int64 {
+// left is what counts of a segment that gets a further chunk of so many bytes.
+func (d *draft) left(i int, chunk int64) int64 {
 	s := &d.segments[i]
 	if d.settings.Value().eviction == EvictNone {
-		return s.totalBytes()
+		return s.totalBytes() + chunk
 	}
-	rows, size := s.deadRows, s.deadSize
-	if i < len(d.doomed) {
-		rows, size = rows+d.doomed[i].rows, size+d.doomed[i].size
-	}
-	if rows == s.n && i < len(d.segments)-1 { // else there may be rows to come
+	dead := d.doomedOf(i)
+	dead.rows, dead.size = dead.rows+s.deadRows, dead.size+s.deadSize
+	if dead.rows == s.n && i < d.open { // no row will come to it
 		return 0
 	}
-	return s.without(rows, size)
+	return s.without(dead.rows, dead.size, chunk)
+}
+
+func (d *draft) doomedOf(i int) doomed {
+	if i < len(d.doomed) {
+		return d.doomed[i]
+	}
+	return doomed{}
 }
 
 // counted is what counts of a namespace, but for a segment; none: of all.
@@ -70,24 +76,28 @@ func (d *draft) counted(but int) (n int64) {
 	}
 	for i := range d.segments {
 		if i != but {
-			n += d.left(i)
+			n += d.left(i, 0)
 		}
 	}
 	return n
 }
 
-// fits says what is wrong with a block of a cost that would bring the namespace to total
-// bytes, or with a segment of the rows and payload of a try in the place of another.
-func (d *draft) fits(limit, total, cost int64, replaced int, try [2]int, values bool) error {
-	need := d.counted(replaced) + cost
-	if replaced != none {
-		s := &d.segments[replaced]
-		if s.deadRows == 0 { // it keeps its indexes
-			need += s.indexBytes()
+// fits says what is wrong with what a try of attempt makes, at a cost, which would bring the
+// namespace to total bytes.
+func (d *draft) fits(limit, total, cost int64, at int, try [2]int, values bool) error {
+	need := d.counted(at)
+	switch {
+	case at == none:
+		need += cost
+	case try[0] == 0:
+		need += d.left(at, cost)
+	default:
+		if x := d.doomedOf(at); x.rows > 0 {
+			rows, size := try[0]-int(x.rows), slab.ClassSize(max(try[1], 1))-x.size
+			cost = min(cost, segmentCost(d.shape(), max(1, rows), max(1, size), values))
 		}
-		if replaced < len(d.doomed) && d.doomed[replaced].rows > 0 {
-			x := d.doomed[replaced]
-			need += min(0, segmentCost(d.shape(), max(1, try[0]-int(x.rows)), max(1, try[1]-x.size), values)-cost)
+		if need += cost; d.segments[at].deadRows == 0 { // it keeps its indexes
+			need += d.segments[at].indexBytes()
 		}
 	}
 	switch {
