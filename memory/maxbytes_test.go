@@ -268,7 +268,10 @@ func byCreation(t testing.TB, db *DB, namespace string) (ids []string) {
 	v := view(t, db, namespace)
 	defer v.Release()
 	var all []Record
-	v.Records(func(r *Record) bool { all = append(all, *r); return true })
+	v.Records(func(r *Record) bool {
+		all = append(all, Record{ID: strings.Clone(r.ID), Created: r.Created, Place: r.Place})
+		return true
+	})
 	slices.SortFunc(all, func(a, b Record) int { return cmp.Or(cmp.Compare(a.Created, b.Created), cmp.Compare(a.Place, b.Place)) })
 	for _, r := range all {
 		ids = append(ids, r.ID)
