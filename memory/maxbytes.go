@@ -201,6 +201,8 @@ func (c *committer) makeRoom(d *draft, more int64) (bool, error) {
 	switch {
 	case set.maxBytes == 0 || need <= set.maxBytes:
 		return true, nil
+	case set.eviction != EvictNone && c.db.restoring.Load():
+		return true, nil // nothing but the log evicts now; the next write will
 	case set.eviction == EvictNone || need-more > set.maxBytes:
 		return false, nil
 	}

@@ -54,6 +54,27 @@ func naiveBytes(records iter.Seq[Record]) (n float64) {
 	return n
 }
 
+// byHand stops a DB's maintenance, and gives what does all of it there is to do.
+func byHand(t interface{ Fatal(...any) }, db *DB) (tend func()) {
+	db.maintenance.stop()
+	db.maintenance.ctx = context.Background()
+	return func() {
+		db.Views(func(v *View) bool {
+			for again := true; again; {
+				now := v.ns.View()
+				job := now.job(db)
+				if again = job != nil; again {
+					if err := job(db.maintenance, now); err != nil {
+						t.Fatal(err)
+					}
+				}
+				now.Release()
+			}
+			return true
+		})
+	}
+}
+
 // Whatever is stored, updated, rehearsed and deleted, with maintenance and without: what
 // counts never passes max_bytes, what is taken passes it by no more than it may, those that
 // went were the ones to go, only what can't fit is refused, and a replay gives the same.
@@ -67,10 +88,7 @@ func TestMaxBytesAgainstDefinition(t *testing.T) {
 		if err := db.SetLog(g); err != nil {
 			t.Fatal(err)
 		}
-		maintained := rapid.Bool().Draw(t, "maintained")
-		if !maintained {
-			db.maintenance.stop()
-		}
+		maintained, tend := rapid.Bool().Draw(t, "maintained"), byHand(t, db)
 		limit := rapid.Int64Range(2<<10, 96<<10).Draw(t, "max bytes")
 		c := Config{
 			Name: "n", Metric: index.Dot, Dimension: 16, ValueDimension: 16, MaxBytes: limit, Eviction: Eviction(rapid.IntRange(1, 3).Draw(t, "eviction")),
@@ -107,8 +125,8 @@ func TestMaxBytesAgainstDefinition(t *testing.T) {
 			known := inTurn(&c, all, 0)
 			switch {
 			case step == 0 && maintained:
-				settle(t, db)
-				now, taken := look() // an index may have taken room since
+				tend()
+				now, taken := look() // an index may have taken room
 				if most := limit + limit/sweepShare; taken > most {
 					t.Fatalf("%d bytes are taken when all is swept, of %d", taken, most)
 				}
@@ -146,10 +164,7 @@ func TestMaxBytesAgainstDefinition(t *testing.T) {
 				}
 				all, _ = look()
 			default:
-				if maintained {
-					settle(t, db) // so that no index evicts between the look before and the write
-					all, _ = look()
-				}
+				_, before := look()
 				known = inTurn(&c, all, 0)
 				update := step == 3 && len(known) > 0
 				puts := make([]Put, 0, 20)
@@ -207,7 +222,8 @@ func TestMaxBytesAgainstDefinition(t *testing.T) {
 						gone = append(gone, r)
 					}
 				}
-				if most := float64(limit+limit/deadShare) + 2*naiveBytes(slices.Values(gone)) + 1024; float64(taken) > most {
+				most := float64(limit+limit/deadShare) + 2*naiveBytes(slices.Values(gone)) + 1024
+				if float64(taken) > max(most, float64(before)) { // a write that needs no block sweeps nothing
 					t.Fatalf("%d bytes are taken, of %.0f at most", taken, most)
 				}
 				for id := range stays {
@@ -233,9 +249,6 @@ func TestMaxBytesAgainstDefinition(t *testing.T) {
 				}
 				all = now
 			}
-		}
-		if maintained {
-			settle(t, db)
 		}
 		want := dumpAll(db)
 		again := newDB(Options{Pool: slab.NewPool(1 << 30), Clock: new(ticking)}, small)
