@@ -75,7 +75,7 @@ func Attend(ctx context.Context, shape Shape, parts []Part, queries [][]float32,
 	if opt.MaxError > 0 && len(opt.Indexes) > 0 && shape.heads() == 1 && (opt.Bias == nil || opt.Bias.Lowers) {
 		return attendLists(ctx, shape, parts, lanes, opt)
 	}
-	if shape.heads() == 1 && opt.Bias == nil && opt.TopK == 0 && opt.Sharing.takes(parts, len(lanes), true) {
+	if opt.Bias == nil && opt.TopK == 0 && opt.Sharing.takes(parts, len(lanes)/shape.heads(), true) {
 		if out, stats, ok, err := opt.Sharing.attend(ctx, shape, parts, lanes, opt); ok {
 			return out, stats, err
 		}
@@ -273,6 +273,10 @@ func (a *attend) block(worker int, b block) {
 		}
 		return
 	}
+	if a.panels == nil && a.shape.Heads > 1 && a.sparing == nil {
+		a.allHeads(p, b)
+		return
+	}
 	if a.panels == nil {
 		var keys, values []float32
 		read := false
@@ -283,10 +287,6 @@ func (a *attend) block(worker int, b block) {
 			}
 			if !read {
 				keys, values = part.Segment.reading(&p.keys, &p.values, b.from, b.to, len(a.lanes))
-				if a.shape.Heads > 1 {
-					touch(keys)
-					touch(values)
-				}
 				read = true
 			}
 			a.single(p, lane, b, keys, values)
@@ -295,18 +295,104 @@ func (a *attend) block(worker int, b block) {
 	}
 	keys := part.Segment.keyBlock(&p.keys, b.from, b.to)
 	values, valueStride := part.Segment.valueBlock(&p.values, keys, b.from, b.to)
-	touch(keys)
-	touch(values)
+	if p.next != b {
+		p.ahead = [2][]float32{keys, values}
+	}
+	for i := range p.ahead {
+		touch(p.ahead[i])
+	}
+	p.next = block{b.part, b.to, min(b.to+b.to-b.from, part.Rows)}
+	p.ahead = part.Segment.plainRows(p.next.from, p.next.to)
+	if a.shape.Heads <= 1 {
+		for i := range a.panels {
+			a.panel(p, i, b, keys, values, valueStride)
+		}
+		return
+	}
+	// A head's values lie so far apart that they would fall into few sets of the first-level
+	// cache, where each tile of queries is to find them again.
+	d, each := a.shape.HeadValueDim(), a.per/kernel.PanelWidth()
 	for i := range a.panels {
-		a.panel(p, i, b, keys, values, valueStride)
+		if i%each == 0 {
+			p.head = gathered(p.head, a.shape.fromHead(values, a.shape.ValueDim, i/each), valueStride, d)
+		}
+		a.panel(p, i, b, keys, p.head, d)
 	}
 }
+
+// gathered are d components of rows that are a stride apart, beside each other in dst.
+func gathered(dst, rows []float32, stride, d int) []float32 {
+	n := (len(rows) + stride - 1) / stride
+	dst = sized(dst, n*d)
+	for i := range n {
+		copy(dst[i*d:(i+1)*d], rows[i*stride:])
+	}
+	return dst
+}
+
+// plainRows are the keys and values of rows, as far as they are kept as float32s.
+func (s *Segment) plainRows(from, to int) (rows [2][]float32) {
+	if s.shape.Encoding.plain() {
+		rows[0] = s.keyRows(from, to)
+	}
+	if s.HasValues() && s.shape.Values == F32 {
+		rows[1] = floats(s.values, from*pad(s.shape.ValueDim), to*pad(s.shape.ValueDim))
+	}
+	return rows
+}
+
+// allHeads attends to a whole block for the lanes of several heads. All heads of a few rows are
+// read before the next rows, so memory is read in order.
+func (a *attend) allHeads(p *pass, b block) {
+	seg, n, lanes := a.parts[b.part].Segment, b.to-b.from, len(a.lanes)
+	keys := seg.keyBlock(&p.keys, b.from, b.to)
+	values, stride := seg.valueBlock(&p.values, keys, b.from, b.to)
+	d, keyStride := a.shape.HeadValueDim(), pad(a.shape.Dim)
+	p.all = sized(p.all, lanes*n)
+	of := func(lane, from, to int) []float32 { return p.all[lane*n:][from:to] }
+	for from := 0; from < n; from += headRows {
+		to := min(from+headRows, n)
+		for lane, q := range a.lanes {
+			seg.scoreHead(of(lane, from, to), q, a.inverse[lane], keys[from*keyStride:], b.from+from, a.head(lane))
+		}
+	}
+	own := p.scores
+	for lane := range a.lanes {
+		p.scores = of(lane, 0, n)
+		a.weigh(p, lane, b)
+	}
+	p.scores = own
+	if a.opt.TopK > 0 {
+		return
+	}
+	for from := 0; from < n; from += headRows {
+		to := min(from+headRows, n)
+		for lane := range a.lanes {
+			kernel.WeightedSum(p.lane(lane, d), of(lane, from, to), a.shape.fromHead(values[from*stride:], a.shape.ValueDim, a.head(lane)), stride)
+		}
+	}
+}
+
+// headRows is how many rows' heads are read before the next rows are: few enough for the
+// first-level cache, and for the processor's prefetching, which follows some pages at a time.
+const headRows = 8
 
 // single attends to a whole block, as Segment.reading gave it, for one lane.
 func (a *attend) single(p *pass, lane int, b block, keys, values []float32) {
 	part, n, head := &a.parts[b.part], b.to-b.from, a.head(lane)
 	p.scores = sized(p.scores, n)
 	part.Segment.scoreBlock(&p.keys, p.scores, a.lanes[lane], a.inverse[lane], keys, b.from, head)
+	a.weigh(p, lane, b)
+	if a.opt.TopK > 0 || a.sparing != nil && a.sumHeavy(p, lane, b, head) {
+		return
+	}
+	part.Segment.sumBlock(&p.values, p.lane(lane, a.shape.HeadValueDim()), p.scores, values, b.from, head)
+}
+
+// weigh turns a lane's scores of a block into exponentials, which it adds up, and offers
+// the rows to the best so far.
+func (a *attend) weigh(p *pass, lane int, b block) {
+	part, n := &a.parts[b.part], b.to-b.from
 	if part.Mask != nil {
 		for i := range p.scores {
 			if !part.has(b.from + i) {
@@ -328,14 +414,9 @@ func (a *attend) single(p *pass, lane int, b block, keys, values []float32) {
 			}
 		}
 	}
-	if a.opt.TopK > 0 {
-		return
+	if a.opt.TopK == 0 {
+		a.softmax(p, lane)
 	}
-	a.softmax(p, lane)
-	if a.sparing != nil && a.sumHeavy(p, lane, b, head) {
-		return
-	}
-	part.Segment.sumBlock(&p.values, p.lane(lane, a.shape.HeadValueDim()), p.scores, values, b.from, head)
 }
 
 // softmax turns a lane's scores of a block, or where there is a bias its logits, into
@@ -421,7 +502,11 @@ func (a *attend) panel(p *pass, i int, b block, keys, values []float32, valueStr
 		}
 		kernel.PanelExp(scores, scores, n, scale, peaks, p.sum[first:first+w], p.shift[first:first+w])
 	}
-	kernel.PanelWeightedSum(p.context[first*d:(first+w)*d], scores, a.shape.fromHead(values, a.shape.ValueDim, head), valueStride, n, d)
+	next := 0
+	if len(p.ahead[0]) == 0 {
+		next = 1
+	}
+	p.ahead[next] = kernel.PanelWeightedSum(p.context[first*d:(first+w)*d], scores, values, valueStride, n, d, p.ahead[next])
 }
 
 // panelTop offers the panel's scores to the heaviest rows so far.
