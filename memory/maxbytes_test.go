@@ -57,14 +57,14 @@ func naiveBytes(records iter.Seq[Record]) (n float64) {
 // byHand stops a DB's maintenance, and gives what does all of it there is to do.
 func byHand(t interface{ Fatal(...any) }, db *DB) (tend func()) {
 	db.maintenance.stop()
-	db.maintenance.ctx = context.Background()
+	hand := &maintenance{db: db, ctx: context.Background()}
 	return func() {
 		db.Views(func(v *View) bool {
 			for again := true; again; {
 				now := v.ns.View()
 				job := now.job(db)
 				if again = job != nil; again {
-					if err := job(db.maintenance, now); err != nil {
+					if err := job(hand, now); err != nil {
 						t.Fatal(err)
 					}
 				}
