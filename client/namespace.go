@@ -156,7 +156,7 @@ type Namespace struct {
 	RepeatSimilarity float64
 
 	MaxRecords int64    // 0: no bound
-	Eviction   Eviction // what makes room for new records then
+	Eviction   Eviction // what makes room then, and at MaxBytes
 
 	Forget float64 // the retention below which records are removed; 0: none is
 
@@ -232,8 +232,8 @@ func (c *Client) Namespaces(ctx context.Context, prefix string) iter.Seq2[Namesp
 	}
 }
 
-// LimitNamespace sets the most bytes that a namespace may take; 0: no bound of its
-// own.
+// LimitNamespace sets the most bytes that a namespace may take, beyond which its Eviction
+// makes room; 0: no bound of its own.
 func (c *Client) LimitNamespace(ctx context.Context, name string, maxBytes int64) (Namespace, error) {
 	return c.update(ctx, &pb.Namespace{Name: name, MaxBytes: uint64(maxBytes)}, "max_bytes")
 }

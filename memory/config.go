@@ -18,7 +18,8 @@ type Config struct {
 	// divides both dimensions.
 	KVHeads  int
 	Embedder EmbedderID // zero: none
-	// MaxBytes bounds the namespace's slabs; 0: the server's budget alone does.
+	// MaxBytes bounds the namespace's slabs (maxbytes.go says how); 0: the server's budget
+	// alone does.
 	MaxBytes   int64
 	Durability Durability
 	// KeyEncoding is how keys are kept. After a change of it segments are encoded anew
@@ -40,7 +41,7 @@ type Config struct {
 	// its speaker, which is rehearsed in its place; 0: none does.
 	Repeats float64
 	// MaxRecords bounds how many records there are, 0: no bound; Eviction says which of them
-	// make room for new ones.
+	// make room at either bound.
 	MaxRecords int64
 	Eviction   Eviction
 	// Forget is the retention below which records are removed; 0: none is.

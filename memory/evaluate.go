@@ -116,13 +116,7 @@ func (c *committer) storeIn(d *draft, m *Mutation, s *Store, prior *priorSearch)
 		}
 	}
 	m.Rehearsals = rehearsalsOf(rehearsed, m.Time)
-	if err := d.makeRoom(m, created); err != nil {
-		return nil, err
-	}
-	if err := c.room(m); err != nil {
-		return nil, err
-	}
-	if err := d.reserveFor(m); err != nil {
+	if err := c.admit(m, d, created); err != nil {
 		return nil, err
 	}
 	m.Request = remember(s.RequestID, s.Digest, m, out.Results, generated)
@@ -131,6 +125,19 @@ func (c *committer) storeIn(d *draft, m *Mutation, s *Store, prior *priorSearch)
 	}
 	d.db.gone(d.ns, evictedAt, len(m.Deletes))
 	return out, nil
+}
+
+// admit adds to a mutation that creates so many records the deletion of those that are to go
+// for it, and sees that there is room for it on the disk and in memory. All that it writes is
+// in it by then, but what is remembered of a request.
+func (c *committer) admit(m *Mutation, d *draft, created int) error {
+	if err := d.makeRecords(m, created); err != nil {
+		return err
+	}
+	if err := d.makeBytes(m); err != nil {
+		return err
+	}
+	return c.room(m)
 }
 
 // analyse makes the terms of texts in the caller's goroutine, for the committer is one for
@@ -312,16 +319,14 @@ func (c *committer) update(u *Update) (*StoreResult, error) {
 		m.Changes[i] = ch
 		out.Results[i] = RecordResult{ID: p.ID, Version: m.LSN}
 	}
-	if err := c.room(m); err != nil {
-		return nil, err
-	}
-	if err := d.reserveFor(m); err != nil {
+	if err := c.admit(m, d, 0); err != nil {
 		return nil, err
 	}
 	m.Request = remember(u.RequestID, u.Digest, m, out.Results, nil)
 	if err := c.commit(m, d); err != nil {
 		return nil, err
 	}
+	d.db.gone(d.ns, evictedAt, len(m.Deletes))
 	return out, nil
 }
 

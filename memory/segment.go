@@ -177,6 +177,7 @@ type segView struct {
 	*segment
 	n        uint32        // rows published
 	deadRows uint32        // of those
+	deadSize int           // bytes of their payloads
 	dead     []uint64      // bit r of word r/64: row r is dead; short or nil where the rest is live
 	chunks   [][]byte      // those that the rows need
 	index    *filterIndex  // of a prefix of the rows; nil: none

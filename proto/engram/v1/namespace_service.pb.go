@@ -405,14 +405,14 @@ func (Fusion) EnumDescriptor() ([]byte, []int) {
 	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{5}
 }
 
-// Which records of a namespace make room for new ones where there may be no more. Of records
-// alike by it the older goes.
+// Which records of a namespace make room for others where max_records or max_bytes has none.
+// Of records alike by it the older goes.
 type Eviction int32
 
 const (
 	// The same as EVICTION_NONE.
 	Eviction_EVICTION_UNSPECIFIED Eviction = 0
-	// None: a write that would pass max_records is ResourceExhausted.
+	// None: a write that would pass max_records or max_bytes is ResourceExhausted.
 	Eviction_EVICTION_NONE Eviction = 1
 	// The least retention × importance, as of the write (Namespace.retention).
 	Eviction_EVICTION_RETENTION Eviction = 2
@@ -738,9 +738,17 @@ type Namespace struct {
 	// the server's embedder's, any other is FailedPrecondition. Default: the
 	// server's embedder if dimension is unset, else none.
 	Embedder *Embedder `protobuf:"bytes,5,opt,name=embedder,proto3" json:"embedder,omitempty"`
-	// The most bytes of memory that the namespace may take, vectors, text, metadata
-	// and indexes included; a write that would pass it is ResourceExhausted.
-	// Default 0: no bound but the server's.
+	// The most bytes of memory that the namespace may take, vectors, text, metadata,
+	// indexes and room for growth included. A write that would pass it is ResourceExhausted, or
+	// has records evicted, as eviction says, by the very mutation that needs the room, an Update that
+	// makes records larger too; for the sake of speed up to a 64th of max_bytes beyond what
+	// must. It is refused only if it can't fit: what it writes is too large, or all else is
+	// pinned. The indexes that are built in the background evict too, by mutations of their own,
+	// and an Import leaves out what would be evicted. What dead versions of records take doesn't
+	// count where there is an eviction: until it is freed, in the background, it may come on top,
+	// up to an eighth of max_bytes and what a single write evicts and replaces; the server's
+	// own budget bounds all of it. Can be changed; a namespace that takes more by then keeps
+	// it until the next write that needs memory. Default 0: no bound but the server's.
 	MaxBytes uint64 `protobuf:"varint,6,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"`
 	// When it was made. Output only.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
@@ -796,7 +804,7 @@ type Namespace struct {
 	// max_records is always refused. Can be changed; a namespace that has more by then keeps
 	// them until the next write that creates one. Default 0: no bound.
 	MaxRecords uint64 `protobuf:"varint,18,opt,name=max_records,json=maxRecords,proto3" json:"max_records,omitempty"`
-	// Which records make room; pinned ones never do. Can be changed. Default EVICTION_NONE. A number that is none of
+	// Which records make room where max_records or max_bytes has none; pinned ones never do. Can be changed. Default EVICTION_NONE. A number that is none of
 	// these is InvalidArgument.
 	Eviction Eviction `protobuf:"varint,19,opt,name=eviction,proto3,enum=engram.v1.Eviction" json:"eviction,omitempty"`
 	// The retention below which records are removed, pinned ones aside: from 0 to below 1. It
