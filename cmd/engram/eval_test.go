@@ -86,7 +86,7 @@ func TestEvalLocomo(t *testing.T) {
 }
 
 func TestRankingText(t *testing.T) {
-	for _, s := range []string{"similarity", "lexical=0.5,rrf", "similarity=0.2,lexical,association=2,mention", "lexical,retention=0.5,importance=0.1"} {
+	for _, s := range []string{"similarity", "lexical=0.5,rrf", "similarity=0.2,lexical,association=2,mention", "lexical,retention=0.5,importance=0.1", "lexical,kin=0.6"} {
 		r, err := parseRanking(s)
 		if err != nil || rankingText(&r) != s {
 			t.Errorf("%q is read as %+v and written %q, %v", s, r, rankingText(&r), err)

@@ -17,7 +17,7 @@ type Source interface {
 
 // An Index is the inverted file of a segment's first rows, in one block of slab memory:
 //
-//	hash uint32, start uint32   a term: where its postings begin; the last is a sentinel
+//	hash uint64, start uint32   a term: where its postings begin; the last is a sentinel
 //	row  uint16                 of each posting, ascending within a term
 //	tf   uint8                  of each posting, and beside it
 //	len  uint8                  the length of its row, 255 standing for more, too
@@ -31,7 +31,7 @@ type Index struct {
 	pool   *slab.Pool
 	data   []byte
 	rows   int
-	hashes []uint32
+	hashes []uint64
 	starts []uint32
 	row    []uint16
 	tf     []tfLen
@@ -55,7 +55,7 @@ func (x *Index) Bytes() int64 { return int64(cap(x.data)) }
 func (x *Index) Free() { x.pool.Free(x.data) }
 
 // postings gives the rows that have a term, and how often.
-func (x *Index) postings(hash uint32) ([]uint16, []tfLen) {
+func (x *Index) postings(hash uint64) ([]uint16, []tfLen) {
 	i, found := slices.BinarySearch(x.hashes, hash)
 	if !found {
 		return nil, nil
@@ -66,7 +66,7 @@ func (x *Index) postings(hash uint32) ([]uint16, []tfLen) {
 
 // A counted is a term of a segment while its index is built.
 type counted struct {
-	hash uint32
+	hash uint64
 	n    uint32 // postings, then where the next goes
 }
 
@@ -84,16 +84,16 @@ func (t *table) grow() {
 }
 
 // slot is where a hash is, or would be.
-func (t *table) slot(hash uint32) uint32 {
+func (t *table) slot(hash uint64) uint32 {
 	mask := uint32(len(t.slots) - 1)
-	i := hash * 0x9e3779b1 >> 7 & mask
+	i := uint32(hash*0x9e3779b97f4a7c15>>32) & mask
 	for t.slots[i] != 0 && t.terms[t.slots[i]-1].hash != hash {
 		i = (i + 1) & mask
 	}
 	return i
 }
 
-func (t *table) at(hash uint32) *counted {
+func (t *table) at(hash uint64) *counted {
 	if 2*len(t.terms) >= len(t.slots) {
 		t.grow()
 	}
@@ -185,18 +185,18 @@ func (b *building) count() {
 			continue
 		}
 		terms, _, _ := b.src.Words(uint32(r))
-		terms.each(func(hash uint32, _ uint8) {
+		terms.each(func(hash uint64, _ uint8) {
 			b.fresh.at(hash).n++
 			b.postings++
 		})
 	}
 	keys := make([]uint64, len(b.fresh.terms)) // which sort faster than what they stand for
 	for i, c := range b.fresh.terms {
-		keys[i] = uint64(c.hash)<<32 | uint64(c.n)
+		keys[i] = c.hash<<24 | uint64(c.n) // 40 bits, and at most 65,536
 	}
 	slices.Sort(keys)
 	for i, k := range keys {
-		b.fresh.terms[i] = counted{uint32(k >> 32), uint32(k)}
+		b.fresh.terms[i] = counted{k >> 24, uint32(k & (1<<24 - 1))}
 	}
 }
 
@@ -215,14 +215,14 @@ func (b *building) lay(pool *slab.Pool) (*Index, error) {
 		}
 	}
 	postings := len(old.row) + b.postings
-	data, err := pool.Alloc(8*len(b.names) + 8*n + 4 + 4*postings + 6*b.rows + 2*len(b.speakers.first))
+	data, err := pool.Alloc(8*len(b.names) + 12*n + 4 + 4*postings + 6*b.rows + 2*len(b.speakers.first))
 	if err != nil {
 		return nil, err
 	}
 	x := &Index{pool: pool, data: data, rows: b.rows}
 	rest := data
 	x.sessions = carve[uint64](&rest, len(b.names))
-	x.hashes, x.starts = carve[uint32](&rest, n), carve[uint32](&rest, n+1)
+	x.hashes, x.starts = carve[uint64](&rest, n), carve[uint32](&rest, n+1)
 	x.row = carve[uint16](&rest, postings)
 	x.header, x.session, x.speaker = carve[uint16](&rest, b.rows), carve[uint16](&rest, b.rows), carve[uint16](&rest, b.rows)
 	x.speakers = carve[uint16](&rest, len(b.speakers.first))
@@ -264,7 +264,7 @@ func (b *building) lay(pool *slab.Pool) (*Index, error) {
 		terms, _, _ := b.src.Words(uint32(r))
 		x.header[r] = terms.header()
 		length := uint8(min(terms.Len(), 255))
-		terms.each(func(hash uint32, count uint8) {
+		terms.each(func(hash uint64, count uint8) {
 			c := b.fresh.at(hash)
 			x.row[c.n], x.tf[c.n] = uint16(r), tfLen{count, length}
 			c.n++
