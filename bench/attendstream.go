@@ -59,6 +59,13 @@ func attendStream(b *bench) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.client.Close()) }()
+	// A key, a value and a query; a context, and what is said of its heads.
+	_, exchange, stop, err := echoing(3*4*decodedDim+100, 4*decodedDim+300)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	d.exchange = exchange
 	if err := d.agree(); err != nil {
 		return err
 	}
@@ -76,6 +83,8 @@ type decoder struct {
 	client  *client.Client
 	runs    int
 	context []float32 // that the last step gave
+
+	exchange func() error // of messages as large as a step's, on a stream that does nothing
 }
 
 // draw takes the rows of a memory, and its queries, for the steps.
@@ -94,8 +103,8 @@ func (d *decoder) name() string {
 	return "decoder-" + strconv.Itoa(d.runs)
 }
 
-// inside makes the steps in process, without gRPC.
-func (d *decoder) inside(durability memory.Durability) (took time.Duration, err error) {
+// inside makes the steps in process, without gRPC, and does something after each.
+func (d *decoder) inside(durability memory.Durability, after func() error) (took time.Duration, err error) {
 	ctx, name := d.b.ctx, d.name()
 	_, err = d.db.CreateNamespace(ctx, &memory.CreateNamespace{Config: memory.Config{
 		Name: name, Metric: index.Dot, Dimension: decodedDim, ValueDimension: decodedDim, KVHeads: decodedHeads, Durability: durability,
@@ -105,7 +114,7 @@ func (d *decoder) inside(durability memory.Durability) (took time.Duration, err 
 	}
 	start := time.Now()
 	for i := range d.steps {
-		if err := d.step(ctx, name, i); err != nil {
+		if err := errors.Join(d.step(ctx, name, i), after()); err != nil {
 			return 0, err
 		}
 	}
@@ -113,6 +122,8 @@ func (d *decoder) inside(durability memory.Durability) (took time.Duration, err 
 	_, err = d.db.DeleteNamespace(ctx, &memory.DeleteNamespace{Name: name})
 	return took, err
 }
+
+func nothing() error { return nil }
 
 func (d *decoder) step(ctx context.Context, name string, i int) error {
 	put := memory.Put{Record: memory.Record{Key: d.keys[i], Value: d.values[i]}}
@@ -165,7 +176,7 @@ func (d *decoder) streamed(durability client.Durability) (took time.Duration, er
 
 // agree checks that both ways come to the same context.
 func (d *decoder) agree() error {
-	if _, err := d.inside(memory.None); err != nil {
+	if _, err := d.inside(memory.None, nothing); err != nil {
 		return err
 	}
 	inside := d.context
@@ -205,12 +216,13 @@ func (d *decoder) limit(last *data) contender {
 func (d *decoder) race(last *data) error {
 	what := fmt.Sprintf("AttendStream, %d steps of %d×%d, each stored and then attended from, the memory growing from nothing", d.steps, decodedHeads, decodedDim/decodedHeads)
 	log.Printf("%s …", what)
-	const synced, over, overSynced = "in process, SYNC", "over loopback", "over loopback, SYNC"
+	const synced, echoed, over, overSynced = "in process, SYNC", "in process, echoed", "over loopback", "over loopback, SYNC"
 	t, err := race(d.b.ctx, max(1, d.b.rounds/7), []contender{
-		{engram, func() (time.Duration, error) { return d.inside(memory.None) }},
+		{engram, func() (time.Duration, error) { return d.inside(memory.None, nothing) }},
 		d.limit(last),
+		{echoed, func() (time.Duration, error) { return d.inside(memory.None, d.exchange) }},
 		{over, func() (time.Duration, error) { return d.streamed(client.None) }},
-		{synced, func() (time.Duration, error) { return d.inside(memory.Sync) }},
+		{synced, func() (time.Duration, error) { return d.inside(memory.Sync, nothing) }},
 		{overSynced, func() (time.Duration, error) { return d.streamed(client.Sync) }},
 	})
 	if err != nil {
@@ -233,6 +245,7 @@ func (d *decoder) race(last *data) error {
 		goal                       float64
 	}{
 		{over, "a step over loopback, durability NONE", engram, "in process", 100},
+		{over, "a step over loopback, durability NONE", echoed, "in process, and then an exchange on a stream that does nothing", 0},
 		{overSynced, "a step over loopback, durability SYNC", synced, "in process, SYNC", 0},
 		{overSynced, "a step over loopback, durability SYNC", over, "over loopback, NONE", 0},
 	} {
@@ -246,7 +259,7 @@ func (d *decoder) race(last *data) error {
 			ratio: spreadOf(longer), unit: " µs longer", goal: c.goal, atMost: true,
 		})
 	}
-	for _, l := range r.lines[len(r.lines)-5:] {
+	for _, l := range r.lines[len(r.lines)-6:] {
 		log.Printf("  %s: %s against %s %s: %.2f%s (%.2f–%.2f) %s", l.what[len(what)+2:], l.engram, l.against, l.theirs, l.ratio.median, l.unit, l.ratio.low, l.ratio.high, l.goalText())
 	}
 	return nil

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"encoding/binary"
+	"errors"
+	"io"
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -12,6 +14,24 @@ import (
 // costs. A request says how long the reply shall be.
 const echoMethod = "/bench.Echo/Echo"
 
+// The same as a stream, of which each request has a reply.
+const echoStreamMethod = "/bench.Echo/EchoStream"
+
+var echoStreams = grpc.StreamDesc{StreamName: "EchoStream", ServerStreams: true, ClientStreams: true, Handler: func(_ any, s grpc.ServerStream) error {
+	for {
+		reply, err := echoAnswer(s.RecvMsg)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := s.SendMsg(reply); err != nil {
+			return err
+		}
+	}
+}}
+
 func echoServer() *grpc.Server {
 	s := grpc.NewServer()
 	s.RegisterService(&grpc.ServiceDesc{
@@ -20,6 +40,7 @@ func echoServer() *grpc.Server {
 		Methods: []grpc.MethodDesc{{MethodName: "Echo", Handler: func(_ any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
 			return echoAnswer(decode)
 		}}},
+		Streams: []grpc.StreamDesc{echoStreams},
 	}, nil)
 	return s
 }

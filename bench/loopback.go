@@ -99,24 +99,37 @@ func request(namespace string, dim int) *engramv1.RetrieveRequest {
 	return &engramv1.RetrieveRequest{Namespaces: []string{namespace}, Queries: []*engramv1.Query{{Vector: &engramv1.Vector{F32: f32}}}}
 }
 
-// echoing serves an RPC that does nothing, whose messages are so large; call calls it.
-func echoing(requestBytes, replyBytes int) (call func() error, stop func(), err error) {
+// echoing serves an RPC that does nothing, whose messages are so large; call calls it, and
+// exchange sends and receives on a stream that does nothing more.
+func echoing(requestBytes, replyBytes int) (call, exchange func() error, stop func(), err error) {
 	s := echoServer()
 	l, err := listen()
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	go func() { _ = s.Serve(l) }()
 	conn, err := dial(l.Addr().String())
 	if err != nil {
 		s.Stop()
-		return nil, nil, err
+		return nil, nil, nil, err
+	}
+	stop = func() { _ = conn.Close(); s.Stop() }
+	stream, err := conn.NewStream(context.Background(), &echoStreams, echoStreamMethod)
+	if err != nil {
+		stop()
+		return nil, nil, nil, err
 	}
 	in := echoRequest(requestBytes, replyBytes)
 	call = func() error {
 		return conn.Invoke(context.Background(), echoMethod, in, new(wrapperspb.BytesValue))
 	}
-	return call, func() { _ = conn.Close(); s.Stop() }, nil
+	exchange = func() error {
+		if err := stream.SendMsg(in); err != nil {
+			return err
+		}
+		return stream.RecvMsg(new(wrapperspb.BytesValue))
+	}
+	return call, exchange, stop, nil
 }
 
 // calls is how many calls, one after the other, make one measurement.
@@ -174,7 +187,7 @@ func loopback(b *bench) (err error) {
 	if err != nil {
 		return err
 	}
-	echo, stop, err := echoing(asked, answered)
+	echo, _, stop, err := echoing(asked, answered)
 	if err != nil {
 		return err
 	}

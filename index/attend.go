@@ -75,7 +75,7 @@ func Attend(ctx context.Context, shape Shape, parts []Part, queries [][]float32,
 	if opt.MaxError > 0 && len(opt.Indexes) > 0 && shape.heads() == 1 && (opt.Bias == nil || opt.Bias.Lowers) {
 		return attendLists(ctx, shape, parts, lanes, opt)
 	}
-	if shape.heads() == 1 && opt.Bias == nil && opt.TopK == 0 && opt.Sharing.takes(parts, len(lanes), true) {
+	if opt.Bias == nil && opt.TopK == 0 && opt.Sharing.takes(parts, len(lanes)/shape.heads(), true) {
 		if out, stats, ok, err := opt.Sharing.attend(ctx, shape, parts, lanes, opt); ok {
 			return out, stats, err
 		}
@@ -283,7 +283,7 @@ func (a *attend) block(worker int, b block) {
 			}
 			if !read {
 				keys, values = part.Segment.reading(&p.keys, &p.values, b.from, b.to, len(a.lanes))
-				if a.shape.Heads > 1 {
+				if a.shape.Heads > 1 && a.shape.HeadDim() < 64 { // no kernel prefetches the next block of so short parts
 					touch(keys)
 					touch(values)
 				}
@@ -295,11 +295,50 @@ func (a *attend) block(worker int, b block) {
 	}
 	keys := part.Segment.keyBlock(&p.keys, b.from, b.to)
 	values, valueStride := part.Segment.valueBlock(&p.values, keys, b.from, b.to)
-	touch(keys)
-	touch(values)
-	for i := range a.panels {
-		a.panel(p, i, b, keys, values, valueStride)
+	if p.next != b {
+		p.ahead = [2][]float32{keys, values}
 	}
+	for i := range p.ahead {
+		touch(p.ahead[i])
+	}
+	p.next = block{b.part, b.to, min(b.to+b.to-b.from, part.Rows)}
+	p.ahead = part.Segment.plainRows(p.next.from, p.next.to)
+	if a.shape.Heads <= 1 {
+		for i := range a.panels {
+			a.panel(p, i, b, keys, values, valueStride)
+		}
+		return
+	}
+	// A head's values lie so far apart that they would fall into few sets of the first-level
+	// cache, where each tile of queries is to find them again.
+	d, each := a.shape.HeadValueDim(), a.per/kernel.PanelWidth()
+	for i := range a.panels {
+		if i%each == 0 {
+			p.head = gathered(p.head, a.shape.fromHead(values, a.shape.ValueDim, i/each), valueStride, d)
+		}
+		a.panel(p, i, b, keys, p.head, d)
+	}
+}
+
+// gathered are d components of rows that are a stride apart, beside each other in dst.
+func gathered(dst, rows []float32, stride, d int) []float32 {
+	n := (len(rows) + stride - 1) / stride
+	dst = sized(dst, n*d)
+	for i := range n {
+		copy(dst[i*d:(i+1)*d], rows[i*stride:])
+	}
+	return dst
+}
+
+// plainRows are the keys and values of rows, as far as they are kept as float32s.
+func (s *Segment) plainRows(from, to int) (rows [2][]float32) {
+	if s.shape.Encoding.plain() {
+		rows[0] = s.keyRows(from, to)
+	}
+	if s.HasValues() && s.shape.Values == F32 {
+		rows[1] = floats(s.values, from*pad(s.shape.ValueDim), to*pad(s.shape.ValueDim))
+	}
+	return rows
 }
 
 // single attends to a whole block, as Segment.reading gave it, for one lane.
@@ -421,7 +460,11 @@ func (a *attend) panel(p *pass, i int, b block, keys, values []float32, valueStr
 		}
 		kernel.PanelExp(scores, scores, n, scale, peaks, p.sum[first:first+w], p.shift[first:first+w])
 	}
-	kernel.PanelWeightedSum(p.context[first*d:(first+w)*d], scores, a.shape.fromHead(values, a.shape.ValueDim, head), valueStride, n, d)
+	next := 0
+	if len(p.ahead[0]) == 0 {
+		next = 1
+	}
+	p.ahead[next] = kernel.PanelWeightedSum(p.context[first*d:(first+w)*d], scores, values, valueStride, n, d, p.ahead[next])
 }
 
 // panelTop offers the panel's scores to the heaviest rows so far.

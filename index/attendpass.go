@@ -16,6 +16,9 @@ type pass struct {
 	attended uint64
 	tops     []top
 
+	next  block        // that follows the one that panels are at
+	ahead [2][]float32 // what nothing has prefetched of its keys and values
+
 	scores   []float32
 	at       []uint32
 	hits     []uint32
@@ -23,6 +26,7 @@ type pass struct {
 	limits   []float32
 	keys     []float32 // decoded, of a block
 	value    []float32 // likewise, of a row
+	head     []float32 // a head of a block's values
 	values   []float32 // likewise
 	gathered []float32 // of single rows
 	biased             // where there is a bias
@@ -33,6 +37,7 @@ var passes = sync.Pool{New: func() any { return new(pass) }}
 
 func (p *pass) reset(lanes, queries, valueDim, topWeights int) {
 	p.lanes, p.attended = lanes, 0
+	p.next, p.ahead = block{part: -1}, [2][]float32{}
 	p.max, p.sum, p.shift = sized(p.max, lanes), sized(p.sum, lanes), sized(p.shift, lanes)
 	p.context = sized(p.context, lanes*valueDim)
 	for j := range lanes {

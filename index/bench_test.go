@@ -273,3 +273,27 @@ func BenchmarkAttend(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkAttendHeads is BenchmarkAttend of 8 heads of 64: as many bytes and multiply-adds
+// as of one head.
+func BenchmarkAttendHeads(b *testing.B) {
+	const rows, dim, heads = 200_000, 512, 8
+	for _, name := range []string{"dot", "cosine"} {
+		for _, batch := range []int{1, 2, 4, 8, 64} {
+			b.Run(fmt.Sprintf("%s/batch=%d", name, batch), func(b *testing.B) {
+				f := benchParts(b, rows, Shape{metrics[name], dim, dim, F32, F32, heads}, true)
+				queries := f.queries(rand.New(rand.NewPCG(5, 5)), uniform, batch)
+				work := func() {
+					if _, _, err := Attend(context.Background(), f.shape, f.parts, queries, AttendOptions{Scale: 1.0 / 8}); err != nil {
+						b.Fatal(err)
+					}
+				}
+				if batch < 16 {
+					against(b, "of/bandwidth", work, f.read)
+					return
+				}
+				against(b, "of/peak", work, func() { multiplyAdd(2 * rows * dim * batch) })
+			})
+		}
+	}
+}

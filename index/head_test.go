@@ -109,10 +109,15 @@ func (f *fixture) checkHeads(t failer, queries [][]float32, opt AttendOptions) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	f.checkHeadAnswers(t, got, queries, opt, len(queries)*opt.QueryHeads/f.shape.heads() >= attendPanelQueries && opt.TopK == 0)
+}
+
+// checkHeadAnswers compares answers whose scores may be panels', or are canonical.
+func (f *fixture) checkHeadAnswers(t failer, got []Attention, queries [][]float32, opt AttendOptions, panels bool) {
+	t.Helper()
 	if len(got) != len(queries)*opt.QueryHeads {
 		t.Fatalf("%d answers of %d heads to %d queries", len(got), opt.QueryHeads, len(queries))
 	}
-	panels := len(queries)*opt.QueryHeads/f.shape.heads() >= attendPanelQueries && opt.TopK == 0
 	d := f.shape.HeadDim()
 	for q, query := range queries {
 		for head := range opt.QueryHeads {

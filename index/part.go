@@ -127,7 +127,7 @@ func workers(asked int, parts []Part, rows, work int) int {
 
 // stretchBytes is how much a worker walks through in order before it goes where
 // another may have been: memory is read fastest so.
-const stretchBytes = 2 << 20
+const stretchBytes = 4 << 20
 
 // walk gives every block of at most rows rows, of a stride, to one of n workers,
 // which take stretches of them in order; each worker has its own number. It ends

@@ -8,10 +8,11 @@ import (
 )
 
 // lanes are the queries of a pass that may be in the same panels: those of Search,
-// or those of Attend with one scale.
+// or those of Attend with one scale for one head of the keys.
 type lanes struct {
 	attend  bool
 	scale   float64
+	head    int
 	all     []lane // those of who leaves are filled with the last
 	version int
 }
@@ -24,29 +25,50 @@ type lane struct {
 
 // board gives a rider's queries lanes.
 func (p *sharedPass) board(r *rider) {
-	attend, scale := r.attend != nil, 0.0
-	if attend {
-		scale = r.attend.opt.Scale
+	r.lanes, r.lane = r.lanes[:0], sized(r.lane, len(r.queries))
+	heads := r.heads()
+	for head := range heads {
+		l := p.lanesFor(r, head)
+		l.version++
+		r.lanes = append(r.lanes, l)
+		for q := head * len(r.queries) / heads; q < (head+1)*len(r.queries)/heads; q++ {
+			r.lane[q] = len(l.all)
+			l.all = append(l.all, lane{r, q})
+		}
 	}
-	i := slices.IndexFunc(p.lanes, func(l *lanes) bool { return l.attend == attend && l.scale == scale })
+}
+
+// heads is how many heads of the keys a rider's queries are of: see lanesOf.
+func (r *rider) heads() int {
+	if r.attend == nil {
+		return 1
+	}
+	return r.shape.heads()
+}
+
+// lanesFor are the lanes of a rider's queries of a head.
+func (p *sharedPass) lanesFor(r *rider, head int) *lanes {
+	l := lanes{attend: r.attend != nil, head: head}
+	if l.attend {
+		l.scale = r.attend.opt.Scale
+	}
+	i := slices.IndexFunc(p.lanes, func(x *lanes) bool {
+		return x.attend == l.attend && x.scale == l.scale && x.head == l.head
+	})
 	if i < 0 {
 		i = len(p.lanes)
-		p.lanes = append(p.lanes, &lanes{attend: attend, scale: scale})
+		p.lanes = append(p.lanes, &l)
 	}
-	l := p.lanes[i]
-	l.version++
-	r.lanes, r.lane = l, sized(r.lane, len(r.queries))
-	for q := range r.queries {
-		r.lane[q] = len(l.all)
-		l.all = append(l.all, lane{r, q})
-	}
+	return p.lanes[i]
 }
 
 // leave takes a rider's queries out of the lanes, and moves the last ones there.
 func (p *sharedPass) leave(r *rider) {
-	l := r.lanes
-	l.version++
-	for _, i := range r.lane {
+	for _, l := range r.lanes {
+		l.version++
+	}
+	for q, i := range r.lane {
+		l := r.lanes[q*len(r.lanes)/len(r.lane)]
 		last := len(l.all) - 1
 		moved := l.all[last]
 		l.all[i] = moved
@@ -54,9 +76,7 @@ func (p *sharedPass) leave(r *rider) {
 		l.all[last] = lane{}
 		l.all = l.all[:last]
 	}
-	if l.over() {
-		p.lanes = slices.DeleteFunc(p.lanes, func(x *lanes) bool { return x == l })
-	}
+	p.lanes = slices.DeleteFunc(p.lanes, (*lanes).over)
 }
 
 // over says whether lanes are done with: those of Search come again.
@@ -118,6 +138,9 @@ func (pk *packed) pays(s *Segment) bool {
 // other lanes may have left since the claim: they are not looked at.
 func (w *worker) repack(pk *packed) {
 	d := w.segment.shape.Dim
+	if pk.group.attend {
+		d = w.segment.shape.HeadDim()
+	}
 	width := kernel.PanelWidth()
 	for len(pk.panels)*width < len(pk.lanes) {
 		pk.panels = append(pk.panels, make([]float32, kernel.PackedLen(d)))
@@ -188,7 +211,12 @@ func (w *worker) score(pk *packed, i, from, n int, keys []float32) []float32 {
 	width := kernel.PanelWidth()
 	w.panels.scores = sized(w.panels.scores, n*width)
 	scores := w.panels.scores
-	w.segment.panelScores(scores, pk.panels[i], pk.inverse[i*width:(i+1)*width], keys, from, n)
+	panel, inverse := pk.panels[i], pk.inverse[i*width:(i+1)*width]
+	if pk.group.attend {
+		w.segment.panelHeadScores(scores, panel, inverse, keys, from, n, pk.group.head)
+	} else {
+		w.segment.panelScores(scores, panel, inverse, keys, from, n)
+	}
 	return scores
 }
 
@@ -255,7 +283,8 @@ func (w *worker) nominate(pk *packed) {
 // panel sums goes to the riders at the block's end, since who has which lane may
 // change then.
 func (w *worker) attend(pk *packed) {
-	s, width, d := &w.panels, kernel.PanelWidth(), w.segment.shape.ValueDim
+	s, width, shape, head := &w.panels, kernel.PanelWidth(), w.segment.shape, pk.group.head
+	d := shape.HeadValueDim()
 	w.enliven(pk)
 	for i := range pk.panels {
 		if i == len(s.sums) {
@@ -269,8 +298,11 @@ func (w *worker) attend(pk *packed) {
 		n := min(attendRows, w.to-from)
 		keys := w.segment.keyBlock(&s.keys, from, from+n)
 		values, stride := w.segment.valueBlock(&s.values, keys, from, from+n)
-		touch(keys)
-		touch(values)
+		if head == 0 { // then they are in the second-level cache for the others, too
+			touch(keys)
+			touch(values)
+		}
+		values = shape.fromHead(values, shape.ValueDim, head)
 		for i := range pk.panels {
 			if !s.live[i] {
 				continue
@@ -290,7 +322,7 @@ func (w *worker) attend(pk *packed) {
 				}
 			}
 			kernel.PanelExp(scores, scores, n, pk.group.scale, sums.max, sums.sum, sums.shift)
-			kernel.PanelWeightedSum(sums.context, scores, values, stride, n, d)
+			kernel.PanelWeightedSum(sums.context, scores, values, stride, n, d, nil)
 		}
 	}
 	for i, l := range pk.lanes {

@@ -55,8 +55,8 @@ type rider struct {
 	search  *search // or
 	attend  *attend
 
-	lanes *lanes
-	lane  []int // of each query
+	lanes []*lanes // of each head
+	lane  []int    // of each query
 	slots []slot
 	done  chan struct{} // has something once no worker works for it, nor will
 
@@ -73,10 +73,10 @@ type slot struct {
 	claim    uint64 // the worker's, that the rest is of
 	part     int
 	b        block
-	pack     *packed  // that its lanes are in; nil where no panel may be filled
-	eligible int      // rows
-	dense    bool     // enough of them that the whole block is scored
-	_        [64]byte // workers don't write to each other's cache lines
+	packs    []*packed // that its lanes are in; none where no panel may be filled
+	eligible int       // rows
+	dense    bool      // enough of them that the whole block is scored
+	_        [64]byte  // workers don't write to each other's cache lines
 }
 
 // sharedRows is how many rows of a stride make a block of a pass: for panels, and for

@@ -138,6 +138,37 @@ func (c *company) attend(r *rand.Rand, cut bool) {
 	}
 }
 
+// attendHeads is attend where keys have several heads, and queries once or twice as many.
+func (c *company) attendHeads(r *rand.Rand, cut bool) {
+	f := c.f.seen(r)
+	opt := AttendOptions{
+		Scale: []float64{0, 0.16, 3}[r.IntN(3)], TopWeights: []int{0, 0, 5}[r.IntN(3)],
+		QueryHeads: f.shape.Heads * (1 + r.IntN(2)), Sharing: c.sharing,
+	}
+	queries := make([][]float32, []int{1, 1, 1, 3, 9}[r.IntN(5)])
+	for i := range queries {
+		queries[i] = make([]float32, opt.QueryHeads*f.shape.HeadDim())
+		c.kind(r, queries[i])
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	if cut {
+		go cancel()
+	}
+	got, stats, err := Attend(ctx, f.shape, f.parts, queries, opt)
+	if cut && errors.Is(err, context.Canceled) {
+		return
+	}
+	if err != nil {
+		c.failf("Attend of heads in company: %v", err)
+		return
+	}
+	f.checkHeadAnswers((*companion)(c), got, queries, opt, true)
+	if want := int64(got[0].Attended) * int64(len(queries)); stats.RowsScanned != want {
+		c.failf("Attend of heads in company scanned %d rows, want %d", stats.RowsScanned, want)
+	}
+}
+
 // A companion fails for the goroutines of a company, whose test fails at its end.
 type companion company
 
@@ -225,6 +256,35 @@ func TestSharedAttend(t *testing.T) {
 					c.run(2, 10, 2, c.attend)
 					c.report(t)
 					c.sharing.checkIdle(t)
+				})
+			}
+		}
+	}
+}
+
+// So does Attend of several heads, in company of Search, which knows only whole keys.
+func TestSharedHeads(t *testing.T) {
+	turn := 0 // of the encodings
+	for name, metric := range metrics {
+		for _, shape := range []Shape{{Dim: 3 * 20, ValueDim: 3 * 7, Heads: 3}, {Dim: 2 * 64, ValueDim: 2 * 64, Heads: 2}} {
+			for _, kind := range []string{"uniform", "near"} {
+				turn++
+				shape.Metric, shape.Encoding, shape.Values = metric, Encoding(turn%5), valueEncodings[turn%3]
+				t.Run(fmt.Sprintf("%s/%s/%d×%d/%d", name, kind, shape.Heads, shape.HeadDim(), shape.Encoding), func(t *testing.T) {
+					f := newFixture(t, rand.New(rand.NewPCG(55, 56)), shape, kinds[kind], true, 0, 400, 1, 300, 0, 200)
+					c := &company{f: f, sharing: NewSharing(ShareOptions{Workers: 2, Least: 1, Yield: 1}), kind: kinds[kind]}
+					c.run(3, 10, 2, func(r *rand.Rand, cut bool) {
+						if r.IntN(4) == 0 {
+							c.retrieve(r, cut)
+							return
+						}
+						c.attendHeads(r, cut)
+					})
+					c.report(t)
+					c.sharing.checkIdle(t)
+					if st := c.sharing.Stats(); st.Reads == 0 || float64(st.Reads) < st.Passes {
+						t.Errorf("%+v: nothing was shared", st)
+					}
 				})
 			}
 		}

@@ -109,8 +109,9 @@ func (s *Sharing) claim(w *worker) bool {
 		}
 		w.riders = append(w.riders, x.rider)
 		w.end = min(w.end, (x.rows+p.rows-1)/p.rows)
-		x.slots[w.id] = slot{claim: w.claims, part: x.part}
-		queries += len(x.queries)
+		sl := &x.slots[w.id]
+		*sl = slot{claim: w.claims, part: x.part, packs: sl.packs[:0]}
+		queries += len(x.queries) / x.heads()
 	}
 	for e := b; e < w.end; e++ {
 		if st.claimed[e] != w.was {
@@ -130,7 +131,10 @@ func (s *Sharing) claim(w *worker) bool {
 	w.packs = w.packs[:0]
 	if queries >= min(panelQueries, attendPanelQueries) {
 		for _, r := range w.riders {
-			r.slots[w.id].pack = w.pack(r.lanes)
+			for _, l := range r.lanes {
+				sl := &r.slots[w.id]
+				sl.packs = append(sl.packs, w.pack(l))
+			}
 		}
 	}
 	return true
@@ -213,11 +217,13 @@ func (w *worker) walk() {
 		sl := &r.slots[w.id]
 		sl.eligible = r.parts[sl.b.part].eligible(sl.b.from, sl.b.to)
 		if sl.dense = sl.eligible > 0 && sl.eligible >= (sl.b.to-sl.b.from)/sparse; sl.dense {
-			sl.pack.active += len(r.queries)
+			for _, pk := range sl.packs {
+				pk.active += len(r.queries) / len(sl.packs)
+			}
 		}
 	}
 	for _, r := range w.riders {
-		if sl := &r.slots[w.id]; !sl.dense || !sl.pack.pays(w.segment) {
+		if sl := &r.slots[w.id]; !sl.dense || !sl.packs[0].pays(w.segment) {
 			r.alone(w.id, sl.b)
 		}
 	}

@@ -58,7 +58,7 @@ func TestPoisonStays(t *testing.T) {
 					}
 				}
 				sums, p := make([]float64, w*d), newVector(3, n*w, true, normal(r))
-				PanelWeightedSum(sums, p, b.rows, b.stride, n, d)
+				PanelWeightedSum(sums, p, b.rows, b.stride, n, d, nil)
 				for i, x := range sums {
 					if finite(x) == (i%d == column) {
 						t.Fatalf("%s: PanelWeightedSum gives lane %d column %d %g", at, i/d, i%d, x)
@@ -77,7 +77,7 @@ func TestPoisonStays(t *testing.T) {
 					}
 				}
 				clear(sums)
-				PanelWeightedSum(sums, p, b.rows, b.stride, n, d)
+				PanelWeightedSum(sums, p, b.rows, b.stride, n, d, nil)
 				for i, x := range sums {
 					if finite(x) == (i/d == lane) {
 						t.Fatalf("%s of the weights: PanelWeightedSum gives lane %d %g", at, i/d, x)
@@ -178,7 +178,7 @@ func TestWritesOnlyResults(t *testing.T) {
 				})
 				f64("SumSquares", n, func(dst []float64) { SumSquares(dst[:n], rows, d, d) })
 				f64("WeightedSum", d, func(dst []float64) { WeightedSum(dst[:d], weights[:n], rows, d) })
-				f64("PanelWeightedSum", w*d, func(dst []float64) { PanelWeightedSum(dst, p, rows, d, n, d) })
+				f64("PanelWeightedSum", w*d, func(dst []float64) { PanelWeightedSum(dst, p, rows, d, n, d, nil) })
 				for i, after := range [][]float32{rows, q, weights, panel, p} {
 					if !slices.Equal(before[i], after) {
 						t.Fatalf("n=%d d=%d: argument %d was written to", n, d, i)

@@ -114,7 +114,7 @@ func BenchmarkPanelL2(b *testing.B) {
 
 func BenchmarkPanelWeightedSum(b *testing.B) {
 	benchmarkPanel(b, func(dst, _ []float32, sum []float64, x block) {
-		PanelWeightedSum(sum, dst, x.rows, x.stride, x.n, x.d)
+		PanelWeightedSum(sum, dst, x.rows, x.stride, x.n, x.d, nil)
 	})
 }
 

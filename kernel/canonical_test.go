@@ -35,7 +35,7 @@ func TestCanonicalBits(t *testing.T) {
 				r := source(uint64(d))
 				value, end := src.of(r), r.IntN(2) == 0
 				n := r.IntN(10)
-				b := newBlock(0, n, d, r.IntN(20), end, value)
+				b := newBlock(0, n, d, gap(r, d), end, value)
 				q := newVector(1, d, end, value)
 				dst := place[float32](2, n, end)
 				f.all(dst, q, b.rows, b.stride)
@@ -190,7 +190,7 @@ func TestSumSquaresBits(t *testing.T) {
 			src := sources[d%len(sources)]
 			r := source(uint64(d))
 			end := d%2 == 0
-			b := newBlock(0, r.IntN(7), d, r.IntN(20), end, src.of(r))
+			b := newBlock(0, r.IntN(7), d, gap(r, d), end, src.of(r))
 			dst := place[float64](1, b.n, end)
 			SumSquares(dst, b.rows, b.stride, d)
 			for i, got := range dst {
@@ -232,8 +232,8 @@ func TestMisuse(t *testing.T) {
 			"WeightedSum, rows short":   func() { WeightedSum(g(4), f(3), f(11), 4) },
 			"PanelMax, max":             func() { PanelMax(f(w-1), f(w), 1) },
 			"PanelExp, sum":             func() { PanelExp(f(w), f(w), 1, 1, g(w), g(w-1), g(w)) },
-			"PanelWeightedSum, sum":     func() { PanelWeightedSum(g(4*w-1), f(w), f(4), 4, 1, 4) },
-			"PanelWeightedSum, weights": func() { PanelWeightedSum(g(4*w), f(w-1), f(4), 4, 1, 4) },
+			"PanelWeightedSum, sum":     func() { PanelWeightedSum(g(4*w-1), f(w), f(4), 4, 1, 4, nil) },
+			"PanelWeightedSum, weights": func() { PanelWeightedSum(g(4*w), f(w-1), f(4), 4, 1, 4, nil) },
 		} {
 			func() {
 				defer func() {

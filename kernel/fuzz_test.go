@@ -211,7 +211,7 @@ func FuzzWeightedSum(f *testing.F) {
 				p[i] = weights[i/w]
 			}
 			WeightedSum(sum, weights, block, d)
-			PanelWeightedSum(all, p, block, d, n, d)
+			PanelWeightedSum(all, p, block, d, n, d, nil)
 			for k := range sum {
 				var want, abs float64
 				for i := range n {

@@ -62,7 +62,7 @@ func TestPanelScores(t *testing.T) {
 			if d%7 == 0 {
 				value = small(r)
 			}
-			b := newBlock(0, n, d, r.IntN(20), end, value)
+			b := newBlock(0, n, d, gap(r, d), end, value)
 			queries, panel := newPanel(1, d, end, value)
 			dot := place[float32](2, n*w, end)
 			PanelDot(dot, panel, b.rows, b.stride, n, d)
@@ -236,13 +236,17 @@ func TestPanelWeightedSum(t *testing.T) {
 			case d > 0 && i%75 == 0:
 				n = long[i/75-1]
 			}
-			b := newBlock(0, n, d, r.IntN(20), end, normal(r))
+			b := newBlock(0, n, d, gap(r, d), end, normal(r))
 			p := newVector(1, n*w, end, func() float32 { return r.Float32() })
 			sum := place[float64](2, w*d, end)
 			for k := range sum {
 				sum[k] = float64(k)
 			}
-			PanelWeightedSum(sum, p, b.rows, b.stride, n, d)
+			next := newVector(3, r.IntN(40_000), end, func() float32 { return 0 })
+			rest := PanelWeightedSum(sum, p, b.rows, b.stride, n, d, next)
+			if len(rest) > len(next) || len(rest) > 0 && &rest[len(rest)-1] != &next[len(next)-1] {
+				t.Fatalf("n=%d d=%d: %d float32s are left of %d, not the last ones", n, d, len(rest), len(next))
+			}
 			want, abs := make([]float64, w*d), make([]float64, w*d)
 			for i := range n {
 				for j := range w {

@@ -54,21 +54,24 @@ func PanelExp(p, scores []float32, n int, scale float64, m, sum, sumShift []floa
 // PanelWeightedSum adds Σᵢ p[i*W+j]·rowᵢ[k] to sum[j*d+k], for all W lanes. It adds
 // up at most 32 rows in float32, at most 16 such sums in float32 again, then in
 // float64; its error is at most γ_48·Σᵢ|p[i*W+j]·rowᵢ[k]|, besides float64's own.
-func PanelWeightedSum(sum []float64, p, rows []float32, stride, n, d int) {
+//
+// It prefetches next, as much as it has time for, and returns the rest.
+func PanelWeightedSum(sum []float64, p, rows []float32, stride, n, d int, next []float32) []float32 {
 	checkRows(rows, stride, n, d)
 	checkLen("sum", len(sum), d, PanelWidth())
 	checkLen("p", len(p), n, PanelWidth())
 	if n == 0 || d == 0 {
-		return
+		return next
 	}
 	switch active {
 	case setAVX512:
-		avx512.PanelWeightedSum(sum, p, rows, stride, n, d)
+		return avx512.PanelWeightedSum(sum, p, rows, stride, n, d, next)
 	case setAVX2:
-		avx2.PanelWeightedSum(sum, p, rows, stride, n, d)
+		return avx2.PanelWeightedSum(sum, p, rows, stride, n, d, next)
 	case setNEON:
 		neon.PanelWeightedSum(sum, p, rows, stride, n, d)
 	default:
 		purego.PanelWeightedSum(sum, p, rows, stride, n, d)
 	}
+	return next
 }

@@ -123,6 +123,14 @@ func newBlock(slot, n, d, pad int, end bool, value func() float32) block {
 	return b
 }
 
+// gap is how far a row is from the end of the one before: sometimes as far as a head of many.
+func gap(r *rand.Rand, d int) int {
+	if d < 700 && r.IntN(3) == 0 {
+		return d + r.IntN(2*d+1)
+	}
+	return r.IntN(20)
+}
+
 func newVector(slot, d int, end bool, value func() float32) []float32 {
 	v := place[float32](slot, d, end)
 	for k := range v {

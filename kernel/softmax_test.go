@@ -191,7 +191,7 @@ func TestWeightedSum(t *testing.T) {
 			if d > 300 {
 				n = 37
 			}
-			b := newBlock(0, n, d, r.IntN(20), end, normal(r))
+			b := newBlock(0, n, d, gap(r, d), end, normal(r))
 			w := newVector(1, n, end, func() float32 { return r.Float32() })
 			sum := place[float64](2, d, end)
 			for k := range sum {

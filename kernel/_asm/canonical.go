@@ -11,20 +11,22 @@ import (
 // canonical writes Dot, L2 and their forms at named rows: 64 lanes are 8 vectors
 // or 4, then the tree.
 func (s set) canonical(name string, l2, named bool) {
-	sig := "func(dst, q, rows []float32, stride int)"
+	sig, doc := "func(dst, q, rows []float32, stride, ahead int)", " is the exported function of that name; it prefetches what lies ahead bytes on."
 	if named {
-		sig = "func(dst, q, rows []float32, stride int, at []uint32)"
+		sig, doc = "func(dst, q, rows []float32, stride int, at []uint32)", " is kernel."+name+"."
 	}
 	TEXT(name, NOSPLIT, sig)
-	Doc(name + " is kernel." + name + ".")
+	Doc(name + doc)
 	Pragma("noescape")
 	dst, n := load(Param("dst").Base()), load(Param("dst").Len())
 	q, d := load(Param("q").Base()), load(Param("q").Len())
 	rows, stride := load(Param("rows").Base()), load(Param("stride"))
 	SHLQ(Imm(2), stride)
-	var names Register
+	var names, ahead Register
 	if named {
 		names = load(Param("at").Base())
+	} else {
+		ahead = load(Param("ahead"))
 	}
 	accs := 64 / s.floats
 	tmp, other, mask, zero, half := s.v(accs), s.v(accs+1), accs+2, X11, X12
@@ -82,9 +84,8 @@ func (s set) canonical(name string, l2, named bool) {
 		step(full, false, a, b, i*s.bytes(), i)
 	}
 	if !named {
-		// The processor's own prefetching stops at every 4 KiB page.
 		for line := 0; line < 4; line++ {
-			PREFETCHT0(at(b, prefetchAhead+64*line))
+			PREFETCHT0(Mem{Base: b, Index: ahead, Scale: 1, Disp: 64 * line})
 		}
 	}
 	ADDQ(U32(256), a)
@@ -135,9 +136,6 @@ func (s set) canonical(name string, l2, named bool) {
 	VZEROUPPER()
 	RET()
 }
-
-// prefetchAhead is how many bytes ahead of its loads a scan prefetches.
-const prefetchAhead = 2048
 
 // sumSquares has 16 lanes of float64.
 func (s set) sumSquares() {

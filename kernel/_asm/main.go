@@ -46,9 +46,9 @@ func main() {
 		log.Fatalf("no instruction set %q", *name)
 	}
 	s.constants()
-	s.canonical("Dot", false, false)
+	s.canonical("dot", false, false)
 	s.canonical("DotAt", false, true)
-	s.canonical("L2", true, false)
+	s.canonical("l2", true, false)
 	s.canonical("L2At", true, true)
 	s.sumSquares()
 	for _, rows := range s.tiles {
@@ -63,6 +63,7 @@ func main() {
 	s.panelExp()
 	s.weightedSum(4)
 	s.weightedSum(1)
+	s.weightedSum64()
 	s.widen()
 	s.weightedTail()
 	for vectors := 3; vectors >= 1; vectors-- {

@@ -21,7 +21,7 @@ func (s set) roofline() {
 		VMOVUPS(at(p, i*s.bytes()), s.v(i%8))
 	}
 	for line := range 8 {
-		PREFETCHT0(at(p, prefetchAhead+64*line))
+		PREFETCHT0(at(p, 2048+64*line))
 	}
 	ADDQ(U32(512), p)
 	DECQ(n)

@@ -83,6 +83,61 @@ func (s set) weightedSum(rows int) {
 	RET()
 }
 
+// weightedSum64 keeps the sums of 64 columns in registers, down the rows: of AVX-512 those
+// of every other row apart, since an addition takes as long as two rows' loads.
+func (s set) weightedSum64() {
+	TEXT("weightedSum64", NOSPLIT, "func(dst, w, rows *float32, stride, n, ahead int)")
+	Doc("weightedSum64 sets dst to the weighted sum of 64 columns of n ≤ 32 rows, and prefetches what lies ahead bytes on.")
+	Pragma("noescape")
+	dst, w, rows := load(Param("dst")), load(Param("w")), load(Param("rows"))
+	stride, n, ahead := load(Param("stride")), load(Param("n")), load(Param("ahead"))
+	SHLQ(Imm(2), stride)
+	vectors, weight := 64/s.floats, s.v(8)
+	for i := range 8 {
+		s.zero(s.v(i))
+	}
+	later := GP64()
+	row := func(of int) {
+		VBROADCASTSS(at(w, 0), weight)
+		for v := range vectors {
+			VFMADD231PS(at(rows, v*s.bytes()), weight, s.v(of*vectors+v))
+		}
+		LEAQ(Mem{Base: rows, Index: ahead, Scale: 1}, later)
+		for line := range 4 {
+			PREFETCHT0(at(later, 64*line))
+		}
+		ADDQ(Imm(4), w)
+		ADDQ(stride, rows)
+	}
+	if s.wide {
+		SUBQ(Imm(2), n)
+		JL(LabelRef("last"))
+		Label("rows")
+		row(0)
+		row(1)
+		SUBQ(Imm(2), n)
+		JGE(LabelRef("rows"))
+		Label("last")
+		ADDQ(Imm(2), n)
+		JZ(LabelRef("store"))
+		row(0)
+		Label("store")
+		for v := range vectors {
+			VADDPS(s.v(vectors+v), s.v(v), s.v(v))
+		}
+	} else {
+		Label("rows")
+		row(0)
+		DECQ(n)
+		JNZ(LabelRef("rows"))
+	}
+	for v := range vectors {
+		VMOVUPS(s.v(v), at(dst, v*s.bytes()))
+	}
+	VZEROUPPER()
+	RET()
+}
+
 // widen is the step from float32 to float64 of one query.
 func (s set) widen() {
 	TEXT("widen", NOSPLIT, "func(sum *float64, part *float32, vectors int)")
@@ -129,12 +184,13 @@ func (s set) weightedTail() {
 // panelWeightedSum keeps a tile of some queries by some vectors of columns in
 // registers, down the rows of a group; then adds it to the second level.
 func (s set) panelWeightedSum(vectors int, masked bool) {
-	name, sig := fmt.Sprintf("panelSum%d", vectors), "func(level2, p, rows *float32, stride, n int)"
+	name, sig := fmt.Sprintf("panelSum%d", vectors), "func(level2, p, rows *float32, stride, n int, later *float32, step int)"
+	doc := ", and prefetches a line, of a step, for each row and tile"
 	if masked {
-		name, sig = "panelSumTail", "func(level2, p, rows *float32, stride, n, columns int)"
+		name, sig, doc = "panelSumTail", "func(level2, p, rows *float32, stride, n, columns int)", ""
 	}
 	TEXT(name, NOSPLIT, sig)
-	Doc(fmt.Sprintf("%s adds the weighted sums of n rows, %d columns of them, to level2: those of a query beside each other.", name, vectors*s.floats))
+	Doc(fmt.Sprintf("%s adds the weighted sums of n rows, %d columns of them, to level2, those of a query beside each other%s.", name, vectors*s.floats, doc))
 	Pragma("noescape")
 	level2, p, rows := load(Param("level2")), load(Param("p")), load(Param("rows"))
 	stride, n := load(Param("stride")), load(Param("n"))
@@ -142,8 +198,11 @@ func (s set) panelWeightedSum(vectors int, masked bool) {
 	acc := func(q, v int) VecPhysical { return s.v(q*vectors + v) }
 	column := func(v int) VecPhysical { return s.v(s.queries*3 + v) }
 	weight, mask := s.v(s.queries*3+3), s.queries*3+2
+	var later, step Register
 	if masked {
 		s.mask(load(Param("columns")), mask)
+	} else {
+		later, step = load(Param("later")), load(Param("step"))
 	}
 	m, l, pq, quads, r, a, k := GP64(), GP64(), GP64(), GP64(), GP64(), GP64(), GP64()
 	Label("group")
@@ -173,6 +232,10 @@ func (s set) panelWeightedSum(vectors int, masked bool) {
 		for v := range vectors {
 			VFMADD231PS(column(v), weight, acc(q, v))
 		}
+	}
+	if !masked {
+		PREFETCHT1(at(later, 0))
+		ADDQ(step, later)
 	}
 	ADDQ(stride, r)
 	ADDQ(U32(uint32(4*s.width)), a)

@@ -24,7 +24,30 @@ const (
 	group, super = 32, 512
 	// chunk is how many components of a weighted sum are under way at a time.
 	chunk = 256
+	// line is how many float32s are in a cache line, quads how many tiles of queries a
+	// panel's weighted sum takes.
+	line, quads = 16, 4
 )
+
+// Dot is kernel.Dot.
+func Dot(dst, q, rows []float32, stride int) {
+	dot(dst, q, rows, stride, ahead(len(dst), len(q), stride, 512))
+}
+
+// L2 is kernel.L2.
+func L2(dst, q, rows []float32, stride int) {
+	l2(dst, q, rows, stride, ahead(len(dst), len(q), stride, 512))
+}
+
+// ahead is how many bytes ahead of its loads a scan of d components of n rows prefetches,
+// since the processor's own prefetching stops at every 4 KiB page: near float32s; and where
+// rows are parts of longer ones, whose other parts are due first, as many such rows.
+func ahead(n, d, stride, near int) int {
+	if stride >= 2*d {
+		near = n * stride
+	}
+	return 4 * near
+}
 
 // PanelDot is kernel.PanelDot.
 func PanelDot(dst, panel, rows []float32, stride, n, d int) {
@@ -99,7 +122,7 @@ func Exp(p, s []float32, scale, m float64) (sum, sumShift float64) {
 func WeightedSum(sum []float64, w, rows []float32, stride int) {
 	d := len(sum)
 	// Whole fours of rows, about 16 KiB.
-	ahead := max(1, 1024/stride) * 4 * stride * 4
+	ahead := ahead(len(w), d, stride, max(1, 1024/stride)*4*stride)
 	for i := 0; i < len(w); i += group {
 		n := min(group, len(w)-i)
 		fours := n / 4
@@ -107,6 +130,13 @@ func WeightedSum(sum []float64, w, rows []float32, stride int) {
 			fours = 0 // short rows are read faster one after the other
 		}
 		for k := 0; k < d; {
+			if d-k >= 64 && stride >= 2*d { // heads, whose rows aren't beside each other
+				var part [64]float32
+				weightedSum64(&part[0], &w[i], &rows[i*stride+k], stride, n, ahead)
+				widen(&sum[k], &part[0], 64/vector)
+				k += 64
+				continue
+			}
 			var part [chunk]float32
 			vectors := min(chunk, d-k) / vector
 			if vectors == 0 {
@@ -130,23 +160,28 @@ func WeightedSum(sum []float64, w, rows []float32, stride int) {
 }
 
 // PanelWeightedSum is kernel.PanelWeightedSum.
-func PanelWeightedSum(sum []float64, p, rows []float32, stride, n, d int) {
+func PanelWeightedSum(sum []float64, p, rows []float32, stride, n, d int, next []float32) []float32 {
 	for i := 0; i < n; i += super {
 		m := min(super, n-i)
 		for k := 0; k < d; {
 			var level2 [Width * 3 * vector]float32
+			later, step := &rows[0], 0
+			if len(next) > 0 && d-k >= vector {
+				later, step = &next[0], 4*line
+				next = next[min(m*quads*line, len(next)):]
+			}
 			// Two tiles of two vectors are better than one of three and one of one.
 			switch vectors := (d - k) / vector; {
 			case vectors >= 5 || vectors == 3:
-				panelSum3(&level2[0], &p[i*Width], &rows[i*stride+k], stride, m)
+				panelSum3(&level2[0], &p[i*Width], &rows[i*stride+k], stride, m, later, step)
 				panelWiden(&sum[k], d, &level2[0], 3)
 				k += 3 * vector
 			case vectors >= 2:
-				panelSum2(&level2[0], &p[i*Width], &rows[i*stride+k], stride, m)
+				panelSum2(&level2[0], &p[i*Width], &rows[i*stride+k], stride, m, later, step)
 				panelWiden(&sum[k], d, &level2[0], 2)
 				k += 2 * vector
 			case vectors == 1:
-				panelSum1(&level2[0], &p[i*Width], &rows[i*stride+k], stride, m)
+				panelSum1(&level2[0], &p[i*Width], &rows[i*stride+k], stride, m, later, step)
 				panelWiden(&sum[k], d, &level2[0], 1)
 				k += vector
 			default:
@@ -160,4 +195,5 @@ func PanelWeightedSum(sum []float64, p, rows []float32, stride, n, d int) {
 			}
 		}
 	}
+	return next
 }

@@ -22,9 +22,9 @@ DATA masks<>+56(SB)/4, $0x00000000
 DATA masks<>+60(SB)/4, $0x00000000
 GLOBL masks<>(SB), RODATA|NOPTR, $64
 
-// func Dot(dst []float32, q []float32, rows []float32, stride int)
+// func dot(dst []float32, q []float32, rows []float32, stride int, ahead int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·Dot(SB), NOSPLIT, $0-80
+TEXT ·dot(SB), NOSPLIT, $0-88
 	MOVQ    dst_base+0(FP), AX
 	MOVQ    dst_len+8(FP), CX
 	MOVQ    q_base+24(FP), DX
@@ -32,19 +32,20 @@ TEXT ·Dot(SB), NOSPLIT, $0-80
 	MOVQ    rows_base+48(FP), SI
 	MOVQ    stride+72(FP), DI
 	SHLQ    $0x02, DI
-	MOVQ    BX, R8
-	ANDQ    $0x07, R8
-	LEAQ    masks<>+0(SB), R9
-	MOVQ    $0x00000008, R10
-	SUBQ    R8, R10
-	VMOVUPS (R9)(R10*4), Y10
+	MOVQ    ahead+80(FP), R8
+	MOVQ    BX, R9
+	ANDQ    $0x07, R9
+	LEAQ    masks<>+0(SB), R10
+	MOVQ    $0x00000008, R11
+	SUBQ    R9, R11
+	VMOVUPS (R10)(R11*4), Y10
 	VXORPS  X11, X11, X11
 
 row:
-	MOVQ   SI, R9
+	MOVQ   SI, R10
 	ADDQ   DI, SI
-	MOVQ   DX, R8
-	MOVQ   BX, R10
+	MOVQ   DX, R9
+	MOVQ   BX, R11
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -53,125 +54,125 @@ row:
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
-	SUBQ   $0x40, R10
+	SUBQ   $0x40, R11
 	JL     short
 
 block:
-	VMOVUPS     (R8), Y8
-	VFMADD231PS (R9), Y8, Y0
-	VMOVUPS     32(R8), Y8
-	VFMADD231PS 32(R9), Y8, Y1
-	VMOVUPS     64(R8), Y8
-	VFMADD231PS 64(R9), Y8, Y2
-	VMOVUPS     96(R8), Y8
-	VFMADD231PS 96(R9), Y8, Y3
-	VMOVUPS     128(R8), Y8
-	VFMADD231PS 128(R9), Y8, Y4
-	VMOVUPS     160(R8), Y8
-	VFMADD231PS 160(R9), Y8, Y5
-	VMOVUPS     192(R8), Y8
-	VFMADD231PS 192(R9), Y8, Y6
-	VMOVUPS     224(R8), Y8
-	VFMADD231PS 224(R9), Y8, Y7
-	PREFETCHT0  2048(R9)
-	PREFETCHT0  2112(R9)
-	PREFETCHT0  2176(R9)
-	PREFETCHT0  2240(R9)
-	ADDQ        $0x00000100, R8
+	VMOVUPS     (R9), Y8
+	VFMADD231PS (R10), Y8, Y0
+	VMOVUPS     32(R9), Y8
+	VFMADD231PS 32(R10), Y8, Y1
+	VMOVUPS     64(R9), Y8
+	VFMADD231PS 64(R10), Y8, Y2
+	VMOVUPS     96(R9), Y8
+	VFMADD231PS 96(R10), Y8, Y3
+	VMOVUPS     128(R9), Y8
+	VFMADD231PS 128(R10), Y8, Y4
+	VMOVUPS     160(R9), Y8
+	VFMADD231PS 160(R10), Y8, Y5
+	VMOVUPS     192(R9), Y8
+	VFMADD231PS 192(R10), Y8, Y6
+	VMOVUPS     224(R9), Y8
+	VFMADD231PS 224(R10), Y8, Y7
+	PREFETCHT0  (R10)(R8*1)
+	PREFETCHT0  64(R10)(R8*1)
+	PREFETCHT0  128(R10)(R8*1)
+	PREFETCHT0  192(R10)(R8*1)
 	ADDQ        $0x00000100, R9
-	SUBQ        $0x40, R10
+	ADDQ        $0x00000100, R10
+	SUBQ        $0x40, R11
 	JGE         block
 
 short:
-	ADDQ        $0x40, R10
+	ADDQ        $0x40, R11
 	JZ          reduce
-	CMPQ        R10, $0x08
+	CMPQ        R11, $0x08
 	JL          masked0
-	VMOVUPS     (R8), Y8
-	VFMADD231PS (R9), Y8, Y0
-	SUBQ        $0x08, R10
-	CMPQ        R10, $0x08
+	VMOVUPS     (R9), Y8
+	VFMADD231PS (R10), Y8, Y0
+	SUBQ        $0x08, R11
+	CMPQ        R11, $0x08
 	JL          masked1
-	VMOVUPS     32(R8), Y8
-	VFMADD231PS 32(R9), Y8, Y1
-	SUBQ        $0x08, R10
-	CMPQ        R10, $0x08
+	VMOVUPS     32(R9), Y8
+	VFMADD231PS 32(R10), Y8, Y1
+	SUBQ        $0x08, R11
+	CMPQ        R11, $0x08
 	JL          masked2
-	VMOVUPS     64(R8), Y8
-	VFMADD231PS 64(R9), Y8, Y2
-	SUBQ        $0x08, R10
-	CMPQ        R10, $0x08
+	VMOVUPS     64(R9), Y8
+	VFMADD231PS 64(R10), Y8, Y2
+	SUBQ        $0x08, R11
+	CMPQ        R11, $0x08
 	JL          masked3
-	VMOVUPS     96(R8), Y8
-	VFMADD231PS 96(R9), Y8, Y3
-	SUBQ        $0x08, R10
-	CMPQ        R10, $0x08
+	VMOVUPS     96(R9), Y8
+	VFMADD231PS 96(R10), Y8, Y3
+	SUBQ        $0x08, R11
+	CMPQ        R11, $0x08
 	JL          masked4
-	VMOVUPS     128(R8), Y8
-	VFMADD231PS 128(R9), Y8, Y4
-	SUBQ        $0x08, R10
-	CMPQ        R10, $0x08
+	VMOVUPS     128(R9), Y8
+	VFMADD231PS 128(R10), Y8, Y4
+	SUBQ        $0x08, R11
+	CMPQ        R11, $0x08
 	JL          masked5
-	VMOVUPS     160(R8), Y8
-	VFMADD231PS 160(R9), Y8, Y5
-	SUBQ        $0x08, R10
-	CMPQ        R10, $0x08
+	VMOVUPS     160(R9), Y8
+	VFMADD231PS 160(R10), Y8, Y5
+	SUBQ        $0x08, R11
+	CMPQ        R11, $0x08
 	JL          masked6
-	VMOVUPS     192(R8), Y8
-	VFMADD231PS 192(R9), Y8, Y6
-	SUBQ        $0x08, R10
-	CMPQ        R10, $0x08
+	VMOVUPS     192(R9), Y8
+	VFMADD231PS 192(R10), Y8, Y6
+	SUBQ        $0x08, R11
+	CMPQ        R11, $0x08
 	JL          masked7
-	VMOVUPS     224(R8), Y8
-	VFMADD231PS 224(R9), Y8, Y7
-	SUBQ        $0x08, R10
+	VMOVUPS     224(R9), Y8
+	VFMADD231PS 224(R10), Y8, Y7
+	SUBQ        $0x08, R11
 	JMP         reduce
 
 masked0:
-	VMASKMOVPS  (R8), Y10, Y8
-	VMASKMOVPS  (R9), Y10, Y9
+	VMASKMOVPS  (R9), Y10, Y8
+	VMASKMOVPS  (R10), Y10, Y9
 	VFMADD231PS Y9, Y8, Y0
 	JMP         reduce
 
 masked1:
-	VMASKMOVPS  32(R8), Y10, Y8
-	VMASKMOVPS  32(R9), Y10, Y9
+	VMASKMOVPS  32(R9), Y10, Y8
+	VMASKMOVPS  32(R10), Y10, Y9
 	VFMADD231PS Y9, Y8, Y1
 	JMP         reduce
 
 masked2:
-	VMASKMOVPS  64(R8), Y10, Y8
-	VMASKMOVPS  64(R9), Y10, Y9
+	VMASKMOVPS  64(R9), Y10, Y8
+	VMASKMOVPS  64(R10), Y10, Y9
 	VFMADD231PS Y9, Y8, Y2
 	JMP         reduce
 
 masked3:
-	VMASKMOVPS  96(R8), Y10, Y8
-	VMASKMOVPS  96(R9), Y10, Y9
+	VMASKMOVPS  96(R9), Y10, Y8
+	VMASKMOVPS  96(R10), Y10, Y9
 	VFMADD231PS Y9, Y8, Y3
 	JMP         reduce
 
 masked4:
-	VMASKMOVPS  128(R8), Y10, Y8
-	VMASKMOVPS  128(R9), Y10, Y9
+	VMASKMOVPS  128(R9), Y10, Y8
+	VMASKMOVPS  128(R10), Y10, Y9
 	VFMADD231PS Y9, Y8, Y4
 	JMP         reduce
 
 masked5:
-	VMASKMOVPS  160(R8), Y10, Y8
-	VMASKMOVPS  160(R9), Y10, Y9
+	VMASKMOVPS  160(R9), Y10, Y8
+	VMASKMOVPS  160(R10), Y10, Y9
 	VFMADD231PS Y9, Y8, Y5
 	JMP         reduce
 
 masked6:
-	VMASKMOVPS  192(R8), Y10, Y8
-	VMASKMOVPS  192(R9), Y10, Y9
+	VMASKMOVPS  192(R9), Y10, Y8
+	VMASKMOVPS  192(R10), Y10, Y9
 	VFMADD231PS Y9, Y8, Y6
 	JMP         reduce
 
 masked7:
-	VMASKMOVPS  224(R8), Y10, Y8
-	VMASKMOVPS  224(R9), Y10, Y9
+	VMASKMOVPS  224(R9), Y10, Y8
+	VMASKMOVPS  224(R10), Y10, Y9
 	VFMADD231PS Y9, Y8, Y7
 
 reduce:
@@ -369,9 +370,9 @@ reduce:
 	VZEROUPPER
 	RET
 
-// func L2(dst []float32, q []float32, rows []float32, stride int)
+// func l2(dst []float32, q []float32, rows []float32, stride int, ahead int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·L2(SB), NOSPLIT, $0-80
+TEXT ·l2(SB), NOSPLIT, $0-88
 	MOVQ    dst_base+0(FP), AX
 	MOVQ    dst_len+8(FP), CX
 	MOVQ    q_base+24(FP), DX
@@ -379,21 +380,22 @@ TEXT ·L2(SB), NOSPLIT, $0-80
 	MOVQ    rows_base+48(FP), SI
 	MOVQ    stride+72(FP), DI
 	SHLQ    $0x02, DI
-	MOVQ    BX, R8
-	ANDQ    $0x07, R8
-	LEAQ    masks<>+0(SB), R9
-	MOVQ    $0x00000008, R10
-	SUBQ    R8, R10
-	VMOVUPS (R9)(R10*4), Y10
+	MOVQ    ahead+80(FP), R8
+	MOVQ    BX, R9
+	ANDQ    $0x07, R9
+	LEAQ    masks<>+0(SB), R10
+	MOVQ    $0x00000008, R11
+	SUBQ    R9, R11
+	VMOVUPS (R10)(R11*4), Y10
 	VXORPS  X11, X11, X11
-	MOVL    $0xbf000000, R8
-	VMOVD   R8, X12
+	MOVL    $0xbf000000, R9
+	VMOVD   R9, X12
 
 row:
-	MOVQ   SI, R9
+	MOVQ   SI, R10
 	ADDQ   DI, SI
-	MOVQ   DX, R8
-	MOVQ   BX, R10
+	MOVQ   DX, R9
+	MOVQ   BX, R11
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -402,148 +404,148 @@ row:
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
-	SUBQ   $0x40, R10
+	SUBQ   $0x40, R11
 	JL     short
 
 block:
-	VMOVUPS     (R8), Y8
-	VSUBPS      (R9), Y8, Y8
+	VMOVUPS     (R9), Y8
+	VSUBPS      (R10), Y8, Y8
 	VFMADD231PS Y8, Y8, Y0
-	VMOVUPS     32(R8), Y8
-	VSUBPS      32(R9), Y8, Y8
+	VMOVUPS     32(R9), Y8
+	VSUBPS      32(R10), Y8, Y8
 	VFMADD231PS Y8, Y8, Y1
-	VMOVUPS     64(R8), Y8
-	VSUBPS      64(R9), Y8, Y8
+	VMOVUPS     64(R9), Y8
+	VSUBPS      64(R10), Y8, Y8
 	VFMADD231PS Y8, Y8, Y2
-	VMOVUPS     96(R8), Y8
-	VSUBPS      96(R9), Y8, Y8
+	VMOVUPS     96(R9), Y8
+	VSUBPS      96(R10), Y8, Y8
 	VFMADD231PS Y8, Y8, Y3
-	VMOVUPS     128(R8), Y8
-	VSUBPS      128(R9), Y8, Y8
+	VMOVUPS     128(R9), Y8
+	VSUBPS      128(R10), Y8, Y8
 	VFMADD231PS Y8, Y8, Y4
-	VMOVUPS     160(R8), Y8
-	VSUBPS      160(R9), Y8, Y8
+	VMOVUPS     160(R9), Y8
+	VSUBPS      160(R10), Y8, Y8
 	VFMADD231PS Y8, Y8, Y5
-	VMOVUPS     192(R8), Y8
-	VSUBPS      192(R9), Y8, Y8
+	VMOVUPS     192(R9), Y8
+	VSUBPS      192(R10), Y8, Y8
 	VFMADD231PS Y8, Y8, Y6
-	VMOVUPS     224(R8), Y8
-	VSUBPS      224(R9), Y8, Y8
+	VMOVUPS     224(R9), Y8
+	VSUBPS      224(R10), Y8, Y8
 	VFMADD231PS Y8, Y8, Y7
-	PREFETCHT0  2048(R9)
-	PREFETCHT0  2112(R9)
-	PREFETCHT0  2176(R9)
-	PREFETCHT0  2240(R9)
-	ADDQ        $0x00000100, R8
+	PREFETCHT0  (R10)(R8*1)
+	PREFETCHT0  64(R10)(R8*1)
+	PREFETCHT0  128(R10)(R8*1)
+	PREFETCHT0  192(R10)(R8*1)
 	ADDQ        $0x00000100, R9
-	SUBQ        $0x40, R10
+	ADDQ        $0x00000100, R10
+	SUBQ        $0x40, R11
 	JGE         block
 
 short:
-	ADDQ        $0x40, R10
+	ADDQ        $0x40, R11
 	JZ          reduce
-	CMPQ        R10, $0x08
+	CMPQ        R11, $0x08
 	JL          masked0
-	VMOVUPS     (R8), Y8
-	VSUBPS      (R9), Y8, Y8
+	VMOVUPS     (R9), Y8
+	VSUBPS      (R10), Y8, Y8
 	VFMADD231PS Y8, Y8, Y0
-	SUBQ        $0x08, R10
-	CMPQ        R10, $0x08
+	SUBQ        $0x08, R11
+	CMPQ        R11, $0x08
 	JL          masked1
-	VMOVUPS     32(R8), Y8
-	VSUBPS      32(R9), Y8, Y8
+	VMOVUPS     32(R9), Y8
+	VSUBPS      32(R10), Y8, Y8
 	VFMADD231PS Y8, Y8, Y1
-	SUBQ        $0x08, R10
-	CMPQ        R10, $0x08
+	SUBQ        $0x08, R11
+	CMPQ        R11, $0x08
 	JL          masked2
-	VMOVUPS     64(R8), Y8
-	VSUBPS      64(R9), Y8, Y8
+	VMOVUPS     64(R9), Y8
+	VSUBPS      64(R10), Y8, Y8
 	VFMADD231PS Y8, Y8, Y2
-	SUBQ        $0x08, R10
-	CMPQ        R10, $0x08
+	SUBQ        $0x08, R11
+	CMPQ        R11, $0x08
 	JL          masked3
-	VMOVUPS     96(R8), Y8
-	VSUBPS      96(R9), Y8, Y8
+	VMOVUPS     96(R9), Y8
+	VSUBPS      96(R10), Y8, Y8
 	VFMADD231PS Y8, Y8, Y3
-	SUBQ        $0x08, R10
-	CMPQ        R10, $0x08
+	SUBQ        $0x08, R11
+	CMPQ        R11, $0x08
 	JL          masked4
-	VMOVUPS     128(R8), Y8
-	VSUBPS      128(R9), Y8, Y8
+	VMOVUPS     128(R9), Y8
+	VSUBPS      128(R10), Y8, Y8
 	VFMADD231PS Y8, Y8, Y4
-	SUBQ        $0x08, R10
-	CMPQ        R10, $0x08
+	SUBQ        $0x08, R11
+	CMPQ        R11, $0x08
 	JL          masked5
-	VMOVUPS     160(R8), Y8
-	VSUBPS      160(R9), Y8, Y8
+	VMOVUPS     160(R9), Y8
+	VSUBPS      160(R10), Y8, Y8
 	VFMADD231PS Y8, Y8, Y5
-	SUBQ        $0x08, R10
-	CMPQ        R10, $0x08
+	SUBQ        $0x08, R11
+	CMPQ        R11, $0x08
 	JL          masked6
-	VMOVUPS     192(R8), Y8
-	VSUBPS      192(R9), Y8, Y8
+	VMOVUPS     192(R9), Y8
+	VSUBPS      192(R10), Y8, Y8
 	VFMADD231PS Y8, Y8, Y6
-	SUBQ        $0x08, R10
-	CMPQ        R10, $0x08
+	SUBQ        $0x08, R11
+	CMPQ        R11, $0x08
 	JL          masked7
-	VMOVUPS     224(R8), Y8
-	VSUBPS      224(R9), Y8, Y8
+	VMOVUPS     224(R9), Y8
+	VSUBPS      224(R10), Y8, Y8
 	VFMADD231PS Y8, Y8, Y7
-	SUBQ        $0x08, R10
+	SUBQ        $0x08, R11
 	JMP         reduce
 
 masked0:
-	VMASKMOVPS  (R8), Y10, Y8
-	VMASKMOVPS  (R9), Y10, Y9
+	VMASKMOVPS  (R9), Y10, Y8
+	VMASKMOVPS  (R10), Y10, Y9
 	VSUBPS      Y9, Y8, Y8
 	VFMADD231PS Y8, Y8, Y0
 	JMP         reduce
 
 masked1:
-	VMASKMOVPS  32(R8), Y10, Y8
-	VMASKMOVPS  32(R9), Y10, Y9
+	VMASKMOVPS  32(R9), Y10, Y8
+	VMASKMOVPS  32(R10), Y10, Y9
 	VSUBPS      Y9, Y8, Y8
 	VFMADD231PS Y8, Y8, Y1
 	JMP         reduce
 
 masked2:
-	VMASKMOVPS  64(R8), Y10, Y8
-	VMASKMOVPS  64(R9), Y10, Y9
+	VMASKMOVPS  64(R9), Y10, Y8
+	VMASKMOVPS  64(R10), Y10, Y9
 	VSUBPS      Y9, Y8, Y8
 	VFMADD231PS Y8, Y8, Y2
 	JMP         reduce
 
 masked3:
-	VMASKMOVPS  96(R8), Y10, Y8
-	VMASKMOVPS  96(R9), Y10, Y9
+	VMASKMOVPS  96(R9), Y10, Y8
+	VMASKMOVPS  96(R10), Y10, Y9
 	VSUBPS      Y9, Y8, Y8
 	VFMADD231PS Y8, Y8, Y3
 	JMP         reduce
 
 masked4:
-	VMASKMOVPS  128(R8), Y10, Y8
-	VMASKMOVPS  128(R9), Y10, Y9
+	VMASKMOVPS  128(R9), Y10, Y8
+	VMASKMOVPS  128(R10), Y10, Y9
 	VSUBPS      Y9, Y8, Y8
 	VFMADD231PS Y8, Y8, Y4
 	JMP         reduce
 
 masked5:
-	VMASKMOVPS  160(R8), Y10, Y8
-	VMASKMOVPS  160(R9), Y10, Y9
+	VMASKMOVPS  160(R9), Y10, Y8
+	VMASKMOVPS  160(R10), Y10, Y9
 	VSUBPS      Y9, Y8, Y8
 	VFMADD231PS Y8, Y8, Y5
 	JMP         reduce
 
 masked6:
-	VMASKMOVPS  192(R8), Y10, Y8
-	VMASKMOVPS  192(R9), Y10, Y9
+	VMASKMOVPS  192(R9), Y10, Y8
+	VMASKMOVPS  192(R10), Y10, Y9
 	VSUBPS      Y9, Y8, Y8
 	VFMADD231PS Y8, Y8, Y6
 	JMP         reduce
 
 masked7:
-	VMASKMOVPS  224(R8), Y10, Y8
-	VMASKMOVPS  224(R9), Y10, Y9
+	VMASKMOVPS  224(R9), Y10, Y8
+	VMASKMOVPS  224(R10), Y10, Y9
 	VSUBPS      Y9, Y8, Y8
 	VFMADD231PS Y8, Y8, Y7
 
@@ -2320,6 +2322,55 @@ next:
 	VZEROUPPER
 	RET
 
+// func weightedSum64(dst *float32, w *float32, rows *float32, stride int, n int, ahead int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·weightedSum64(SB), NOSPLIT, $0-48
+	MOVQ   dst+0(FP), AX
+	MOVQ   w+8(FP), CX
+	MOVQ   rows+16(FP), DX
+	MOVQ   stride+24(FP), BX
+	MOVQ   n+32(FP), SI
+	MOVQ   ahead+40(FP), DI
+	SHLQ   $0x02, BX
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+
+rows:
+	VBROADCASTSS (CX), Y8
+	VFMADD231PS  (DX), Y8, Y0
+	VFMADD231PS  32(DX), Y8, Y1
+	VFMADD231PS  64(DX), Y8, Y2
+	VFMADD231PS  96(DX), Y8, Y3
+	VFMADD231PS  128(DX), Y8, Y4
+	VFMADD231PS  160(DX), Y8, Y5
+	VFMADD231PS  192(DX), Y8, Y6
+	VFMADD231PS  224(DX), Y8, Y7
+	LEAQ         (DX)(DI*1), R8
+	PREFETCHT0   (R8)
+	PREFETCHT0   64(R8)
+	PREFETCHT0   128(R8)
+	PREFETCHT0   192(R8)
+	ADDQ         $0x04, CX
+	ADDQ         BX, DX
+	DECQ         SI
+	JNZ          rows
+	VMOVUPS      Y0, (AX)
+	VMOVUPS      Y1, 32(AX)
+	VMOVUPS      Y2, 64(AX)
+	VMOVUPS      Y3, 96(AX)
+	VMOVUPS      Y4, 128(AX)
+	VMOVUPS      Y5, 160(AX)
+	VMOVUPS      Y6, 192(AX)
+	VMOVUPS      Y7, 224(AX)
+	VZEROUPPER
+	RET
+
 // func widen(sum *float64, part *float32, vectors int)
 // Requires: AVX
 TEXT ·widen(SB), NOSPLIT, $0-24
@@ -2369,22 +2420,24 @@ row:
 	VZEROUPPER
 	RET
 
-// func panelSum3(level2 *float32, p *float32, rows *float32, stride int, n int)
-// Requires: AVX, CMOV, FMA3
-TEXT ·panelSum3(SB), NOSPLIT, $0-40
+// func panelSum3(level2 *float32, p *float32, rows *float32, stride int, n int, later *float32, step int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·panelSum3(SB), NOSPLIT, $0-56
 	MOVQ level2+0(FP), AX
 	MOVQ p+8(FP), CX
 	MOVQ rows+16(FP), DX
 	MOVQ stride+24(FP), BX
 	MOVQ n+32(FP), SI
 	SHLQ $0x02, BX
+	MOVQ later+40(FP), DI
+	MOVQ step+48(FP), R8
 
 group:
-	MOVQ    $0x00000020, DI
-	CMPQ    SI, DI
-	CMOVQLT SI, DI
-	MOVQ    AX, R8
-	MOVQ    $0x00000004, R9
+	MOVQ    $0x00000020, R9
+	CMPQ    SI, R9
+	CMOVQLT SI, R9
+	MOVQ    AX, R10
+	MOVQ    $0x00000004, R11
 
 queries:
 	VXORPS Y0, Y0, Y0
@@ -2399,85 +2452,89 @@ queries:
 	VXORPS Y9, Y9, Y9
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
-	MOVQ   DX, R10
-	MOVQ   CX, R11
-	MOVQ   DI, R12
+	MOVQ   DX, R12
+	MOVQ   CX, R13
+	MOVQ   R9, R14
 
 row:
-	VMOVUPS      (R10), Y12
-	VMOVUPS      32(R10), Y13
-	VMOVUPS      64(R10), Y14
-	VBROADCASTSS (R11), Y15
+	VMOVUPS      (R12), Y12
+	VMOVUPS      32(R12), Y13
+	VMOVUPS      64(R12), Y14
+	VBROADCASTSS (R13), Y15
 	VFMADD231PS  Y12, Y15, Y0
 	VFMADD231PS  Y13, Y15, Y1
 	VFMADD231PS  Y14, Y15, Y2
-	VBROADCASTSS 4(R11), Y15
+	VBROADCASTSS 4(R13), Y15
 	VFMADD231PS  Y12, Y15, Y3
 	VFMADD231PS  Y13, Y15, Y4
 	VFMADD231PS  Y14, Y15, Y5
-	VBROADCASTSS 8(R11), Y15
+	VBROADCASTSS 8(R13), Y15
 	VFMADD231PS  Y12, Y15, Y6
 	VFMADD231PS  Y13, Y15, Y7
 	VFMADD231PS  Y14, Y15, Y8
-	VBROADCASTSS 12(R11), Y15
+	VBROADCASTSS 12(R13), Y15
 	VFMADD231PS  Y12, Y15, Y9
 	VFMADD231PS  Y13, Y15, Y10
 	VFMADD231PS  Y14, Y15, Y11
-	ADDQ         BX, R10
-	ADDQ         $0x00000040, R11
-	DECQ         R12
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
+	ADDQ         BX, R12
+	ADDQ         $0x00000040, R13
+	DECQ         R14
 	JNZ          row
-	VADDPS       (R8), Y0, Y0
-	VMOVUPS      Y0, (R8)
-	VADDPS       32(R8), Y1, Y1
-	VMOVUPS      Y1, 32(R8)
-	VADDPS       64(R8), Y2, Y2
-	VMOVUPS      Y2, 64(R8)
-	VADDPS       96(R8), Y3, Y3
-	VMOVUPS      Y3, 96(R8)
-	VADDPS       128(R8), Y4, Y4
-	VMOVUPS      Y4, 128(R8)
-	VADDPS       160(R8), Y5, Y5
-	VMOVUPS      Y5, 160(R8)
-	VADDPS       192(R8), Y6, Y6
-	VMOVUPS      Y6, 192(R8)
-	VADDPS       224(R8), Y7, Y7
-	VMOVUPS      Y7, 224(R8)
-	VADDPS       256(R8), Y8, Y8
-	VMOVUPS      Y8, 256(R8)
-	VADDPS       288(R8), Y9, Y9
-	VMOVUPS      Y9, 288(R8)
-	VADDPS       320(R8), Y10, Y10
-	VMOVUPS      Y10, 320(R8)
-	VADDPS       352(R8), Y11, Y11
-	VMOVUPS      Y11, 352(R8)
-	ADDQ         $0x00000180, R8
+	VADDPS       (R10), Y0, Y0
+	VMOVUPS      Y0, (R10)
+	VADDPS       32(R10), Y1, Y1
+	VMOVUPS      Y1, 32(R10)
+	VADDPS       64(R10), Y2, Y2
+	VMOVUPS      Y2, 64(R10)
+	VADDPS       96(R10), Y3, Y3
+	VMOVUPS      Y3, 96(R10)
+	VADDPS       128(R10), Y4, Y4
+	VMOVUPS      Y4, 128(R10)
+	VADDPS       160(R10), Y5, Y5
+	VMOVUPS      Y5, 160(R10)
+	VADDPS       192(R10), Y6, Y6
+	VMOVUPS      Y6, 192(R10)
+	VADDPS       224(R10), Y7, Y7
+	VMOVUPS      Y7, 224(R10)
+	VADDPS       256(R10), Y8, Y8
+	VMOVUPS      Y8, 256(R10)
+	VADDPS       288(R10), Y9, Y9
+	VMOVUPS      Y9, 288(R10)
+	VADDPS       320(R10), Y10, Y10
+	VMOVUPS      Y10, 320(R10)
+	VADDPS       352(R10), Y11, Y11
+	VMOVUPS      Y11, 352(R10)
+	ADDQ         $0x00000180, R10
 	ADDQ         $0x10, CX
-	DECQ         R9
+	DECQ         R11
 	JNZ          queries
-	MOVQ         R10, DX
-	LEAQ         -48(R11), CX
-	SUBQ         DI, SI
+	MOVQ         R12, DX
+	LEAQ         -48(R13), CX
+	SUBQ         R9, SI
 	JNZ          group
 	VZEROUPPER
 	RET
 
-// func panelSum2(level2 *float32, p *float32, rows *float32, stride int, n int)
-// Requires: AVX, CMOV, FMA3
-TEXT ·panelSum2(SB), NOSPLIT, $0-40
+// func panelSum2(level2 *float32, p *float32, rows *float32, stride int, n int, later *float32, step int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·panelSum2(SB), NOSPLIT, $0-56
 	MOVQ level2+0(FP), AX
 	MOVQ p+8(FP), CX
 	MOVQ rows+16(FP), DX
 	MOVQ stride+24(FP), BX
 	MOVQ n+32(FP), SI
 	SHLQ $0x02, BX
+	MOVQ later+40(FP), DI
+	MOVQ step+48(FP), R8
 
 group:
-	MOVQ    $0x00000020, DI
-	CMPQ    SI, DI
-	CMOVQLT SI, DI
-	MOVQ    AX, R8
-	MOVQ    $0x00000004, R9
+	MOVQ    $0x00000020, R9
+	CMPQ    SI, R9
+	CMOVQLT SI, R9
+	MOVQ    AX, R10
+	MOVQ    $0x00000004, R11
 
 queries:
 	VXORPS Y0, Y0, Y0
@@ -2488,111 +2545,117 @@ queries:
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
-	MOVQ   DX, R10
-	MOVQ   CX, R11
-	MOVQ   DI, R12
+	MOVQ   DX, R12
+	MOVQ   CX, R13
+	MOVQ   R9, R14
 
 row:
-	VMOVUPS      (R10), Y12
-	VMOVUPS      32(R10), Y13
-	VBROADCASTSS (R11), Y15
+	VMOVUPS      (R12), Y12
+	VMOVUPS      32(R12), Y13
+	VBROADCASTSS (R13), Y15
 	VFMADD231PS  Y12, Y15, Y0
 	VFMADD231PS  Y13, Y15, Y1
-	VBROADCASTSS 4(R11), Y15
+	VBROADCASTSS 4(R13), Y15
 	VFMADD231PS  Y12, Y15, Y2
 	VFMADD231PS  Y13, Y15, Y3
-	VBROADCASTSS 8(R11), Y15
+	VBROADCASTSS 8(R13), Y15
 	VFMADD231PS  Y12, Y15, Y4
 	VFMADD231PS  Y13, Y15, Y5
-	VBROADCASTSS 12(R11), Y15
+	VBROADCASTSS 12(R13), Y15
 	VFMADD231PS  Y12, Y15, Y6
 	VFMADD231PS  Y13, Y15, Y7
-	ADDQ         BX, R10
-	ADDQ         $0x00000040, R11
-	DECQ         R12
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
+	ADDQ         BX, R12
+	ADDQ         $0x00000040, R13
+	DECQ         R14
 	JNZ          row
-	VADDPS       (R8), Y0, Y0
-	VMOVUPS      Y0, (R8)
-	VADDPS       32(R8), Y1, Y1
-	VMOVUPS      Y1, 32(R8)
-	VADDPS       64(R8), Y2, Y2
-	VMOVUPS      Y2, 64(R8)
-	VADDPS       96(R8), Y3, Y3
-	VMOVUPS      Y3, 96(R8)
-	VADDPS       128(R8), Y4, Y4
-	VMOVUPS      Y4, 128(R8)
-	VADDPS       160(R8), Y5, Y5
-	VMOVUPS      Y5, 160(R8)
-	VADDPS       192(R8), Y6, Y6
-	VMOVUPS      Y6, 192(R8)
-	VADDPS       224(R8), Y7, Y7
-	VMOVUPS      Y7, 224(R8)
-	ADDQ         $0x00000100, R8
+	VADDPS       (R10), Y0, Y0
+	VMOVUPS      Y0, (R10)
+	VADDPS       32(R10), Y1, Y1
+	VMOVUPS      Y1, 32(R10)
+	VADDPS       64(R10), Y2, Y2
+	VMOVUPS      Y2, 64(R10)
+	VADDPS       96(R10), Y3, Y3
+	VMOVUPS      Y3, 96(R10)
+	VADDPS       128(R10), Y4, Y4
+	VMOVUPS      Y4, 128(R10)
+	VADDPS       160(R10), Y5, Y5
+	VMOVUPS      Y5, 160(R10)
+	VADDPS       192(R10), Y6, Y6
+	VMOVUPS      Y6, 192(R10)
+	VADDPS       224(R10), Y7, Y7
+	VMOVUPS      Y7, 224(R10)
+	ADDQ         $0x00000100, R10
 	ADDQ         $0x10, CX
-	DECQ         R9
+	DECQ         R11
 	JNZ          queries
-	MOVQ         R10, DX
-	LEAQ         -48(R11), CX
-	SUBQ         DI, SI
+	MOVQ         R12, DX
+	LEAQ         -48(R13), CX
+	SUBQ         R9, SI
 	JNZ          group
 	VZEROUPPER
 	RET
 
-// func panelSum1(level2 *float32, p *float32, rows *float32, stride int, n int)
-// Requires: AVX, CMOV, FMA3
-TEXT ·panelSum1(SB), NOSPLIT, $0-40
+// func panelSum1(level2 *float32, p *float32, rows *float32, stride int, n int, later *float32, step int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·panelSum1(SB), NOSPLIT, $0-56
 	MOVQ level2+0(FP), AX
 	MOVQ p+8(FP), CX
 	MOVQ rows+16(FP), DX
 	MOVQ stride+24(FP), BX
 	MOVQ n+32(FP), SI
 	SHLQ $0x02, BX
+	MOVQ later+40(FP), DI
+	MOVQ step+48(FP), R8
 
 group:
-	MOVQ    $0x00000020, DI
-	CMPQ    SI, DI
-	CMOVQLT SI, DI
-	MOVQ    AX, R8
-	MOVQ    $0x00000004, R9
+	MOVQ    $0x00000020, R9
+	CMPQ    SI, R9
+	CMOVQLT SI, R9
+	MOVQ    AX, R10
+	MOVQ    $0x00000004, R11
 
 queries:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
-	MOVQ   DX, R10
-	MOVQ   CX, R11
-	MOVQ   DI, R12
+	MOVQ   DX, R12
+	MOVQ   CX, R13
+	MOVQ   R9, R14
 
 row:
-	VMOVUPS      (R10), Y12
-	VBROADCASTSS (R11), Y15
+	VMOVUPS      (R12), Y12
+	VBROADCASTSS (R13), Y15
 	VFMADD231PS  Y12, Y15, Y0
-	VBROADCASTSS 4(R11), Y15
+	VBROADCASTSS 4(R13), Y15
 	VFMADD231PS  Y12, Y15, Y1
-	VBROADCASTSS 8(R11), Y15
+	VBROADCASTSS 8(R13), Y15
 	VFMADD231PS  Y12, Y15, Y2
-	VBROADCASTSS 12(R11), Y15
+	VBROADCASTSS 12(R13), Y15
 	VFMADD231PS  Y12, Y15, Y3
-	ADDQ         BX, R10
-	ADDQ         $0x00000040, R11
-	DECQ         R12
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
+	ADDQ         BX, R12
+	ADDQ         $0x00000040, R13
+	DECQ         R14
 	JNZ          row
-	VADDPS       (R8), Y0, Y0
-	VMOVUPS      Y0, (R8)
-	VADDPS       32(R8), Y1, Y1
-	VMOVUPS      Y1, 32(R8)
-	VADDPS       64(R8), Y2, Y2
-	VMOVUPS      Y2, 64(R8)
-	VADDPS       96(R8), Y3, Y3
-	VMOVUPS      Y3, 96(R8)
-	ADDQ         $0x00000080, R8
+	VADDPS       (R10), Y0, Y0
+	VMOVUPS      Y0, (R10)
+	VADDPS       32(R10), Y1, Y1
+	VMOVUPS      Y1, 32(R10)
+	VADDPS       64(R10), Y2, Y2
+	VMOVUPS      Y2, 64(R10)
+	VADDPS       96(R10), Y3, Y3
+	VMOVUPS      Y3, 96(R10)
+	ADDQ         $0x00000080, R10
 	ADDQ         $0x10, CX
-	DECQ         R9
+	DECQ         R11
 	JNZ          queries
-	MOVQ         R10, DX
-	LEAQ         -48(R11), CX
-	SUBQ         DI, SI
+	MOVQ         R12, DX
+	LEAQ         -48(R13), CX
+	SUBQ         R9, SI
 	JNZ          group
 	VZEROUPPER
 	RET

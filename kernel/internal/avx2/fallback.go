@@ -68,8 +68,9 @@ func PanelExp(p, scores []float32, n int, scale float64, m, sum, sumShift []floa
 }
 
 // PanelWeightedSum is kernel.PanelWeightedSum.
-func PanelWeightedSum(sum []float64, p, rows []float32, stride, n, d int) {
+func PanelWeightedSum(sum []float64, p, rows []float32, stride, n, d int, next []float32) []float32 {
 	purego.PanelWeightedSum(sum, p, rows, stride, n, d)
+	return next
 }
 
 // CodeDot is kernel.CodeDot.

@@ -4,9 +4,9 @@
 
 #include "textflag.h"
 
-// func Dot(dst []float32, q []float32, rows []float32, stride int)
+// func dot(dst []float32, q []float32, rows []float32, stride int, ahead int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·Dot(SB), NOSPLIT, $0-80
+TEXT ·dot(SB), NOSPLIT, $0-88
 	MOVQ   dst_base+0(FP), AX
 	MOVQ   dst_len+8(FP), DX
 	MOVQ   q_base+24(FP), BX
@@ -14,90 +14,91 @@ TEXT ·Dot(SB), NOSPLIT, $0-80
 	MOVQ   rows_base+48(FP), DI
 	MOVQ   stride+72(FP), R8
 	SHLQ   $0x02, R8
+	MOVQ   ahead+80(FP), R9
 	MOVQ   SI, CX
 	ANDQ   $0x0f, CX
-	MOVQ   $0x00000001, R9
-	SHLQ   CL, R9
-	DECQ   R9
-	KMOVW  R9, K1
+	MOVQ   $0x00000001, R10
+	SHLQ   CL, R10
+	DECQ   R10
+	KMOVW  R10, K1
 	VXORPS X11, X11, X11
 
 row:
-	MOVQ   DI, R9
+	MOVQ   DI, R10
 	ADDQ   R8, DI
 	MOVQ   BX, CX
-	MOVQ   SI, R10
+	MOVQ   SI, R11
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
-	SUBQ   $0x40, R10
+	SUBQ   $0x40, R11
 	JL     short
 
 block:
 	VMOVUPS     (CX), Z4
-	VFMADD231PS (R9), Z4, Z0
+	VFMADD231PS (R10), Z4, Z0
 	VMOVUPS     64(CX), Z4
-	VFMADD231PS 64(R9), Z4, Z1
+	VFMADD231PS 64(R10), Z4, Z1
 	VMOVUPS     128(CX), Z4
-	VFMADD231PS 128(R9), Z4, Z2
+	VFMADD231PS 128(R10), Z4, Z2
 	VMOVUPS     192(CX), Z4
-	VFMADD231PS 192(R9), Z4, Z3
-	PREFETCHT0  2048(R9)
-	PREFETCHT0  2112(R9)
-	PREFETCHT0  2176(R9)
-	PREFETCHT0  2240(R9)
+	VFMADD231PS 192(R10), Z4, Z3
+	PREFETCHT0  (R10)(R9*1)
+	PREFETCHT0  64(R10)(R9*1)
+	PREFETCHT0  128(R10)(R9*1)
+	PREFETCHT0  192(R10)(R9*1)
 	ADDQ        $0x00000100, CX
-	ADDQ        $0x00000100, R9
-	SUBQ        $0x40, R10
+	ADDQ        $0x00000100, R10
+	SUBQ        $0x40, R11
 	JGE         block
 
 short:
-	ADDQ        $0x40, R10
+	ADDQ        $0x40, R11
 	JZ          reduce
-	CMPQ        R10, $0x10
+	CMPQ        R11, $0x10
 	JL          masked0
 	VMOVUPS     (CX), Z4
-	VFMADD231PS (R9), Z4, Z0
-	SUBQ        $0x10, R10
-	CMPQ        R10, $0x10
+	VFMADD231PS (R10), Z4, Z0
+	SUBQ        $0x10, R11
+	CMPQ        R11, $0x10
 	JL          masked1
 	VMOVUPS     64(CX), Z4
-	VFMADD231PS 64(R9), Z4, Z1
-	SUBQ        $0x10, R10
-	CMPQ        R10, $0x10
+	VFMADD231PS 64(R10), Z4, Z1
+	SUBQ        $0x10, R11
+	CMPQ        R11, $0x10
 	JL          masked2
 	VMOVUPS     128(CX), Z4
-	VFMADD231PS 128(R9), Z4, Z2
-	SUBQ        $0x10, R10
-	CMPQ        R10, $0x10
+	VFMADD231PS 128(R10), Z4, Z2
+	SUBQ        $0x10, R11
+	CMPQ        R11, $0x10
 	JL          masked3
 	VMOVUPS     192(CX), Z4
-	VFMADD231PS 192(R9), Z4, Z3
-	SUBQ        $0x10, R10
+	VFMADD231PS 192(R10), Z4, Z3
+	SUBQ        $0x10, R11
 	JMP         reduce
 
 masked0:
 	VMOVUPS.Z   (CX), K1, Z4
-	VMOVUPS.Z   (R9), K1, Z5
+	VMOVUPS.Z   (R10), K1, Z5
 	VFMADD231PS Z5, Z4, Z0
 	JMP         reduce
 
 masked1:
 	VMOVUPS.Z   64(CX), K1, Z4
-	VMOVUPS.Z   64(R9), K1, Z5
+	VMOVUPS.Z   64(R10), K1, Z5
 	VFMADD231PS Z5, Z4, Z1
 	JMP         reduce
 
 masked2:
 	VMOVUPS.Z   128(CX), K1, Z4
-	VMOVUPS.Z   128(R9), K1, Z5
+	VMOVUPS.Z   128(R10), K1, Z5
 	VFMADD231PS Z5, Z4, Z2
 	JMP         reduce
 
 masked3:
 	VMOVUPS.Z   192(CX), K1, Z4
-	VMOVUPS.Z   192(R9), K1, Z5
+	VMOVUPS.Z   192(R10), K1, Z5
 	VFMADD231PS Z5, Z4, Z3
 
 reduce:
@@ -235,9 +236,9 @@ reduce:
 	VZEROUPPER
 	RET
 
-// func L2(dst []float32, q []float32, rows []float32, stride int)
+// func l2(dst []float32, q []float32, rows []float32, stride int, ahead int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·L2(SB), NOSPLIT, $0-80
+TEXT ·l2(SB), NOSPLIT, $0-88
 	MOVQ   dst_base+0(FP), AX
 	MOVQ   dst_len+8(FP), DX
 	MOVQ   q_base+24(FP), BX
@@ -245,103 +246,104 @@ TEXT ·L2(SB), NOSPLIT, $0-80
 	MOVQ   rows_base+48(FP), DI
 	MOVQ   stride+72(FP), R8
 	SHLQ   $0x02, R8
+	MOVQ   ahead+80(FP), R9
 	MOVQ   SI, CX
 	ANDQ   $0x0f, CX
-	MOVQ   $0x00000001, R9
-	SHLQ   CL, R9
-	DECQ   R9
-	KMOVW  R9, K1
+	MOVQ   $0x00000001, R10
+	SHLQ   CL, R10
+	DECQ   R10
+	KMOVW  R10, K1
 	VXORPS X11, X11, X11
 	MOVL   $0xbf000000, CX
 	VMOVD  CX, X12
 
 row:
-	MOVQ   DI, R9
+	MOVQ   DI, R10
 	ADDQ   R8, DI
 	MOVQ   BX, CX
-	MOVQ   SI, R10
+	MOVQ   SI, R11
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
-	SUBQ   $0x40, R10
+	SUBQ   $0x40, R11
 	JL     short
 
 block:
 	VMOVUPS     (CX), Z4
-	VSUBPS      (R9), Z4, Z4
+	VSUBPS      (R10), Z4, Z4
 	VFMADD231PS Z4, Z4, Z0
 	VMOVUPS     64(CX), Z4
-	VSUBPS      64(R9), Z4, Z4
+	VSUBPS      64(R10), Z4, Z4
 	VFMADD231PS Z4, Z4, Z1
 	VMOVUPS     128(CX), Z4
-	VSUBPS      128(R9), Z4, Z4
+	VSUBPS      128(R10), Z4, Z4
 	VFMADD231PS Z4, Z4, Z2
 	VMOVUPS     192(CX), Z4
-	VSUBPS      192(R9), Z4, Z4
+	VSUBPS      192(R10), Z4, Z4
 	VFMADD231PS Z4, Z4, Z3
-	PREFETCHT0  2048(R9)
-	PREFETCHT0  2112(R9)
-	PREFETCHT0  2176(R9)
-	PREFETCHT0  2240(R9)
+	PREFETCHT0  (R10)(R9*1)
+	PREFETCHT0  64(R10)(R9*1)
+	PREFETCHT0  128(R10)(R9*1)
+	PREFETCHT0  192(R10)(R9*1)
 	ADDQ        $0x00000100, CX
-	ADDQ        $0x00000100, R9
-	SUBQ        $0x40, R10
+	ADDQ        $0x00000100, R10
+	SUBQ        $0x40, R11
 	JGE         block
 
 short:
-	ADDQ        $0x40, R10
+	ADDQ        $0x40, R11
 	JZ          reduce
-	CMPQ        R10, $0x10
+	CMPQ        R11, $0x10
 	JL          masked0
 	VMOVUPS     (CX), Z4
-	VSUBPS      (R9), Z4, Z4
+	VSUBPS      (R10), Z4, Z4
 	VFMADD231PS Z4, Z4, Z0
-	SUBQ        $0x10, R10
-	CMPQ        R10, $0x10
+	SUBQ        $0x10, R11
+	CMPQ        R11, $0x10
 	JL          masked1
 	VMOVUPS     64(CX), Z4
-	VSUBPS      64(R9), Z4, Z4
+	VSUBPS      64(R10), Z4, Z4
 	VFMADD231PS Z4, Z4, Z1
-	SUBQ        $0x10, R10
-	CMPQ        R10, $0x10
+	SUBQ        $0x10, R11
+	CMPQ        R11, $0x10
 	JL          masked2
 	VMOVUPS     128(CX), Z4
-	VSUBPS      128(R9), Z4, Z4
+	VSUBPS      128(R10), Z4, Z4
 	VFMADD231PS Z4, Z4, Z2
-	SUBQ        $0x10, R10
-	CMPQ        R10, $0x10
+	SUBQ        $0x10, R11
+	CMPQ        R11, $0x10
 	JL          masked3
 	VMOVUPS     192(CX), Z4
-	VSUBPS      192(R9), Z4, Z4
+	VSUBPS      192(R10), Z4, Z4
 	VFMADD231PS Z4, Z4, Z3
-	SUBQ        $0x10, R10
+	SUBQ        $0x10, R11
 	JMP         reduce
 
 masked0:
 	VMOVUPS.Z   (CX), K1, Z4
-	VMOVUPS.Z   (R9), K1, Z5
+	VMOVUPS.Z   (R10), K1, Z5
 	VSUBPS      Z5, Z4, Z4
 	VFMADD231PS Z4, Z4, Z0
 	JMP         reduce
 
 masked1:
 	VMOVUPS.Z   64(CX), K1, Z4
-	VMOVUPS.Z   64(R9), K1, Z5
+	VMOVUPS.Z   64(R10), K1, Z5
 	VSUBPS      Z5, Z4, Z4
 	VFMADD231PS Z4, Z4, Z1
 	JMP         reduce
 
 masked2:
 	VMOVUPS.Z   128(CX), K1, Z4
-	VMOVUPS.Z   128(R9), K1, Z5
+	VMOVUPS.Z   128(R10), K1, Z5
 	VSUBPS      Z5, Z4, Z4
 	VFMADD231PS Z4, Z4, Z2
 	JMP         reduce
 
 masked3:
 	VMOVUPS.Z   192(CX), K1, Z4
-	VMOVUPS.Z   192(R9), K1, Z5
+	VMOVUPS.Z   192(R10), K1, Z5
 	VSUBPS      Z5, Z4, Z4
 	VFMADD231PS Z4, Z4, Z3
 
@@ -2501,6 +2503,83 @@ next:
 	VZEROUPPER
 	RET
 
+// func weightedSum64(dst *float32, w *float32, rows *float32, stride int, n int, ahead int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·weightedSum64(SB), NOSPLIT, $0-48
+	MOVQ   dst+0(FP), AX
+	MOVQ   w+8(FP), CX
+	MOVQ   rows+16(FP), DX
+	MOVQ   stride+24(FP), BX
+	MOVQ   n+32(FP), SI
+	MOVQ   ahead+40(FP), DI
+	SHLQ   $0x02, BX
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	SUBQ   $0x02, SI
+	JL     last
+
+rows:
+	VBROADCASTSS (CX), Z8
+	VFMADD231PS  (DX), Z8, Z0
+	VFMADD231PS  64(DX), Z8, Z1
+	VFMADD231PS  128(DX), Z8, Z2
+	VFMADD231PS  192(DX), Z8, Z3
+	LEAQ         (DX)(DI*1), R8
+	PREFETCHT0   (R8)
+	PREFETCHT0   64(R8)
+	PREFETCHT0   128(R8)
+	PREFETCHT0   192(R8)
+	ADDQ         $0x04, CX
+	ADDQ         BX, DX
+	VBROADCASTSS (CX), Z8
+	VFMADD231PS  (DX), Z8, Z4
+	VFMADD231PS  64(DX), Z8, Z5
+	VFMADD231PS  128(DX), Z8, Z6
+	VFMADD231PS  192(DX), Z8, Z7
+	LEAQ         (DX)(DI*1), R8
+	PREFETCHT0   (R8)
+	PREFETCHT0   64(R8)
+	PREFETCHT0   128(R8)
+	PREFETCHT0   192(R8)
+	ADDQ         $0x04, CX
+	ADDQ         BX, DX
+	SUBQ         $0x02, SI
+	JGE          rows
+
+last:
+	ADDQ         $0x02, SI
+	JZ           store
+	VBROADCASTSS (CX), Z8
+	VFMADD231PS  (DX), Z8, Z0
+	VFMADD231PS  64(DX), Z8, Z1
+	VFMADD231PS  128(DX), Z8, Z2
+	VFMADD231PS  192(DX), Z8, Z3
+	LEAQ         (DX)(DI*1), R8
+	PREFETCHT0   (R8)
+	PREFETCHT0   64(R8)
+	PREFETCHT0   128(R8)
+	PREFETCHT0   192(R8)
+	ADDQ         $0x04, CX
+	ADDQ         BX, DX
+
+store:
+	VADDPS  Z4, Z0, Z0
+	VADDPS  Z5, Z1, Z1
+	VADDPS  Z6, Z2, Z2
+	VADDPS  Z7, Z3, Z3
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	VMOVUPS Z2, 128(AX)
+	VMOVUPS Z3, 192(AX)
+	VZEROUPPER
+	RET
+
 // func widen(sum *float64, part *float32, vectors int)
 // Requires: AVX, AVX512F
 TEXT ·widen(SB), NOSPLIT, $0-24
@@ -2550,22 +2629,24 @@ row:
 	VZEROUPPER
 	RET
 
-// func panelSum3(level2 *float32, p *float32, rows *float32, stride int, n int)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·panelSum3(SB), NOSPLIT, $0-40
+// func panelSum3(level2 *float32, p *float32, rows *float32, stride int, n int, later *float32, step int)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·panelSum3(SB), NOSPLIT, $0-56
 	MOVQ level2+0(FP), AX
 	MOVQ p+8(FP), CX
 	MOVQ rows+16(FP), DX
 	MOVQ stride+24(FP), BX
 	MOVQ n+32(FP), SI
 	SHLQ $0x02, BX
+	MOVQ later+40(FP), DI
+	MOVQ step+48(FP), R8
 
 group:
-	MOVQ    $0x00000020, DI
-	CMPQ    SI, DI
-	CMOVQLT SI, DI
-	MOVQ    AX, R8
-	MOVQ    $0x00000004, R9
+	MOVQ    $0x00000020, R9
+	CMPQ    SI, R9
+	CMOVQLT SI, R9
+	MOVQ    AX, R10
+	MOVQ    $0x00000004, R11
 
 queries:
 	VPXORD Z0, Z0, Z0
@@ -2592,125 +2673,129 @@ queries:
 	VPXORD Z21, Z21, Z21
 	VPXORD Z22, Z22, Z22
 	VPXORD Z23, Z23, Z23
-	MOVQ   DX, R10
-	MOVQ   CX, R11
-	MOVQ   DI, R12
+	MOVQ   DX, R12
+	MOVQ   CX, R13
+	MOVQ   R9, R14
 
 row:
-	VMOVUPS      (R10), Z24
-	VMOVUPS      64(R10), Z25
-	VMOVUPS      128(R10), Z26
-	VBROADCASTSS (R11), Z27
+	VMOVUPS      (R12), Z24
+	VMOVUPS      64(R12), Z25
+	VMOVUPS      128(R12), Z26
+	VBROADCASTSS (R13), Z27
 	VFMADD231PS  Z24, Z27, Z0
 	VFMADD231PS  Z25, Z27, Z1
 	VFMADD231PS  Z26, Z27, Z2
-	VBROADCASTSS 4(R11), Z27
+	VBROADCASTSS 4(R13), Z27
 	VFMADD231PS  Z24, Z27, Z3
 	VFMADD231PS  Z25, Z27, Z4
 	VFMADD231PS  Z26, Z27, Z5
-	VBROADCASTSS 8(R11), Z27
+	VBROADCASTSS 8(R13), Z27
 	VFMADD231PS  Z24, Z27, Z6
 	VFMADD231PS  Z25, Z27, Z7
 	VFMADD231PS  Z26, Z27, Z8
-	VBROADCASTSS 12(R11), Z27
+	VBROADCASTSS 12(R13), Z27
 	VFMADD231PS  Z24, Z27, Z9
 	VFMADD231PS  Z25, Z27, Z10
 	VFMADD231PS  Z26, Z27, Z11
-	VBROADCASTSS 16(R11), Z27
+	VBROADCASTSS 16(R13), Z27
 	VFMADD231PS  Z24, Z27, Z12
 	VFMADD231PS  Z25, Z27, Z13
 	VFMADD231PS  Z26, Z27, Z14
-	VBROADCASTSS 20(R11), Z27
+	VBROADCASTSS 20(R13), Z27
 	VFMADD231PS  Z24, Z27, Z15
 	VFMADD231PS  Z25, Z27, Z16
 	VFMADD231PS  Z26, Z27, Z17
-	VBROADCASTSS 24(R11), Z27
+	VBROADCASTSS 24(R13), Z27
 	VFMADD231PS  Z24, Z27, Z18
 	VFMADD231PS  Z25, Z27, Z19
 	VFMADD231PS  Z26, Z27, Z20
-	VBROADCASTSS 28(R11), Z27
+	VBROADCASTSS 28(R13), Z27
 	VFMADD231PS  Z24, Z27, Z21
 	VFMADD231PS  Z25, Z27, Z22
 	VFMADD231PS  Z26, Z27, Z23
-	ADDQ         BX, R10
-	ADDQ         $0x00000080, R11
-	DECQ         R12
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
+	ADDQ         BX, R12
+	ADDQ         $0x00000080, R13
+	DECQ         R14
 	JNZ          row
-	VADDPS       (R8), Z0, Z0
-	VMOVUPS      Z0, (R8)
-	VADDPS       64(R8), Z1, Z1
-	VMOVUPS      Z1, 64(R8)
-	VADDPS       128(R8), Z2, Z2
-	VMOVUPS      Z2, 128(R8)
-	VADDPS       192(R8), Z3, Z3
-	VMOVUPS      Z3, 192(R8)
-	VADDPS       256(R8), Z4, Z4
-	VMOVUPS      Z4, 256(R8)
-	VADDPS       320(R8), Z5, Z5
-	VMOVUPS      Z5, 320(R8)
-	VADDPS       384(R8), Z6, Z6
-	VMOVUPS      Z6, 384(R8)
-	VADDPS       448(R8), Z7, Z7
-	VMOVUPS      Z7, 448(R8)
-	VADDPS       512(R8), Z8, Z8
-	VMOVUPS      Z8, 512(R8)
-	VADDPS       576(R8), Z9, Z9
-	VMOVUPS      Z9, 576(R8)
-	VADDPS       640(R8), Z10, Z10
-	VMOVUPS      Z10, 640(R8)
-	VADDPS       704(R8), Z11, Z11
-	VMOVUPS      Z11, 704(R8)
-	VADDPS       768(R8), Z12, Z12
-	VMOVUPS      Z12, 768(R8)
-	VADDPS       832(R8), Z13, Z13
-	VMOVUPS      Z13, 832(R8)
-	VADDPS       896(R8), Z14, Z14
-	VMOVUPS      Z14, 896(R8)
-	VADDPS       960(R8), Z15, Z15
-	VMOVUPS      Z15, 960(R8)
-	VADDPS       1024(R8), Z16, Z16
-	VMOVUPS      Z16, 1024(R8)
-	VADDPS       1088(R8), Z17, Z17
-	VMOVUPS      Z17, 1088(R8)
-	VADDPS       1152(R8), Z18, Z18
-	VMOVUPS      Z18, 1152(R8)
-	VADDPS       1216(R8), Z19, Z19
-	VMOVUPS      Z19, 1216(R8)
-	VADDPS       1280(R8), Z20, Z20
-	VMOVUPS      Z20, 1280(R8)
-	VADDPS       1344(R8), Z21, Z21
-	VMOVUPS      Z21, 1344(R8)
-	VADDPS       1408(R8), Z22, Z22
-	VMOVUPS      Z22, 1408(R8)
-	VADDPS       1472(R8), Z23, Z23
-	VMOVUPS      Z23, 1472(R8)
-	ADDQ         $0x00000600, R8
+	VADDPS       (R10), Z0, Z0
+	VMOVUPS      Z0, (R10)
+	VADDPS       64(R10), Z1, Z1
+	VMOVUPS      Z1, 64(R10)
+	VADDPS       128(R10), Z2, Z2
+	VMOVUPS      Z2, 128(R10)
+	VADDPS       192(R10), Z3, Z3
+	VMOVUPS      Z3, 192(R10)
+	VADDPS       256(R10), Z4, Z4
+	VMOVUPS      Z4, 256(R10)
+	VADDPS       320(R10), Z5, Z5
+	VMOVUPS      Z5, 320(R10)
+	VADDPS       384(R10), Z6, Z6
+	VMOVUPS      Z6, 384(R10)
+	VADDPS       448(R10), Z7, Z7
+	VMOVUPS      Z7, 448(R10)
+	VADDPS       512(R10), Z8, Z8
+	VMOVUPS      Z8, 512(R10)
+	VADDPS       576(R10), Z9, Z9
+	VMOVUPS      Z9, 576(R10)
+	VADDPS       640(R10), Z10, Z10
+	VMOVUPS      Z10, 640(R10)
+	VADDPS       704(R10), Z11, Z11
+	VMOVUPS      Z11, 704(R10)
+	VADDPS       768(R10), Z12, Z12
+	VMOVUPS      Z12, 768(R10)
+	VADDPS       832(R10), Z13, Z13
+	VMOVUPS      Z13, 832(R10)
+	VADDPS       896(R10), Z14, Z14
+	VMOVUPS      Z14, 896(R10)
+	VADDPS       960(R10), Z15, Z15
+	VMOVUPS      Z15, 960(R10)
+	VADDPS       1024(R10), Z16, Z16
+	VMOVUPS      Z16, 1024(R10)
+	VADDPS       1088(R10), Z17, Z17
+	VMOVUPS      Z17, 1088(R10)
+	VADDPS       1152(R10), Z18, Z18
+	VMOVUPS      Z18, 1152(R10)
+	VADDPS       1216(R10), Z19, Z19
+	VMOVUPS      Z19, 1216(R10)
+	VADDPS       1280(R10), Z20, Z20
+	VMOVUPS      Z20, 1280(R10)
+	VADDPS       1344(R10), Z21, Z21
+	VMOVUPS      Z21, 1344(R10)
+	VADDPS       1408(R10), Z22, Z22
+	VMOVUPS      Z22, 1408(R10)
+	VADDPS       1472(R10), Z23, Z23
+	VMOVUPS      Z23, 1472(R10)
+	ADDQ         $0x00000600, R10
 	ADDQ         $0x20, CX
-	DECQ         R9
+	DECQ         R11
 	JNZ          queries
-	MOVQ         R10, DX
-	LEAQ         -96(R11), CX
-	SUBQ         DI, SI
+	MOVQ         R12, DX
+	LEAQ         -96(R13), CX
+	SUBQ         R9, SI
 	JNZ          group
 	VZEROUPPER
 	RET
 
-// func panelSum2(level2 *float32, p *float32, rows *float32, stride int, n int)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·panelSum2(SB), NOSPLIT, $0-40
+// func panelSum2(level2 *float32, p *float32, rows *float32, stride int, n int, later *float32, step int)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·panelSum2(SB), NOSPLIT, $0-56
 	MOVQ level2+0(FP), AX
 	MOVQ p+8(FP), CX
 	MOVQ rows+16(FP), DX
 	MOVQ stride+24(FP), BX
 	MOVQ n+32(FP), SI
 	SHLQ $0x02, BX
+	MOVQ later+40(FP), DI
+	MOVQ step+48(FP), R8
 
 group:
-	MOVQ    $0x00000020, DI
-	CMPQ    SI, DI
-	CMOVQLT SI, DI
-	MOVQ    AX, R8
-	MOVQ    $0x00000004, R9
+	MOVQ    $0x00000020, R9
+	CMPQ    SI, R9
+	CMOVQLT SI, R9
+	MOVQ    AX, R10
+	MOVQ    $0x00000004, R11
 
 queries:
 	VPXORD Z0, Z0, Z0
@@ -2729,100 +2814,104 @@ queries:
 	VPXORD Z13, Z13, Z13
 	VPXORD Z14, Z14, Z14
 	VPXORD Z15, Z15, Z15
-	MOVQ   DX, R10
-	MOVQ   CX, R11
-	MOVQ   DI, R12
+	MOVQ   DX, R12
+	MOVQ   CX, R13
+	MOVQ   R9, R14
 
 row:
-	VMOVUPS      (R10), Z24
-	VMOVUPS      64(R10), Z25
-	VBROADCASTSS (R11), Z27
+	VMOVUPS      (R12), Z24
+	VMOVUPS      64(R12), Z25
+	VBROADCASTSS (R13), Z27
 	VFMADD231PS  Z24, Z27, Z0
 	VFMADD231PS  Z25, Z27, Z1
-	VBROADCASTSS 4(R11), Z27
+	VBROADCASTSS 4(R13), Z27
 	VFMADD231PS  Z24, Z27, Z2
 	VFMADD231PS  Z25, Z27, Z3
-	VBROADCASTSS 8(R11), Z27
+	VBROADCASTSS 8(R13), Z27
 	VFMADD231PS  Z24, Z27, Z4
 	VFMADD231PS  Z25, Z27, Z5
-	VBROADCASTSS 12(R11), Z27
+	VBROADCASTSS 12(R13), Z27
 	VFMADD231PS  Z24, Z27, Z6
 	VFMADD231PS  Z25, Z27, Z7
-	VBROADCASTSS 16(R11), Z27
+	VBROADCASTSS 16(R13), Z27
 	VFMADD231PS  Z24, Z27, Z8
 	VFMADD231PS  Z25, Z27, Z9
-	VBROADCASTSS 20(R11), Z27
+	VBROADCASTSS 20(R13), Z27
 	VFMADD231PS  Z24, Z27, Z10
 	VFMADD231PS  Z25, Z27, Z11
-	VBROADCASTSS 24(R11), Z27
+	VBROADCASTSS 24(R13), Z27
 	VFMADD231PS  Z24, Z27, Z12
 	VFMADD231PS  Z25, Z27, Z13
-	VBROADCASTSS 28(R11), Z27
+	VBROADCASTSS 28(R13), Z27
 	VFMADD231PS  Z24, Z27, Z14
 	VFMADD231PS  Z25, Z27, Z15
-	ADDQ         BX, R10
-	ADDQ         $0x00000080, R11
-	DECQ         R12
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
+	ADDQ         BX, R12
+	ADDQ         $0x00000080, R13
+	DECQ         R14
 	JNZ          row
-	VADDPS       (R8), Z0, Z0
-	VMOVUPS      Z0, (R8)
-	VADDPS       64(R8), Z1, Z1
-	VMOVUPS      Z1, 64(R8)
-	VADDPS       128(R8), Z2, Z2
-	VMOVUPS      Z2, 128(R8)
-	VADDPS       192(R8), Z3, Z3
-	VMOVUPS      Z3, 192(R8)
-	VADDPS       256(R8), Z4, Z4
-	VMOVUPS      Z4, 256(R8)
-	VADDPS       320(R8), Z5, Z5
-	VMOVUPS      Z5, 320(R8)
-	VADDPS       384(R8), Z6, Z6
-	VMOVUPS      Z6, 384(R8)
-	VADDPS       448(R8), Z7, Z7
-	VMOVUPS      Z7, 448(R8)
-	VADDPS       512(R8), Z8, Z8
-	VMOVUPS      Z8, 512(R8)
-	VADDPS       576(R8), Z9, Z9
-	VMOVUPS      Z9, 576(R8)
-	VADDPS       640(R8), Z10, Z10
-	VMOVUPS      Z10, 640(R8)
-	VADDPS       704(R8), Z11, Z11
-	VMOVUPS      Z11, 704(R8)
-	VADDPS       768(R8), Z12, Z12
-	VMOVUPS      Z12, 768(R8)
-	VADDPS       832(R8), Z13, Z13
-	VMOVUPS      Z13, 832(R8)
-	VADDPS       896(R8), Z14, Z14
-	VMOVUPS      Z14, 896(R8)
-	VADDPS       960(R8), Z15, Z15
-	VMOVUPS      Z15, 960(R8)
-	ADDQ         $0x00000400, R8
+	VADDPS       (R10), Z0, Z0
+	VMOVUPS      Z0, (R10)
+	VADDPS       64(R10), Z1, Z1
+	VMOVUPS      Z1, 64(R10)
+	VADDPS       128(R10), Z2, Z2
+	VMOVUPS      Z2, 128(R10)
+	VADDPS       192(R10), Z3, Z3
+	VMOVUPS      Z3, 192(R10)
+	VADDPS       256(R10), Z4, Z4
+	VMOVUPS      Z4, 256(R10)
+	VADDPS       320(R10), Z5, Z5
+	VMOVUPS      Z5, 320(R10)
+	VADDPS       384(R10), Z6, Z6
+	VMOVUPS      Z6, 384(R10)
+	VADDPS       448(R10), Z7, Z7
+	VMOVUPS      Z7, 448(R10)
+	VADDPS       512(R10), Z8, Z8
+	VMOVUPS      Z8, 512(R10)
+	VADDPS       576(R10), Z9, Z9
+	VMOVUPS      Z9, 576(R10)
+	VADDPS       640(R10), Z10, Z10
+	VMOVUPS      Z10, 640(R10)
+	VADDPS       704(R10), Z11, Z11
+	VMOVUPS      Z11, 704(R10)
+	VADDPS       768(R10), Z12, Z12
+	VMOVUPS      Z12, 768(R10)
+	VADDPS       832(R10), Z13, Z13
+	VMOVUPS      Z13, 832(R10)
+	VADDPS       896(R10), Z14, Z14
+	VMOVUPS      Z14, 896(R10)
+	VADDPS       960(R10), Z15, Z15
+	VMOVUPS      Z15, 960(R10)
+	ADDQ         $0x00000400, R10
 	ADDQ         $0x20, CX
-	DECQ         R9
+	DECQ         R11
 	JNZ          queries
-	MOVQ         R10, DX
-	LEAQ         -96(R11), CX
-	SUBQ         DI, SI
+	MOVQ         R12, DX
+	LEAQ         -96(R13), CX
+	SUBQ         R9, SI
 	JNZ          group
 	VZEROUPPER
 	RET
 
-// func panelSum1(level2 *float32, p *float32, rows *float32, stride int, n int)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·panelSum1(SB), NOSPLIT, $0-40
+// func panelSum1(level2 *float32, p *float32, rows *float32, stride int, n int, later *float32, step int)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·panelSum1(SB), NOSPLIT, $0-56
 	MOVQ level2+0(FP), AX
 	MOVQ p+8(FP), CX
 	MOVQ rows+16(FP), DX
 	MOVQ stride+24(FP), BX
 	MOVQ n+32(FP), SI
 	SHLQ $0x02, BX
+	MOVQ later+40(FP), DI
+	MOVQ step+48(FP), R8
 
 group:
-	MOVQ    $0x00000020, DI
-	CMPQ    SI, DI
-	CMOVQLT SI, DI
-	MOVQ    AX, R8
-	MOVQ    $0x00000004, R9
+	MOVQ    $0x00000020, R9
+	CMPQ    SI, R9
+	CMOVQLT SI, R9
+	MOVQ    AX, R10
+	MOVQ    $0x00000004, R11
 
 queries:
 	VPXORD Z0, Z0, Z0
@@ -2833,55 +2922,57 @@ queries:
 	VPXORD Z5, Z5, Z5
 	VPXORD Z6, Z6, Z6
 	VPXORD Z7, Z7, Z7
-	MOVQ   DX, R10
-	MOVQ   CX, R11
-	MOVQ   DI, R12
+	MOVQ   DX, R12
+	MOVQ   CX, R13
+	MOVQ   R9, R14
 
 row:
-	VMOVUPS      (R10), Z24
-	VBROADCASTSS (R11), Z27
+	VMOVUPS      (R12), Z24
+	VBROADCASTSS (R13), Z27
 	VFMADD231PS  Z24, Z27, Z0
-	VBROADCASTSS 4(R11), Z27
+	VBROADCASTSS 4(R13), Z27
 	VFMADD231PS  Z24, Z27, Z1
-	VBROADCASTSS 8(R11), Z27
+	VBROADCASTSS 8(R13), Z27
 	VFMADD231PS  Z24, Z27, Z2
-	VBROADCASTSS 12(R11), Z27
+	VBROADCASTSS 12(R13), Z27
 	VFMADD231PS  Z24, Z27, Z3
-	VBROADCASTSS 16(R11), Z27
+	VBROADCASTSS 16(R13), Z27
 	VFMADD231PS  Z24, Z27, Z4
-	VBROADCASTSS 20(R11), Z27
+	VBROADCASTSS 20(R13), Z27
 	VFMADD231PS  Z24, Z27, Z5
-	VBROADCASTSS 24(R11), Z27
+	VBROADCASTSS 24(R13), Z27
 	VFMADD231PS  Z24, Z27, Z6
-	VBROADCASTSS 28(R11), Z27
+	VBROADCASTSS 28(R13), Z27
 	VFMADD231PS  Z24, Z27, Z7
-	ADDQ         BX, R10
-	ADDQ         $0x00000080, R11
-	DECQ         R12
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
+	ADDQ         BX, R12
+	ADDQ         $0x00000080, R13
+	DECQ         R14
 	JNZ          row
-	VADDPS       (R8), Z0, Z0
-	VMOVUPS      Z0, (R8)
-	VADDPS       64(R8), Z1, Z1
-	VMOVUPS      Z1, 64(R8)
-	VADDPS       128(R8), Z2, Z2
-	VMOVUPS      Z2, 128(R8)
-	VADDPS       192(R8), Z3, Z3
-	VMOVUPS      Z3, 192(R8)
-	VADDPS       256(R8), Z4, Z4
-	VMOVUPS      Z4, 256(R8)
-	VADDPS       320(R8), Z5, Z5
-	VMOVUPS      Z5, 320(R8)
-	VADDPS       384(R8), Z6, Z6
-	VMOVUPS      Z6, 384(R8)
-	VADDPS       448(R8), Z7, Z7
-	VMOVUPS      Z7, 448(R8)
-	ADDQ         $0x00000200, R8
+	VADDPS       (R10), Z0, Z0
+	VMOVUPS      Z0, (R10)
+	VADDPS       64(R10), Z1, Z1
+	VMOVUPS      Z1, 64(R10)
+	VADDPS       128(R10), Z2, Z2
+	VMOVUPS      Z2, 128(R10)
+	VADDPS       192(R10), Z3, Z3
+	VMOVUPS      Z3, 192(R10)
+	VADDPS       256(R10), Z4, Z4
+	VMOVUPS      Z4, 256(R10)
+	VADDPS       320(R10), Z5, Z5
+	VMOVUPS      Z5, 320(R10)
+	VADDPS       384(R10), Z6, Z6
+	VMOVUPS      Z6, 384(R10)
+	VADDPS       448(R10), Z7, Z7
+	VMOVUPS      Z7, 448(R10)
+	ADDQ         $0x00000200, R10
 	ADDQ         $0x20, CX
-	DECQ         R9
+	DECQ         R11
 	JNZ          queries
-	MOVQ         R10, DX
-	LEAQ         -96(R11), CX
-	SUBQ         DI, SI
+	MOVQ         R12, DX
+	LEAQ         -96(R13), CX
+	SUBQ         R9, SI
 	JNZ          group
 	VZEROUPPER
 	RET

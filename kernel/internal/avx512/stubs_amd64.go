@@ -4,20 +4,20 @@
 
 package avx512
 
-// Dot is kernel.Dot.
+// dot is the exported function of that name; it prefetches what lies ahead bytes on.
 //
 //go:noescape
-func Dot(dst []float32, q []float32, rows []float32, stride int)
+func dot(dst []float32, q []float32, rows []float32, stride int, ahead int)
 
 // DotAt is kernel.DotAt.
 //
 //go:noescape
 func DotAt(dst []float32, q []float32, rows []float32, stride int, at []uint32)
 
-// L2 is kernel.L2.
+// l2 is the exported function of that name; it prefetches what lies ahead bytes on.
 //
 //go:noescape
-func L2(dst []float32, q []float32, rows []float32, stride int)
+func l2(dst []float32, q []float32, rows []float32, stride int, ahead int)
 
 // L2At is kernel.L2At.
 //
@@ -99,6 +99,11 @@ func weightedSum4(sum *float32, w *float32, rows *float32, stride int, tiles int
 //go:noescape
 func weightedSum1(sum *float32, w *float32, rows *float32, stride int, tiles int, vectors int, ahead int)
 
+// weightedSum64 sets dst to the weighted sum of 64 columns of n ≤ 32 rows, and prefetches what lies ahead bytes on.
+//
+//go:noescape
+func weightedSum64(dst *float32, w *float32, rows *float32, stride int, n int, ahead int)
+
 // widen adds 16·vectors float32s to sum.
 //
 //go:noescape
@@ -109,22 +114,22 @@ func widen(sum *float64, part *float32, vectors int)
 //go:noescape
 func weightedTail(dst *float32, w *float32, rows *float32, stride int, n int, columns int)
 
-// panelSum3 adds the weighted sums of n rows, 48 columns of them, to level2: those of a query beside each other.
+// panelSum3 adds the weighted sums of n rows, 48 columns of them, to level2, those of a query beside each other, and prefetches a line, of a step, for each row and tile.
 //
 //go:noescape
-func panelSum3(level2 *float32, p *float32, rows *float32, stride int, n int)
+func panelSum3(level2 *float32, p *float32, rows *float32, stride int, n int, later *float32, step int)
 
-// panelSum2 adds the weighted sums of n rows, 32 columns of them, to level2: those of a query beside each other.
+// panelSum2 adds the weighted sums of n rows, 32 columns of them, to level2, those of a query beside each other, and prefetches a line, of a step, for each row and tile.
 //
 //go:noescape
-func panelSum2(level2 *float32, p *float32, rows *float32, stride int, n int)
+func panelSum2(level2 *float32, p *float32, rows *float32, stride int, n int, later *float32, step int)
 
-// panelSum1 adds the weighted sums of n rows, 16 columns of them, to level2: those of a query beside each other.
+// panelSum1 adds the weighted sums of n rows, 16 columns of them, to level2, those of a query beside each other, and prefetches a line, of a step, for each row and tile.
 //
 //go:noescape
-func panelSum1(level2 *float32, p *float32, rows *float32, stride int, n int)
+func panelSum1(level2 *float32, p *float32, rows *float32, stride int, n int, later *float32, step int)
 
-// panelSumTail adds the weighted sums of n rows, 16 columns of them, to level2: those of a query beside each other.
+// panelSumTail adds the weighted sums of n rows, 16 columns of them, to level2, those of a query beside each other.
 //
 //go:noescape
 func panelSumTail(level2 *float32, p *float32, rows *float32, stride int, n int, columns int)
