@@ -176,20 +176,26 @@ func TestPlot(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	for d := xml.NewDecoder(strings.NewReader(b.String())); ; {
+	checkPlot(t, b.String(), "one &amp; &lt;two&gt;", "ours", "theirs", ourColour)
+}
+
+// checkPlot checks that a plot is XML, has what is wanted, and no number that is none.
+func checkPlot(t *testing.T, svg string, wanted ...string) {
+	t.Helper()
+	for d := xml.NewDecoder(strings.NewReader(svg)); ; {
 		if _, err := d.Token(); errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, want := range []string{"one &amp; &lt;two&gt;", "ours", "theirs", ourColour} {
-		if !strings.Contains(b.String(), want) {
-			t.Errorf("no %q in\n%s", want, &b)
+	for _, want := range wanted {
+		if !strings.Contains(svg, want) {
+			t.Errorf("no %q in\n%s", want, svg)
 		}
 	}
-	if strings.Contains(b.String(), "NaN") || strings.Contains(b.String(), "Inf") {
-		t.Errorf("a number is none in\n%s", &b)
+	if strings.Contains(svg, "NaN") || strings.Contains(svg, "Inf") {
+		t.Errorf("a number is none in\n%s", svg)
 	}
 }
 

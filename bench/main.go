@@ -182,8 +182,14 @@ func run() error {
 	return nil
 }
 
-// write writes the report, and beside a file the plot.
+// write writes the report, and beside a file the plots.
 func (b *bench) write(out string) error {
+	if len(b.report.sharpened) > 0 {
+		b.report.sharpness = strings.TrimSuffix(out, filepath.Ext(out)) + "-maxerror.svg"
+		if err := create(b.report.sharpness, func(w io.Writer) error { return writeSharpness(w, b.report.sharpened) }); err != nil {
+			return err
+		}
+	}
 	if len(b.report.panels) > 0 {
 		b.report.plot = strings.TrimSuffix(out, filepath.Ext(out)) + ".svg"
 		if err := create(b.report.plot, func(w io.Writer) error { return writePlot(w, b.report.panels) }); err != nil {

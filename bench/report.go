@@ -52,6 +52,9 @@ type report struct {
 	sections []string // of the data sets, in Markdown
 	panels   []panel  // of the plot
 	plot     string   // its file, beside the report; "": none is drawn
+
+	sharpened []sharpened // of Attend within an error
+	sharpness string      // the file of their plot, likewise
 }
 
 // miss adds what isn't measured, and why.
@@ -147,6 +150,9 @@ func (r *report) write(w io.Writer) error {
 		for _, s := range r.sections {
 			b.WriteString(s)
 		}
+	}
+	if r.sharpness != "" {
+		fmt.Fprintf(&b, "\n## Attention within an error\n\n![Speed-up against the effective number of records](%s)\n", filepath.Base(r.sharpness))
 	}
 	if len(r.notes) > 0 {
 		b.WriteString("\n## Beside them\n\n")

@@ -13,9 +13,8 @@ import (
 	"github.com/DataDog/zstd"
 )
 
-// transcript is what was said on the flight of Apollo 11, utterance by utterance, as the
-// demo has it.
-func transcript(ctx context.Context) (said []string, err error) {
+// transcriptLines is the transcript of the flight of Apollo 11, as the demo has it.
+func transcriptLines(ctx context.Context) ([]byte, error) {
 	root, err := moduleRoot(ctx)
 	if err != nil {
 		return nil, err
@@ -24,7 +23,12 @@ func transcript(ctx context.Context) (said []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	raw, err := zstd.Decompress(nil, packed)
+	return zstd.Decompress(nil, packed)
+}
+
+// transcript is what was said, utterance by utterance.
+func transcript(ctx context.Context) (said []string, err error) {
+	raw, err := transcriptLines(ctx)
 	if err != nil {
 		return nil, err
 	}

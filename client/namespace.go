@@ -156,9 +156,11 @@ type Namespace struct {
 	RepeatSimilarity float64
 
 	MaxRecords int64    // 0: no bound
-	Eviction   Eviction // what makes room for new records then
+	Eviction   Eviction // what makes room then, and at MaxBytes
 
 	Forget float64 // the retention below which records are removed; 0: none is
+
+	Consolidation *Consolidation // has old records that are close merged; nil: none is
 
 	// Set by the server.
 	CreateTime time.Time
@@ -174,7 +176,7 @@ func namespace(p *pb.Namespace) Namespace {
 	}
 	return Namespace{
 		p.GetName(), p.GetMetric(), int(p.GetDimension()), int(p.GetValueDimension()), int(p.GetKvHeads()), p.GetEmbedder().GetName(),
-		int64(p.GetMaxBytes()), p.GetDurability(), p.GetKeyEncoding(), p.GetValueEncoding(), p.GetRecall(), p.GetLexical(), order, retentionOf(p.GetRetention()), p.GetRepeatSimilarity(), int64(p.GetMaxRecords()), p.GetEviction(), p.GetForget(), p.GetCreateTime().AsTime(), int(p.GetRecordCount()), p.GetLsn(),
+		int64(p.GetMaxBytes()), p.GetDurability(), p.GetKeyEncoding(), p.GetValueEncoding(), p.GetRecall(), p.GetLexical(), order, retentionOf(p.GetRetention()), p.GetRepeatSimilarity(), int64(p.GetMaxRecords()), p.GetEviction(), p.GetForget(), consolidationOf(p.GetConsolidation()), p.GetCreateTime().AsTime(), int(p.GetRecordCount()), p.GetLsn(),
 	}
 }
 
@@ -190,6 +192,9 @@ func (c *Client) CreateNamespace(ctx context.Context, n Namespace) (Namespace, e
 	}
 	if n.Retention != nil {
 		p.Retention = n.Retention.proto()
+	}
+	if n.Consolidation != nil {
+		p.Consolidation = n.Consolidation.proto()
 	}
 	if n.Embedder != "" {
 		p.Embedder = &pb.Embedder{Name: n.Embedder}
@@ -227,8 +232,8 @@ func (c *Client) Namespaces(ctx context.Context, prefix string) iter.Seq2[Namesp
 	}
 }
 
-// LimitNamespace sets the most bytes that a namespace may take; 0: no bound of its
-// own.
+// LimitNamespace sets the most bytes that a namespace may take, beyond which its Eviction
+// makes room; 0: no bound of its own.
 func (c *Client) LimitNamespace(ctx context.Context, name string, maxBytes int64) (Namespace, error) {
 	return c.update(ctx, &pb.Namespace{Name: name, MaxBytes: uint64(maxBytes)}, "max_bytes")
 }
@@ -275,6 +280,15 @@ func (c *Client) SetMaxRecords(ctx context.Context, name string, n int64, e Evic
 // is.
 func (c *Client) SetForget(ctx context.Context, name string, retention float64) (Namespace, error) {
 	return c.update(ctx, &pb.Namespace{Name: name, Forget: retention}, "forget")
+}
+
+// SetConsolidation has old records that are close merged in the background; nil: none is.
+func (c *Client) SetConsolidation(ctx context.Context, name string, by *Consolidation) (Namespace, error) {
+	n := &pb.Namespace{Name: name}
+	if by != nil {
+		n.Consolidation = by.proto()
+	}
+	return c.update(ctx, n, "consolidation")
 }
 
 // SetRecall has a namespace's records found by an index, which finds the given share of the

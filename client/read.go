@@ -97,10 +97,10 @@ func WithVectors() ReadOption {
 	return func(r *reading) { r.include.Key, r.include.Value = true, true }
 }
 
-// WithoutContent returns records without text and metadata.
+// WithoutContent returns records without text, metadata and sources.
 func WithoutContent() ReadOption {
 	no := false
-	return func(r *reading) { r.include.Text, r.include.Metadata = &no, &no }
+	return func(r *reading) { r.include.Text, r.include.Metadata, r.include.Sources = &no, &no, &no }
 }
 
 // A Hit is a record that was found.

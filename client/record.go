@@ -42,6 +42,7 @@ type Record struct {
 	Version                uint64
 	Rehearsals             int
 	RehearseTime           time.Time // zero: never
+	Sources                []Source  // that were merged into it
 }
 
 // proto gives the record as it is sent.
@@ -102,6 +103,7 @@ func record(p *pb.Record) Record {
 	if p.RehearseTime != nil {
 		r.Rehearsals, r.RehearseTime = int(p.GetRehearsals()), p.GetRehearseTime().AsTime()
 	}
+	r.Sources = sourcesOf(p.GetSources())
 	if m := p.GetMetadata(); m != nil {
 		r.Metadata = m.AsMap()
 	}

@@ -28,6 +28,7 @@ type Mutation struct {
 	MaxRecords       *int64         // likewise
 	Eviction         *Eviction      // likewise
 	Forget           *float64       // likewise
+	Consolidation    *Consolidation // likewise; of Similarity 0: there is none any more
 	Deleted          []string       // ids of records
 	Changes          []Change       // in the order of the request
 	Rehearsals       []Rehearsal    // in the order of ids
@@ -113,6 +114,7 @@ func mutation(e *pb.MutationEvent) Mutation {
 		m.ValueEncoding = &k
 	}
 	m.Recall, m.Retention, m.RepeatSimilarity, m.Forget = e.Recall, retentionOf(e.GetRetention()), e.RepeatSimilarity, e.Forget
+	m.Consolidation = consolidationOf(e.GetConsolidation())
 	if e.MaxRecords != nil {
 		n := int64(e.GetMaxRecords())
 		m.MaxRecords = &n

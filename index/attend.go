@@ -273,6 +273,10 @@ func (a *attend) block(worker int, b block) {
 		}
 		return
 	}
+	if a.panels == nil && a.shape.Heads > 1 && a.sparing == nil {
+		a.allHeads(p, b)
+		return
+	}
 	if a.panels == nil {
 		var keys, values []float32
 		read := false
@@ -283,10 +287,6 @@ func (a *attend) block(worker int, b block) {
 			}
 			if !read {
 				keys, values = part.Segment.reading(&p.keys, &p.values, b.from, b.to, len(a.lanes))
-				if a.shape.Heads > 1 && a.shape.HeadDim() < 64 { // no kernel prefetches the next block of so short parts
-					touch(keys)
-					touch(values)
-				}
 				read = true
 			}
 			a.single(p, lane, b, keys, values)
@@ -341,11 +341,58 @@ func (s *Segment) plainRows(from, to int) (rows [2][]float32) {
 	return rows
 }
 
+// allHeads attends to a whole block for the lanes of several heads. All heads of a few rows are
+// read before the next rows, so memory is read in order.
+func (a *attend) allHeads(p *pass, b block) {
+	seg, n, lanes := a.parts[b.part].Segment, b.to-b.from, len(a.lanes)
+	keys := seg.keyBlock(&p.keys, b.from, b.to)
+	values, stride := seg.valueBlock(&p.values, keys, b.from, b.to)
+	d, keyStride := a.shape.HeadValueDim(), pad(a.shape.Dim)
+	p.all = sized(p.all, lanes*n)
+	of := func(lane, from, to int) []float32 { return p.all[lane*n:][from:to] }
+	for from := 0; from < n; from += headRows {
+		to := min(from+headRows, n)
+		for lane, q := range a.lanes {
+			seg.scoreHead(of(lane, from, to), q, a.inverse[lane], keys[from*keyStride:], b.from+from, a.head(lane))
+		}
+	}
+	own := p.scores
+	for lane := range a.lanes {
+		p.scores = of(lane, 0, n)
+		a.weigh(p, lane, b)
+	}
+	p.scores = own
+	if a.opt.TopK > 0 {
+		return
+	}
+	for from := 0; from < n; from += headRows {
+		to := min(from+headRows, n)
+		for lane := range a.lanes {
+			kernel.WeightedSum(p.lane(lane, d), of(lane, from, to), a.shape.fromHead(values[from*stride:], a.shape.ValueDim, a.head(lane)), stride)
+		}
+	}
+}
+
+// headRows is how many rows' heads are read before the next rows are: few enough for the
+// first-level cache, and for the processor's prefetching, which follows some pages at a time.
+const headRows = 8
+
 // single attends to a whole block, as Segment.reading gave it, for one lane.
 func (a *attend) single(p *pass, lane int, b block, keys, values []float32) {
 	part, n, head := &a.parts[b.part], b.to-b.from, a.head(lane)
 	p.scores = sized(p.scores, n)
 	part.Segment.scoreBlock(&p.keys, p.scores, a.lanes[lane], a.inverse[lane], keys, b.from, head)
+	a.weigh(p, lane, b)
+	if a.opt.TopK > 0 || a.sparing != nil && a.sumHeavy(p, lane, b, head) {
+		return
+	}
+	part.Segment.sumBlock(&p.values, p.lane(lane, a.shape.HeadValueDim()), p.scores, values, b.from, head)
+}
+
+// weigh turns a lane's scores of a block into exponentials, which it adds up, and offers
+// the rows to the best so far.
+func (a *attend) weigh(p *pass, lane int, b block) {
+	part, n := &a.parts[b.part], b.to-b.from
 	if part.Mask != nil {
 		for i := range p.scores {
 			if !part.has(b.from + i) {
@@ -367,14 +414,9 @@ func (a *attend) single(p *pass, lane int, b block, keys, values []float32) {
 			}
 		}
 	}
-	if a.opt.TopK > 0 {
-		return
+	if a.opt.TopK == 0 {
+		a.softmax(p, lane)
 	}
-	a.softmax(p, lane)
-	if a.sparing != nil && a.sumHeavy(p, lane, b, head) {
-		return
-	}
-	part.Segment.sumBlock(&p.values, p.lane(lane, a.shape.HeadValueDim()), p.scores, values, b.from, head)
 }
 
 // softmax turns a lane's scores of a block, or where there is a bias its logits, into
@@ -415,6 +457,7 @@ func (a *attend) gather(p *pass, lane int, b block) {
 	for i, row := range p.at {
 		if p.scores[i] < light {
 			p.skipped[lane] += float64(p.scores[i])
+			p.light++
 			continue
 		}
 		value := part.Segment.valueAt(&p.value, b.from+int(row))

@@ -6,7 +6,6 @@ import (
 	"math"
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	"engram/kernel"
 )
@@ -20,8 +19,11 @@ import (
 // Maximum inner-product search using cone trees, 2012); for softmax see Mussmann & Ermon,
 // Learning and Inference via Maximum Inner Product Search, 2016.
 //
-// Whether that pays is guessed before anything is read, from the centroids alone; where it
-// doesn't, the ordinary pass does it all.
+// In the lists that are read, codes tell of most rows that they can't matter (rowQuery), and
+// those aren't read either: half of R is theirs.
+//
+// Whether that pays is guessed before anything is read, from the centroids alone, and again
+// when a sample of the lists was; where it doesn't, the ordinary pass does it all.
 
 // Costs in nanoseconds of one processor, as those of searches; only their ratios count.
 const (
@@ -37,8 +39,9 @@ type listed struct {
 	lanes   [][]float32
 	opt     AttendOptions
 	views   []*ivfView
-	tail    []Part // rows that no index has
-	beyond  int    // how many
+	tail    []Part  // rows that no index has
+	beyond  int     // how many
+	rows    float64 // of indexes, the dead among them, and beyond
 	workers int
 	share   float64 // sparing.rows
 	scratch sync.Pool
@@ -119,6 +122,10 @@ func newListed(shape Shape, parts []Part, lanes [][]float32, opt AttendOptions) 
 		bytes += float64(p.Rows) * float64(p.Segment.rowBytes(true))
 		l.beyond += p.eligibleFrom(covered[i])
 	}
+	l.rows = float64(l.beyond)
+	for _, v := range l.views {
+		l.rows += float64(v.rows)
+	}
 	multiplies := float64(shape.Dim+shape.ValueDim) * costMultiply
 	l.pass = bytes*costByte + float64(rows)*float64(len(lanes))*multiplies
 	l.tailCost = float64(l.beyond) * (bytes/float64(max(1, rows))*costByte + multiplies)
@@ -126,10 +133,9 @@ func newListed(shape Shape, parts []Part, lanes [][]float32, opt AttendOptions) 
 	return l
 }
 
-// perRow is what it costs to read a row by itself.
-func (l *listed) perRow() float64 {
-	return 2*costGather + costPer*float64(l.shape.Dim+l.shape.ValueDim)
-}
+// perKey is what it costs to score a row by itself, perRow to read its value, too.
+func (l *listed) perKey() float64 { return costGather + costPer*float64(l.shape.Dim) }
+func (l *listed) perRow() float64 { return l.perKey() + costGather + costPer*float64(l.shape.ValueDim) }
 
 // some are the options and queries of some lanes alone, without indexes.
 func (l *listed) some(lanes []int) (AttendOptions, [][]float32) {
@@ -176,7 +182,10 @@ func (l *listed) choose(plans []*listPlan) (chosen []int) {
 // A listBound is a list, in the order of what its rows may weigh.
 type listBound struct {
 	view, list uint32
+	score      float32 // of its centroid
+	n          float64 // rows
 	most       float64 // of its rows' logits
+	likely     float64 // the logarithm of what its exponentials probably sum to
 	rest       float64 // Σ exp(logit − most) at most, of its rows and of those of all lists after it
 	before     float64 // the cost of all lists before it
 }
@@ -190,14 +199,23 @@ type listPlan struct {
 
 type planScratch struct {
 	lists  []listBound
-	likely []float64 // of each list, the logarithm of what its exponentials probably sum to
-	alone  []float64 // and of what they do at most
 	scores []float32
 }
 
-// cost is that of reading a list, of which rest is the number of rows.
-func (l *listed) cost(b *listBound) float64 {
-	return costList + b.rest*(costFind+l.views[b.view].share*l.perRow())
+// cost is that of reading a list: of all its rows where their mean's logit is above least, below
+// which single rows may be left out, else at best of their codes.
+func (l *listed) cost(b *listBound, least float64) float64 {
+	v := l.views[b.view]
+	row := l.perCode(v)
+	if b.likely > least+math.Log(b.n) {
+		row = costFind + v.share*l.perRow()
+	}
+	return costList + b.n*row
+}
+
+// perCode is what it costs to judge a row by its code.
+func (l *listed) perCode(v *ivfView) float64 {
+	return costRow + costGroup*float64(v.coder.groups)
 }
 
 // need is how many lists must be read where a softmax has the greatest logit most and the sum
@@ -243,7 +261,7 @@ func (l *listed) score(s *planScratch, unit []float32) float64 {
 func (l *listed) plan(lane []float32) *listPlan {
 	s := l.scratch.Get().(*planScratch)
 	defer l.scratch.Put(s)
-	s.lists, s.likely, s.alone = s.lists[:0], s.likely[:0], s.alone[:0]
+	s.lists = s.lists[:0]
 	q := newListQuery(l.shape, lane)
 	if l.score(s, q.unit) < -math.Log(l.opt.MaxError) && !l.opt.always {
 		return &listPlan{cost: math.Inf(1)}
@@ -262,24 +280,23 @@ func (l *listed) plan(lane []float32) *listPlan {
 				most = math.Inf(1)
 			}
 			peak = max(peak, mean)
-			s.alone = append(s.alone, most+e.log)
-			s.lists = append(s.lists, listBound{view: uint32(v), list: uint32(i), most: most, rest: float64(e.n)})
-			s.likely = append(s.likely, mean)
+			n := float64(e.n)
+			s.lists = append(s.lists, listBound{view: uint32(v), list: uint32(i), score: scores[i], n: n, most: most, likely: mean, rest: n})
 		}
 		scores = scores[view.centroids.k:]
 	}
 	sum := 0.0
-	for _, x := range s.likely {
-		if x > peak-40 {
-			sum += math.Exp(x - peak)
+	for i := range s.lists {
+		if x := s.lists[i].likely - peak; x > -40 {
+			sum += math.Exp(x)
 		}
 	}
 	// Lists that may weigh too much by themselves must be read in any case.
-	cost := l.tailCost
-	least := peak + math.Log(sum*l.share)
-	for i, x := range s.alone {
-		if x > least {
-			cost += l.cost(&s.lists[i])
+	cost, least := l.tailCost, peak+math.Log(sum*l.share)
+	row := least - math.Log(2*l.rows)
+	for i := range s.lists {
+		if b := &s.lists[i]; b.most+math.Log(b.n) > least {
+			cost += l.cost(b, row)
 		}
 	}
 	if cost > l.pass && !l.opt.always {
@@ -298,7 +315,7 @@ func (l *listed) plan(lane []float32) *listPlan {
 	for i := range s.lists {
 		b := &s.lists[i]
 		b.before = cost
-		cost += l.cost(b)
+		cost += l.cost(b, row)
 	}
 	for i := len(s.lists) - 2; i >= 0; i-- {
 		b, after := &s.lists[i], &s.lists[i+1]
@@ -323,148 +340,4 @@ func (l *listed) plan(lane []float32) *listPlan {
 	}
 	p.lists, p.whole = slices.Clone(s.lists[:keep]), keep == len(s.lists)
 	return p
-}
-
-// together is the greatest logit of all passes of a lane, and to that the sums of exponentials
-// read and left out.
-func (a *attend) together(lane int) (most, sum, left float64) {
-	most = math.Inf(-1)
-	for _, p := range a.passes {
-		most = max(most, p.max[lane])
-	}
-	for _, p := range a.passes {
-		if p.sum[lane] > 0 {
-			f := math.Exp(p.max[lane] - most)
-			sum, left = sum+f*p.sum[lane], left+f*p.left[lane]
-		}
-	}
-	return most, sum, left
-}
-
-// attend attends for one lane as planned; it is false if that becomes dearer than a pass.
-func (l *listed) attend(ctx context.Context, at int, plan *listPlan, workers int) (Attention, Stats, bool) {
-	const worker = 50e3 // what is worth another one
-	n := max(1, min(workers, 1+int(plan.cost/worker)))
-	opt, queries := l.some([]int{at})
-	a := newAttend(l.shape, l.parts, queries, opt, n)
-	defer a.release()
-	for w := range n {
-		a.pass(w)
-	}
-	if l.beyond > 0 {
-		a.parts = l.tail
-		stride := pad(l.shape.Dim) + pad(l.shape.ValueDim)
-		if walk(ctx, l.tail, min(blockRows(stride), attendRows), stride, n, a.block) != nil {
-			return Attention{}, Stats{}, false
-		}
-		a.parts = l.parts
-	}
-	var lists int
-	for lists = 0; ctx.Err() == nil; {
-		most, sum, left := a.together(0)
-		needed := need(plan.lists, plan.whole, most, sum*a.sparing.rows-left)
-		if needed <= lists {
-			break
-		}
-		if needed > len(plan.lists) && sum > 0 && lists > 0 {
-			break // it was guessed wrong
-		}
-		to := l.wave(plan, lists, min(needed, len(plan.lists)))
-		if to == lists {
-			break
-		}
-		l.read(ctx, a, plan.lists[lists:to])
-		lists = to
-	}
-	stats := Stats{ListsProbed: int64(lists)}
-	for _, p := range a.passes {
-		stats.RowsScanned += int64(p.attended)
-		stats.Rescored += p.rescored
-	}
-	most, sum, left := a.together(0)
-	enough := ctx.Err() == nil && need(plan.lists, plan.whole, most, sum*a.sparing.rows-left) <= lists && sum > 0
-	if enough && lists < len(plan.lists) {
-		p := a.passes[0]
-		p.raise(0, most, l.shape.ValueDim)
-		b := &plan.lists[lists]
-		p.left[0] += b.rest * math.Exp(b.most-most)
-	}
-	if !enough {
-		return Attention{}, stats, false
-	}
-	return a.result(0), stats, true
-}
-
-// wave is how far to read before what is needed is looked at again: a small part at first,
-// for it was a guess, then half of it, and the last few at once.
-func (l *listed) wave(plan *listPlan, from, needed int) int {
-	const few = 4096
-	switch left := needed - from; {
-	case from == 0:
-		return from + (left+7)/8
-	case plan.lists[needed-1].before-plan.lists[from].before < few*l.perRow():
-		return needed
-	default:
-		return from + (left+1)/2
-	}
-}
-
-// read attends to the rows of lists.
-func (l *listed) read(ctx context.Context, a *attend, lists []listBound) {
-	var next atomic.Int32
-	_ = parallel(ctx, len(lists), len(a.passes), func() func(int) {
-		p := a.passes[next.Add(1)-1]
-		return func(i int) { a.readList(p, l.views[lists[i].view], lists[i].list) }
-	}) // the caller looks at ctx
-}
-
-// atOnce is how many rows of lists are asked for before the first of them is scored: they come
-// from memory meanwhile, and stay in the second-level cache.
-const atOnce = 64
-
-// readList attends to the eligible rows of a list, for the only lane.
-func (a *attend) readList(p *pass, v *ivfView, list uint32) {
-	last := -1
-	p.at = p.at[:0]
-	flush := func() {
-		if len(p.at) == 0 {
-			return
-		}
-		b := block{last, 0, a.parts[last].Rows}
-		p.attended += uint64(len(p.at))
-		if a.opt.Bias != nil {
-			p.biased.readAt(&a.parts[last], b, p.at)
-		}
-		a.gather(p, 0, b)
-		p.at = p.at[:0]
-	}
-	for _, c := range v.lists[list] {
-		for _, ref := range c.refs[:c.n] {
-			part, row, ok := v.find(ref)
-			if !ok {
-				continue
-			}
-			if part != last || len(p.at) == atOnce {
-				flush()
-				last = part
-			}
-			p.at = append(p.at, row)
-			a.parts[part].Segment.prefetch(int(row))
-			a.parts[part].Segment.prefetchValue(int(row))
-		}
-	}
-	flush()
-}
-
-// prefetchValue asks for a row's value, if it isn't the key.
-func (s *Segment) prefetchValue(row int) {
-	if !s.HasValues() {
-		return
-	}
-	stride := pad(s.shape.ValueDim)
-	if s.shape.Values.half() {
-		kernel.Prefetch(floats(s.values, row*stride/2, (row+1)*stride/2))
-		return
-	}
-	kernel.Prefetch(floats(s.values, row*stride, (row+1)*stride))
 }

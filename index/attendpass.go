@@ -20,6 +20,7 @@ type pass struct {
 	ahead [2][]float32 // what nothing has prefetched of its keys and values
 
 	scores   []float32
+	all      []float32 // scores of all lanes
 	at       []uint32
 	hits     []uint32
 	peak     []float32
@@ -62,8 +63,8 @@ func (p *pass) raise(q int, m float64, valueDim int) {
 		return
 	}
 	p.max[q] = m
-	if p.sum[q] == 0 {
-		return
+	if math.IsInf(old, -1) {
+		return // nothing was summed, nor left out
 	}
 	f := math.Exp(old - m)
 	p.shift[q] = f * (p.shift[q] + (old-m)*p.sum[q])
@@ -80,7 +81,7 @@ func (p *pass) raise(q int, m float64, valueDim int) {
 
 // add merges a lane of another pass into lane q.
 func (p *pass) add(q int, from *pass, lane, valueDim int) {
-	if from.sum[lane] == 0 {
+	if math.IsInf(from.max[lane], -1) {
 		return
 	}
 	p.raise(q, from.max[lane], valueDim)

@@ -29,7 +29,7 @@ const (
 	// valueShare is the part of MaxError that values alone may use up.
 	valueShare = 1.0 / 8
 	// roundings is what the sums of exponentials and bounds may be off by, relatively:
-	// kernel.Exp's 2⁻²⁴ and what float64 loses.
+	// kernel.PanelExp's 12·2⁻²⁴ and what float64 loses.
 	roundings = 1e-6
 	// lightShare is the share of a block, as a divisor, that is read by rows at most; else it is
 	// read whole, and the next ones aren't judged: leastBlind times as many rows, and twice as
@@ -74,6 +74,11 @@ type spared struct {
 
 	byValues, byCodes []blind
 	sums              []int32
+
+	judged  int64    // rows of lists left out by their codes
+	light   int64    // single rows whose values weren't read
+	kept    []uint32 // the rest of a chunk
+	lookups []uint16
 }
 
 // A blind is for how many rows a lane isn't judged, and for how many times as many as
@@ -88,7 +93,7 @@ func (s *spared) reset(lanes int) {
 	clear(s.rows)
 	clear(s.byValues)
 	clear(s.byCodes)
-	s.rescored = 0
+	s.rescored, s.judged, s.light = 0, 0, 0
 }
 
 // sees says whether n rows are to be judged.

@@ -67,7 +67,7 @@ func sparedFixture(t testing.TB, r *rand.Rand, shape Shape, centres int, size, s
 }
 
 // A saving counts what Attend left unread.
-type saving struct{ cases, bounded, rows, lists int }
+type saving struct{ cases, bounded, rows, lists, byCodes int }
 
 // checkSpared holds an answer under MaxError to the exact one of all eligible rows.
 func (f *fixture) checkSpared(t failer, queries [][]float32, opt AttendOptions, seen *saving) {
@@ -78,6 +78,9 @@ func (f *fixture) checkSpared(t failer, queries [][]float32, opt AttendOptions, 
 	}
 	if stats.ListsProbed > 0 {
 		seen.lists++
+		if len(got) == 1 && f.shape.Encoding == F32 && stats.RowsScanned > int64(got[0].Attended) {
+			seen.byCodes++
+		}
 	}
 	dv, group := f.shape.HeadValueDim(), opt.QueryHeads/f.shape.heads()
 	d := f.shape.HeadDim()
@@ -224,7 +227,7 @@ func TestAttendMaxErrorHolds(t *testing.T) {
 		}
 	}
 	t.Logf("%+v", seen)
-	if seen.bounded < seen.cases/5 || seen.rows < seen.cases/10 || seen.lists == 0 {
+	if seen.bounded < seen.cases/5 || seen.rows < seen.cases/10 || seen.lists == 0 || seen.byCodes == 0 {
 		t.Fatalf("hardly anything was spared: %+v", seen)
 	}
 }

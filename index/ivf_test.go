@@ -399,7 +399,7 @@ func TestSearchIVFExtremes(t *testing.T) {
 	}
 }
 
-// An index takes what it says it does, its codes and 12 bytes a row, and gives all of
+// An index takes what it says it does, its codes and 20 bytes a row, and gives all of
 // it back.
 func TestIVFMemory(t *testing.T) {
 	r := rand.New(rand.NewPCG(8, 8))
@@ -413,7 +413,7 @@ func TestIVFMemory(t *testing.T) {
 	if x.Bytes() != pool.InUse() {
 		t.Errorf("the index says it takes %d bytes, the pool %d", x.Bytes(), pool.InUse())
 	}
-	if per := float64(x.Bytes()) / 20000; per > float64(48*codeBits/8+12)*1.25 {
+	if per := float64(x.Bytes()) / 20000; per > float64(48*codeBits/8+20)*1.25 {
 		t.Errorf("%.1f bytes a row", per)
 	}
 	y, err := x.Extend(context.Background(), parts, 1)

@@ -65,7 +65,12 @@ type listCodes struct {
 	bits     []byte
 	mul, add []float32
 	spread   float32 // the most of the rows' √(1−t²)·‖ō‖/√(d−1)
-	radius   float32 // at least the distance of each row from the centroid
+
+	// What rowQuery takes where it is better: the least squares' factor ⟨ō, r⟩/‖ō‖² of a row,
+	// and ⟨o, r⟩, or under L2 −⟨c−o, r⟩ − ½‖r‖².
+	fit, base []float32
+	strain    float32 // the most of the rows' ‖r − fit·ō‖/fit
+	radius    float32 // at least the distance of each row from the centroid
 }
 
 // blockRowsUp is n rounded up to whole blocks of codes.
@@ -76,18 +81,21 @@ func blockRowsUp(n int) int {
 // codeBytes is what codes of n rows take, with refs bytes more for each.
 func (c *coder) codeBytes(n, refs int) int {
 	n = blockRowsUp(n)
-	return n/kernel.FastScanRows*kernel.FastScanBytes(c.groups) + n*(8+refs)
+	return n/kernel.FastScanRows*kernel.FastScanBytes(c.groups) + n*(16+refs)
 }
 
 // place lays out codes for n rows in b, which is zero, and returns the rest of it.
 func (c *coder) place(b []byte, n int) (listCodes, []byte) {
 	size := blockRowsUp(n)
 	bits := size / kernel.FastScanRows * kernel.FastScanBytes(c.groups)
-	x := listCodes{bits: b[:bits], mul: slab.Slice[float32](b[bits:][:4*size]), add: slab.Slice[float32](b[bits+4*size:][:4*size])}
-	for i := range x.add {
-		x.add[i] = float32(math.NaN()) // selected by no limit
+	x, rest := listCodes{bits: b[:bits]}, b[bits:]
+	for _, column := range []*[]float32{&x.mul, &x.add, &x.fit, &x.base} {
+		*column, rest = slab.Slice[float32](rest[:4*size]), rest[4*size:]
 	}
-	return x, b[bits+8*size:]
+	for i := range size {
+		x.add[i], x.base[i] = float32(math.NaN()), float32(math.NaN()) // selected by no limit
+	}
+	return x, rest
 }
 
 // An encoder encodes the rows of a list.
@@ -112,9 +120,10 @@ func (e *encoder) list(centroid []float32) {
 func (e *encoder) append(x *listCodes, v []float32) {
 	i := x.n
 	x.n++
-	base, square := 0.0, 0.0
+	base, about, square := 0.0, 0.0, 0.0
 	for j, y := range e.centroid {
 		base += float64(y) * float64(v[j]-y)
+		about += float64(e.origin[j]) * float64(v[j]-y)
 		apart := float64(v[j]) - float64(y)
 		square += apart * apart
 	}
@@ -125,7 +134,7 @@ func (e *encoder) append(x *listCodes, v []float32) {
 		rr += float64(y) * float64(y)
 	}
 	if e.metric == L2 {
-		base = -0.5 * rr
+		base, about = -0.5*rr, about-base-0.5*rr
 	}
 	bits := x.bits[i/kernel.FastScanRows*kernel.FastScanBytes(e.groups)+i%16:]
 	shift := 4 * (i % kernel.FastScanRows / 16)
@@ -152,16 +161,21 @@ func (e *encoder) append(x *listCodes, v []float32) {
 		}
 		bits[16*g] |= nibble << shift
 	}
-	mul, spread := 0.0, 0.0
+	mul, spread, fit, strain := 0.0, 0.0, 0.0, 0.0
 	if or > 0 {
-		mul = rr / or
+		mul, fit = rr/or, or/oo
 		spread = math.Sqrt(max(0, oo-or*or/rr) / float64(e.d-1))
+		strain = math.Sqrt(max(0, rr-or*or/oo)) / fit
 	}
 	x.mul[i], x.add[i] = float32(mul), float32(base-mul*oc)
+	x.fit[i], x.base[i] = float32(fit), float32(about)
+	if x.fit[i]-x.fit[i] != 0 || x.base[i]-x.base[i] != 0 {
+		x.fit[i], x.base[i] = 0, float32(math.Inf(1))
+	}
 	if math.IsInf(float64(x.mul[i]), 0) || x.add[i]-x.add[i] != 0 {
 		x.mul[i], x.add[i] = 0, float32(math.Inf(1)) // too large a number: selected by every limit
 	}
-	x.spread = max(x.spread, float32(spread))
+	x.spread, x.strain = max(x.spread, float32(spread)), max(x.strain, float32(strain))
 }
 
 // A lookup is a query as codes take it.

@@ -254,7 +254,8 @@ func (c *coder) copy(to, from *listCodes, i int) {
 		out[16*g] |= in[16*g] >> down & 15 << up
 	}
 	to.mul[n], to.add[n] = from.mul[i], from.add[i]
-	to.spread, to.radius = max(to.spread, from.spread), max(to.radius, from.radius)
+	to.fit[n], to.base[n] = from.fit[i], from.base[i]
+	to.spread, to.strain, to.radius = max(to.spread, from.spread), max(to.strain, from.strain), max(to.radius, from.radius)
 }
 
 // A list of more than outgrown times the mean, and of outgrownRows at least, is split

@@ -125,6 +125,7 @@ func BenchmarkScores(b *testing.B) {
 	r := source(1)
 	scores, p, hits := make([]float32, n*w), make([]float32, n*w), make([]uint32, n*w)
 	high, m, sum, shift := make([]float32, w), make([]float64, w), make([]float64, w), make([]float64, w)
+	far := slices.Repeat([]float64{90}, w) // the exponentials are below float32's normal numbers
 	for i := range scores {
 		scores[i] = -r.Float32() * 10
 	}
@@ -134,6 +135,7 @@ func BenchmarkScores(b *testing.B) {
 		"Exp":         func() { Exp(p, scores, 1, 0) },
 		"PanelMax":    func() { PanelMax(high, scores, n) },
 		"PanelExp":    func() { PanelExp(p, scores, n, 1, m, sum, shift) },
+		"PanelExpFar": func() { PanelExp(p, scores, n, 1, far, sum, shift) },
 		"PanelScale":  func() { PanelScale(p, row, lane, n) },
 		"PanelSelect": func() { PanelSelect(hits, scores, high, n) },
 	} {

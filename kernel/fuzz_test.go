@@ -189,6 +189,9 @@ func FuzzExp(f *testing.F) {
 			if !(math.Abs(sum-want) <= 1e-6*want+1e-40) {
 				t.Fatalf("%s: sum %g, want %g", Set(), sum, want)
 			}
+			x := exponentials{scores: s, n: len(s) / PanelWidth(), scale: factor, m: slices.Repeat([]float64{m}, PanelWidth())}
+			x.scores = s[:x.n*PanelWidth()]
+			x.check(t, true)
 		})
 	})
 }

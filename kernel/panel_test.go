@@ -169,59 +169,6 @@ func TestPanelMax(t *testing.T) {
 	})
 }
 
-func TestPanelExp(t *testing.T) {
-	eachSet(t, func(t *testing.T) {
-		w := PanelWidth()
-		for _, n := range counts {
-			for _, scale := range []float64{0, 0.3, 1} {
-				r := source(uint64(n))
-				end := n%2 == 0
-				scores := newVector(0, n*w, end, func() float32 {
-					if r.IntN(20) == 0 {
-						return float32(math.Inf(-1))
-					}
-					return float32(r.NormFloat64() * 40)
-				})
-				m, sum, shift := place[float64](1, w, end), place[float64](2, w, end), place[float64](3, w, end)
-				p := place[float32](4, n*w, end)
-				wantSum, wantShift, abs := make([]float64, w), make([]float64, w), make([]float64, w)
-				for j := range w {
-					m[j] = scale*150 + 50*r.Float64() // the greatest shift stays below 88
-					if j == 3 {
-						m[j] = math.Inf(-1)
-						for i := range n {
-							scores[i*w+j] = float32(m[j])
-						}
-					}
-					sum[j], shift[j] = float64(j), float64(2*j)
-					wantSum[j], wantShift[j] = sum[j], shift[j]
-				}
-				PanelExp(p, scores, n, scale, m, sum, shift)
-				for i, s := range scores {
-					j := i % w
-					x, e := refExp(s, scale, m[j])
-					if !nearExp(p[i], e, 0x1p-40) {
-						t.Fatalf("n=%d lane %d: exp(%g·%g − %g) = %g, want %g", n, j, scale, s, m[j], p[i], e)
-					}
-					wantSum[j] += e
-					wantShift[j] += e * x
-					abs[j] += e * (1 + math.Abs(x))
-				}
-				for j := range w {
-					if math.Abs(sum[j]-wantSum[j]) > 1e-8*abs[j]+1e-12*wantSum[j] || math.Abs(shift[j]-wantShift[j]) > 1e-8*abs[j]+1e-12*float64(2*j) {
-						t.Fatalf("n=%d lane %d: sums %g, %g; want %g, %g", n, j, sum[j], shift[j], wantSum[j], wantShift[j])
-					}
-				}
-				again := slices.Clone(scores)
-				PanelExp(again, again, n, scale, m, sum, shift)
-				if !slices.Equal(again, p) {
-					t.Fatalf("n=%d: in place gives another result", n)
-				}
-			}
-		}
-	})
-}
-
 func TestPanelWeightedSum(t *testing.T) {
 	long := []int{511, 512, 513, 1100}
 	eachSet(t, func(t *testing.T) {

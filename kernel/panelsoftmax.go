@@ -27,9 +27,15 @@ func PanelMax(max, scores []float32, n int) {
 	}
 }
 
-// PanelExp is Exp in every lane: p[i*W+j] is the exponential of
-// scale·scores[i*W+j] − m[j], and lane j's sums are added to sum[j] and
-// sumShift[j]. p and scores may be the same slice.
+// PanelExp sets p[i*W+j] to the exponential of the shift scale·scores[i*W+j] − m[j], and
+// adds lane j's sums of the exponentials and of exponential times shift to sum[j] and
+// sumShift[j]. m[j] is at least the lane's greatest scale·score − 64.
+//
+// The shift is as exact as Exp's. p is within 5u of its exponential e, the sums are within
+// γ_12·Σe and γ_14·Σe·(1+|shift|), where exponentials below 2⁻¹²³ may be left out. The
+// exponential is zero as Exp's is: of scores of −Inf whatever m is.
+//
+// p and scores may be the same slice.
 func PanelExp(p, scores []float32, n int, scale float64, m, sum, sumShift []float64) {
 	checkLen("p", len(p), n, PanelWidth())
 	checkLen("scores", len(scores), n, PanelWidth())

@@ -31,10 +31,14 @@ func (d *draft) merge(c *Change, lsn LSN, now int64) version {
 			v.rehearsed = d.segments[v.old.segment].rehearsals(v.old.row)
 		}
 	}
+	if len(c.Sources) > 0 { // only consolidation has them, and what it makes is new
+		v.rehearsed = c.Rehearsed
+	}
 	if v.exists && c.Mask != MaskAll {
 		s := &d.segments[v.old.segment]
 		w := &s.rows[v.old.row]
 		p, _ := readPayload(s.at(w))
+		v.sources = p.sources
 		if c.Mask&MaskKey == 0 {
 			v.key, fromText = s.key(v.old.row), w.has(flagKeyText)
 			v.lost = s.vectors.Lost(int(v.old.row))
@@ -148,6 +152,9 @@ func (d *draft) apply(m *Mutation) {
 	}
 	if m.Forget != nil {
 		d.set(func(s *settings) { s.forget = *m.Forget })
+	}
+	if m.Consolidation != nil {
+		d.set(func(s *settings) { s.consolidation = *m.Consolidation })
 	}
 	for _, id := range m.Deletes {
 		if ref, ok := d.Find(id); ok {

@@ -61,8 +61,21 @@ type call struct {
 	err  error
 	done chan struct{}
 
-	draft *draft // what it changed, or saw
-	waits bool   // for the log's sync, whatever the draft
+	drafts []*draft // what it changed, or saw
+	waits  bool     // for the log's sync, whatever the drafts
+}
+
+// saw notes a draft that a call changes, or sees.
+func (c *call) saw(d *draft) {
+	if !slices.Contains(c.drafts, d) {
+		c.drafts = append(c.drafts, d)
+	}
+}
+
+// waiting says whether a call is to be answered once the log is synced, when what it saw is
+// published.
+func (c *call) waiting() bool {
+	return c.waits || slices.ContainsFunc(c.drafts, func(d *draft) bool { return d.waits })
 }
 
 var callPool = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }}
@@ -74,7 +87,7 @@ func (db *DB) commit(ctx context.Context, do func(*committer) error) error {
 		return err
 	}
 	c := callPool.Get().(*call)
-	c.ctx, c.do, c.err, c.draft, c.waits = ctx, do, nil, nil, false
+	c.ctx, c.do, c.err, c.waits = ctx, do, nil, false
 	db.closing.RLock()
 	if db.closed {
 		db.closing.RUnlock()
@@ -89,7 +102,8 @@ func (db *DB) commit(ctx context.Context, do func(*committer) error) error {
 	}
 	<-c.done
 	err := c.err
-	c.ctx, c.do, c.draft = nil, nil, nil
+	clear(c.drafts)
+	c.ctx, c.do, c.drafts = nil, nil, c.drafts[:0]
 	callPool.Put(c)
 	return err
 }
@@ -213,8 +227,7 @@ func (c *committer) acknowledge(g *group, synced bool) {
 		if call == nil {
 			continue
 		}
-		waits := call.waits || call.draft != nil && call.draft.waits
-		if waits != synced && failed == nil {
+		if call.waiting() != synced && failed == nil {
 			g.sync = true
 			continue
 		}
@@ -248,7 +261,7 @@ func (c *committer) draft(name string) *draft {
 		}
 		c.hold(d)
 	}
-	c.call.draft = d
+	c.call.saw(d)
 	if d.dropped {
 		return nil
 	}
@@ -303,7 +316,7 @@ func (c *committer) commit(m *Mutation, d *draft) error {
 func (c *committer) apply(m *Mutation, d *draft) {
 	if m.Create != nil {
 		c.hold(d)
-		c.call.draft = d
+		c.call.saw(d)
 	}
 	d.apply(m)
 	c.lsn = m.LSN
@@ -333,6 +346,7 @@ func (c *committer) publish(d *draft) {
 	c.db.records.Add(int64(count))
 	if !d.dropped {
 		c.db.agenda.look(v, c.db.clock)
+		c.db.consolidating.look(v, c.db.clock)
 		c.db.maintenance.look(v)
 		c.db.indexing.look(v)
 	}

@@ -9,7 +9,7 @@ import (
 
 // Config is what a namespace was made with. Only MaxBytes, Durability, KeyEncoding,
 // ValueEncoding, Recall, Ranking, Retention, Repeats, MaxRecords,
-// Eviction and Forget can change.
+// Eviction, Forget and Consolidation can change.
 type Config struct {
 	Name                      string
 	Metric                    index.Metric
@@ -18,7 +18,8 @@ type Config struct {
 	// divides both dimensions.
 	KVHeads  int
 	Embedder EmbedderID // zero: none
-	// MaxBytes bounds the namespace's slabs; 0: the server's budget alone does.
+	// MaxBytes bounds the namespace's slabs (maxbytes.go says how); 0: the server's budget
+	// alone does.
 	MaxBytes   int64
 	Durability Durability
 	// KeyEncoding is how keys are kept. After a change of it segments are encoded anew
@@ -40,13 +41,15 @@ type Config struct {
 	// its speaker, which is rehearsed in its place; 0: none does.
 	Repeats float64
 	// MaxRecords bounds how many records there are, 0: no bound; Eviction says which of them
-	// make room for new ones.
+	// make room at either bound.
 	MaxRecords int64
 	Eviction   Eviction
 	// Forget is the retention below which records are removed; 0: none is.
-	Forget     float64
-	CreateTime int64 // Unix nanoseconds
-	Created    LSN   // of the mutation that made it
+	Forget float64
+	// Consolidation says which records are merged; zero: none are.
+	Consolidation Consolidation
+	CreateTime    int64 // Unix nanoseconds
+	Created       LSN   // of the mutation that made it
 }
 
 // settings is what many namespaces have in common. They share one copy, which
@@ -70,10 +73,12 @@ type settings struct {
 	maxRecords int64
 	eviction   Eviction
 	forget     float64
+
+	consolidation Consolidation
 }
 
 func (c *Config) settings() unique.Handle[settings] {
-	return unique.Make(settings{c.Metric, c.Dimension, c.ValueDimension, max(1, c.KVHeads), c.Embedder, c.MaxBytes, c.Durability, c.KeyEncoding, c.ValueEncoding, c.Recall, c.Lexical, c.Ranking, c.Retention.OrDefault(), c.Repeats, c.MaxRecords, c.Eviction, c.Forget})
+	return unique.Make(settings{c.Metric, c.Dimension, c.ValueDimension, max(1, c.KVHeads), c.Embedder, c.MaxBytes, c.Durability, c.KeyEncoding, c.ValueEncoding, c.Recall, c.Lexical, c.Ranking, c.Retention.OrDefault(), c.Repeats, c.MaxRecords, c.Eviction, c.Forget, c.Consolidation})
 }
 
 func (s settings) shape() index.Shape {

@@ -67,9 +67,11 @@ type DB struct {
 
 	rehearsing rehearsing
 
-	agenda    agenda
-	removed   removed
-	restoring atomic.Bool // mutations of a log may follow
+	agenda  agenda
+	removed removed
+
+	consolidating consolidating
+	restoring     atomic.Bool // mutations of a log may follow
 
 	unsynced   atomic.Bool // a namespace of durability Interval was written to
 	journal    atomic.Pointer[Log]
@@ -102,6 +104,9 @@ type sizes struct {
 	// Of index.ShareOptions.
 	sharedBytes int64
 	sharedYield int
+
+	// About how many multiply-adds a pass of consolidation takes at most; 0: no bound.
+	passWork int64
 }
 
 // CopyBytes is how far a DB goes beyond the limit of its pool while it copies a segment to
@@ -111,7 +116,7 @@ func CopyBytes(limit int64) int64 { return min(limit/2, 2*segmentBytes) }
 
 // New makes an empty DB, of epoch 1, and starts its committer.
 func New(opt Options) *DB {
-	return newDB(opt, sizes{segmentRows: index.MaxRows, indexRows: 1000, compactRows: 64, ivfRows: 50_000})
+	return newDB(opt, sizes{segmentRows: index.MaxRows, indexRows: 1000, compactRows: 64, ivfRows: 50_000, passWork: 1 << 34})
 }
 
 func newDB(opt Options, sizes sizes) *DB {
@@ -153,6 +158,8 @@ func newDB(opt Options, sizes sizes) *DB {
 	db.indexing = newMaintenance(db, (*View).ivfJob)
 	go db.committer.run()
 	go db.tidy()
+	db.consolidating.ended = make(chan struct{})
+	go db.consolidates()
 	return db
 }
 
@@ -169,6 +176,7 @@ func (db *DB) Close() error {
 	db.closing.Unlock()
 	db.maintenance.stop()
 	db.indexing.stop()
+	<-db.consolidating.ended
 	close(db.calls)
 	<-db.stopped
 	for _, ns := range db.sorted.Load().Items() {

@@ -25,8 +25,10 @@ type draft struct {
 
 	rehearsing map[*segment]bool // segments whose column of rehearsals is the draft's own
 
-	unbounded bool // max_bytes doesn't count: what is restored has been admitted before
-	admitted  bool // here: the server's budget doesn't count either
+	doomed    []doomed // by segment, of the mutation that is being decided: see makeBytes
+	swept     bool     // likewise: no dead rows are left to sweep out
+	unbounded bool     // max_bytes doesn't count: what is restored has been admitted before
+	admitted  bool     // here: the server's budget doesn't count either
 
 	// settle waits until the rows that have a place are in it; nil: they are always.
 	settle func()
@@ -64,16 +66,17 @@ func (db *DB) draftOf(base *View) *draft {
 func (d *draft) shape() index.Shape { return d.settings.Value().shape() }
 
 // bytes is what the namespace takes outside the heap.
-func (d *draft) bytes() int64 {
-	n := totalBytes(d.segments)
-	if d.ivf != nil {
-		n += d.ivf.Bytes()
+func (v *View) bytes() int64 {
+	n := totalBytes(v.segments)
+	if v.ivf != nil {
+		n += v.ivf.Bytes()
 	}
 	return n
 }
 
-func (s *segView) totalBytes() int64 {
-	n := s.bytes()
+func (s *segView) totalBytes() int64 { return s.bytes() + s.indexBytes() }
+
+func (s *segView) indexBytes() (n int64) {
 	if s.index != nil {
 		n += s.index.Bytes()
 	}
@@ -125,8 +128,8 @@ func (d *draft) own(segment int) {
 // kill marks a row dead, in a bitmap of the draft's own.
 func (d *draft) kill(ref Ref) {
 	s := &d.segments[ref.segment]
-	terms, _, _ := s.Words(ref.row)
-	d.words.Remove(terms.Of())
+	p, size := readPayload(s.at(&s.rows[ref.row]))
+	d.words.Remove(p.terms.Of())
 	d.own(int(ref.segment))
 	words := int(s.capacity+63) / 64
 	if !d.ownDead[ref.segment] {
@@ -136,6 +139,7 @@ func (d *draft) kill(ref Ref) {
 	}
 	s.dead[ref.row/64] |= 1 << (ref.row % 64)
 	s.deadRows++
+	s.deadSize += size
 	d.deleted = true
 }
 
@@ -200,7 +204,7 @@ func (d *draft) reserveTail(sizes []int, values bool) (int, error) {
 		if k == 0 {
 			return 0, nil
 		}
-		return k, d.reservePayload(s, sum(sizes[:k]))
+		return k, d.reservePayload(at, sum(sizes[:k]))
 	}
 	if fresh <= 0 || !worth && !usable {
 		d.seal(at)
@@ -211,11 +215,14 @@ func (d *draft) reserveTail(sizes []int, values bool) (int, error) {
 	}
 	rows := live + fresh
 	bytes := s.livePayload() + sum(sizes[:fresh])
-	// A quarter to spare: more would cost more than 100 bytes a record in its row.
-	tries := [][2]int{{min(limit, rows+rows/4), 0}, {rows, bytes}}
-	tries[0][1] = int(int64(bytes) * int64(tries[0][0]) / int64(rows))
+	// A quarter to spare: more would cost more than 100 bytes a record in its row. Where that
+	// isn't to be had, a little, or every record would take a copy.
+	tries := [][2]int{{min(limit, rows+rows/4), 0}, {min(limit, rows+rows/evictShare), 0}, {rows, bytes}}
+	for i := range tries {
+		tries[i][1] = int(int64(bytes) * int64(tries[i][0]) / int64(rows))
+	}
 	var grown segView
-	err := d.attempt(tries, values || s.vectors.HasValues(), s.totalBytes(), func(pool *slab.Pool, capacity, payload int) (err error) {
+	err := d.attempt(tries, values || s.vectors.HasValues(), at, func(pool *slab.Pool, capacity, payload int) (err error) {
 		if s.deadRows == 0 {
 			grown, err = grow(pool, s, capacity, payload, values)
 		} else {
@@ -241,12 +248,14 @@ func (d *draft) reserveTail(sizes []int, values bool) (int, error) {
 func (d *draft) seal(at int) { d.open = at + 1 }
 
 // reservePayload makes room for bytes of payloads in a segment that has the rows.
-func (d *draft) reservePayload(s *segView, bytes int) error {
+func (d *draft) reservePayload(at, bytes int) error {
+	s := &d.segments[at]
 	if s.room() >= bytes {
 		return nil
 	}
 	spare := int(min(s.chunkBytes()/2, 1<<20))
-	return d.attempt([][2]int{{0, max(bytes, spare)}, {0, bytes}}, false, 0, func(pool *slab.Pool, _, payload int) error {
+	little := int(min(s.chunkBytes()/evictShare, 1<<20))
+	return d.attempt([][2]int{{0, max(bytes, spare)}, {0, max(bytes, little)}, {0, bytes}}, false, at, func(pool *slab.Pool, _, payload int) error {
 		return s.addChunk(pool, payload)
 	})
 }
@@ -264,7 +273,7 @@ func (d *draft) reserveNew(sizes []int, values bool, expected int) (int, error) 
 	}
 	tries := [][2]int{{want, min(bytes*want/k, max(bytes, 1<<20))}, {k, bytes}}
 	var made *segment
-	err := d.attempt(tries, values, 0, func(pool *slab.Pool, capacity, payload int) (err error) {
+	err := d.attempt(tries, values, none, func(pool *slab.Pool, capacity, payload int) (err error) {
 		made, err = newSegment(pool, d.shape(), capacity, payload, values)
 		return err
 	})
@@ -274,19 +283,33 @@ func (d *draft) reserveNew(sizes []int, values bool, expected int) (int, error) 
 	return k, err
 }
 
-// attempt tries sizes (rows, bytes of payload) until one fits the budgets; the
-// bytes freed come back to them when it is done. The last may go beyond the server's
-// budget if as much is freed, or if it is to hold what was admitted before.
-func (d *draft) attempt(tries [][2]int, values bool, freed int64, make func(pool *slab.Pool, capacity, payload int) error) error {
+// none is the place of no segment.
+const none = -1
+
+// attempt tries sizes (rows, bytes of payload) until one fits the budgets: of a new segment, of
+// one in the place of the segment at a place, whose bytes come back to the budgets when it is
+// done, or without rows of a chunk for that one. The last may go beyond the server's budget if
+// as much is freed, or if it is to hold what was admitted before.
+func (d *draft) attempt(tries [][2]int, values bool, at int, make func(pool *slab.Pool, capacity, payload int) error) error {
 	var err error
+	freed := int64(0)
+	if at != none && tries[0][0] > 0 {
+		s := &d.segments[at]
+		if freed = s.bytes(); s.deadRows > 0 { // else it keeps its indexes
+			freed = s.totalBytes()
+		}
+	}
 	for i, t := range tries {
 		cost := int64(slab.ClassSize(max(t[1], 1)))
 		if t[0] > 0 {
 			cost = segmentCost(d.shape(), t[0], t[1], values)
 		}
 		if limit := d.settings.Value().maxBytes; limit > 0 && !d.unbounded {
-			if need := d.bytes() - freed + cost; need > limit {
-				err = &Exhausted{What: fmt.Sprintf("namespace %q", d.ns.name), Limit: limit, Need: need}
+			err = d.fits(limit, d.bytes()-freed+cost, cost, at, t, values)
+			if errors.Is(err, errCrowded) {
+				return err
+			}
+			if err != nil {
 				continue
 			}
 		}

@@ -116,13 +116,7 @@ func (c *committer) storeIn(d *draft, m *Mutation, s *Store, prior *priorSearch)
 		}
 	}
 	m.Rehearsals = rehearsalsOf(rehearsed, m.Time)
-	if err := d.makeRoom(m, created); err != nil {
-		return nil, err
-	}
-	if err := c.room(m); err != nil {
-		return nil, err
-	}
-	if err := d.reserveFor(m); err != nil {
+	if err := c.admit(m, d, created); err != nil {
 		return nil, err
 	}
 	m.Request = remember(s.RequestID, s.Digest, m, out.Results, generated)
@@ -131,6 +125,19 @@ func (c *committer) storeIn(d *draft, m *Mutation, s *Store, prior *priorSearch)
 	}
 	d.db.gone(d.ns, evictedAt, len(m.Deletes))
 	return out, nil
+}
+
+// admit adds to a mutation that creates so many records the deletion of those that are to go
+// for it, and sees that there is room for it on the disk and in memory. All that it writes is
+// in it by then, but what is remembered of a request.
+func (c *committer) admit(m *Mutation, d *draft, created int) error {
+	if err := d.makeRecords(m, created); err != nil {
+		return err
+	}
+	if err := d.makeBytes(m); err != nil {
+		return err
+	}
+	return c.room(m)
 }
 
 // analyse makes the terms of texts in the caller's goroutine, for the committer is one for
@@ -152,8 +159,11 @@ func (db *DB) analyse(namespace string, puts []Put, mask Mask, embeds bool) {
 	var all sync.WaitGroup
 	for part := range slices.Chunk(puts, share) {
 		work := func() {
+			terms := make(lexical.Terms, 0, 64*len(part)) // in one piece, which costs less than one for each
 			for i := range part {
-				part[i].analysed = analysed{a.Append(nil, part[i].Text), a}
+				from := len(terms)
+				terms = a.Append(terms, part[i].Text)
+				part[i].analysed = analysed{terms[from:len(terms):len(terms)], a}
 			}
 		}
 		if len(part) < len(puts) {
@@ -218,6 +228,7 @@ func (d *draft) change(p *Put, id string, mask Mask, m *Mutation, place uint32, 
 	ch := Change{Record: p.Record, Mask: mask, analysed: p.analysed}
 	ch.ID, ch.Version, ch.UpdateTime = id, m.LSN, m.Time
 	ch.Created, ch.CreateTime, ch.Place = m.LSN, m.Time, place
+	ch.Sources, ch.Spread = nil, 0
 	if exists {
 		w := &d.segments[old.segment].rows[old.row]
 		ch.Created, ch.CreateTime, ch.Place = LSN(w.created), w.createTime, w.place
@@ -308,16 +319,14 @@ func (c *committer) update(u *Update) (*StoreResult, error) {
 		m.Changes[i] = ch
 		out.Results[i] = RecordResult{ID: p.ID, Version: m.LSN}
 	}
-	if err := c.room(m); err != nil {
-		return nil, err
-	}
-	if err := d.reserveFor(m); err != nil {
+	if err := c.admit(m, d, 0); err != nil {
 		return nil, err
 	}
 	m.Request = remember(u.RequestID, u.Digest, m, out.Results, nil)
 	if err := c.commit(m, d); err != nil {
 		return nil, err
 	}
+	d.db.gone(d.ns, evictedAt, len(m.Deletes))
 	return out, nil
 }
 
@@ -422,7 +431,8 @@ func (db *DB) CreateNamespace(ctx context.Context, req *CreateNamespace) (Config
 
 // UpdateNamespace changes a namespace's bound, its durability, the encodings of its keys and
 // values, its recall, its ranking, its retention, what repeats a record, how many
-// there may be, which of them make room, or from which retention on they are removed.
+// there may be, which of them make room, from which retention on they are removed, or which
+// are merged.
 // A bound below what the namespace takes refuses writes that need more memory until enough
 // is deleted.
 func (db *DB) UpdateNamespace(ctx context.Context, u *UpdateNamespace) error {
@@ -462,6 +472,11 @@ func (db *DB) UpdateNamespace(ctx context.Context, u *UpdateNamespace) error {
 			return invalid("namespace.forget", "%s", reason)
 		}
 	}
+	if u.Consolidation != nil {
+		if field, reason := u.Consolidation.Check(); field != "" {
+			return invalid("namespace.consolidation."+field, "%s", reason)
+		}
+	}
 	if u.KeyEncoding != nil && *u.KeyEncoding > index.BF16 {
 		return invalid("namespace.key_encoding", "is %d, which is no encoding", *u.KeyEncoding)
 	}
@@ -485,14 +500,17 @@ func (db *DB) UpdateNamespace(ctx context.Context, u *UpdateNamespace) error {
 		if u.Repeats != nil && *u.Repeats > 0 && d.settings.Value().metric != index.Cosine {
 			return precondition("namespace %q has metric %v; a repeat_similarity is a cosine", u.Name, d.settings.Value().metric)
 		}
+		if u.Consolidation != nil && *u.Consolidation != (Consolidation{}) && d.settings.Value().metric != index.Cosine {
+			return precondition("namespace %q is not of metric COSINE; the similarity of a consolidation is a cosine", u.Name)
+		}
 		m.MaxBytes, m.Durability, m.Recall, m.Repeats = u.MaxBytes, u.Durability, u.Recall, u.Repeats
-		m.MaxRecords, m.Eviction, m.Forget = u.MaxRecords, u.Eviction, u.Forget
+		m.MaxRecords, m.Eviction, m.Forget, m.Consolidation = u.MaxRecords, u.Eviction, u.Forget, u.Consolidation
 		m.KeyEncoding, m.ValueEncoding, m.Ranking, m.Retention = u.KeyEncoding, u.ValueEncoding, u.Ranking, u.Retention
 		if m.Retention != nil {
 			keep := m.Retention.OrDefault()
 			m.Retention = &keep
 		}
-		if m.MaxBytes == nil && m.Durability == nil && m.KeyEncoding == nil && m.ValueEncoding == nil && m.Recall == nil && m.Ranking == nil && m.Retention == nil && m.Repeats == nil && m.MaxRecords == nil && m.Eviction == nil && m.Forget == nil {
+		if m.MaxBytes == nil && m.Durability == nil && m.KeyEncoding == nil && m.ValueEncoding == nil && m.Recall == nil && m.Ranking == nil && m.Retention == nil && m.Repeats == nil && m.MaxRecords == nil && m.Eviction == nil && m.Forget == nil && m.Consolidation == nil {
 			return nil
 		}
 		return c.commit(m, d)

@@ -7,7 +7,8 @@ import (
 	"slices"
 )
 
-// Eviction says which records make room for new ones in a namespace of at most so many.
+// Eviction says which records make room for others in a namespace that is at its bounds,
+// max_records or max_bytes.
 type Eviction uint8
 
 // The evictions.
@@ -50,9 +51,9 @@ func (e *Full) Error() string {
 	return fmt.Sprintf("namespace %q may have %d records (max_records), and would have %d; its eviction makes no room for that, as pinned records stay", e.Namespace, e.MaxRecords, e.Need)
 }
 
-// makeRoom adds to a mutation that creates so many records the deletion of those that are to
+// makeRecords adds to a mutation that creates so many records the deletion of those that are to
 // go for them. Records that it changes or rehearses stay.
-func (d *draft) makeRoom(m *Mutation, created int) error {
+func (d *draft) makeRecords(m *Mutation, created int) error {
 	set := d.settings.Value()
 	over := int64(d.count+created) - set.maxRecords
 	if set.maxRecords == 0 || created == 0 || over <= 0 {
@@ -62,23 +63,34 @@ func (d *draft) makeRoom(m *Mutation, created int) error {
 	if set.eviction == EvictNone || int64(created) > set.maxRecords {
 		return full
 	}
-	stay := make(map[string]bool, len(m.Changes)+len(m.Rehearsals))
-	for i := range m.Changes {
-		stay[m.Changes[i].ID] = true
-	}
-	for i := range m.Rehearsals {
-		stay[m.Rehearsals[i].ID] = true
-	}
-	m.Deletes = d.victims(int(min(over+set.maxRecords/evictShare, max(over, evictAtOnce))), m.Time, stay)
+	n := int(min(over+set.maxRecords/evictShare, max(over, evictAtOnce)))
+	m.Deletes = d.victims(n, m.Time, m.spared(), func(int, int64) bool { return true })
 	if int64(len(m.Deletes)) < over {
 		return full
 	}
 	return nil
 }
 
-// victims are the ids of the n records that are to go first at a time, or of all that may:
-// pinned ones never go.
-func (d *draft) victims(n int, now int64, stay map[string]bool) []string {
+// spared are the ids of the records that a mutation's eviction leaves alone: those that it
+// writes or rehearses, and those that it deletes already.
+func (m *Mutation) spared() map[string]bool {
+	stay := make(map[string]bool, len(m.Changes)+len(m.Rehearsals)+len(m.Deletes))
+	for i := range m.Changes {
+		stay[m.Changes[i].ID] = true
+	}
+	for i := range m.Rehearsals {
+		stay[m.Rehearsals[i].ID] = true
+	}
+	for _, id := range m.Deletes {
+		stay[id] = true
+	}
+	return stay
+}
+
+// victims are the ids of the n records that are to go first at a time, or of as many as may:
+// pinned ones never go. Further ones are asked for until more, which is told how many there
+// are and about how many bytes they take, is false.
+func (d *draft) victims(n int, now int64, stay map[string]bool, more func(n int, bytes int64) bool) []string {
 	type candidate struct {
 		worth   float64
 		created LSN
@@ -105,14 +117,16 @@ func (d *draft) victims(n int, now int64, stay map[string]bool) []string {
 		})
 	}
 	slices.SortFunc(all, later)
-	ids := make([]string, 0, n)
+	ids := make([]string, 0, min(n, len(all)))
+	bytes := int64(0)
 	for _, c := range all {
-		if len(ids) == n {
+		if len(ids) == n || !more(len(ids), bytes) {
 			break
 		}
 		s := &d.segments[c.ref.segment]
-		if id := readID(s.at(&s.rows[c.ref.row])); !stay[id] {
-			ids = append(ids, string([]byte(id))) // not of a slab
+		if p, size := readPayload(s.at(&s.rows[c.ref.row])); !stay[p.id] {
+			ids = append(ids, string([]byte(p.id))) // not of a slab
+			bytes += s.rowCost() + int64(size)
 		}
 	}
 	return ids

@@ -6,7 +6,8 @@ import (
 )
 
 // Import makes a namespace with records as they were, all or nothing; *Exists if
-// it is there. lsn is the namespace's own where the records come from: it may be
+// it is there. Where they don't fit its max_bytes its eviction leaves some out, or it is
+// refused. lsn is the namespace's own where the records come from: it may be
 // of any server, and this one's epoch rises above it, so that the import, which is
 // a mutation of this server, follows everything imported.
 func (db *DB) Import(ctx context.Context, c Config, lsn LSN, records iter.Seq2[*Record, error]) error {
@@ -38,6 +39,10 @@ func (db *DB) Import(ctx context.Context, c Config, lsn LSN, records iter.Seq2[*
 	if err := n.Done(); err != nil {
 		return err
 	}
+	evicted, err := d.makeImported()
+	if err != nil {
+		return err
+	}
 	file := ""
 	if l := db.journal.Load(); l != nil {
 		if err := db.ReadOnly(); err != nil {
@@ -50,9 +55,6 @@ func (db *DB) Import(ctx context.Context, c Config, lsn LSN, records iter.Seq2[*
 	return db.commit(ctx, func(cm *committer) error {
 		if cm.draft(c.Name) != nil {
 			return &Exists{kindNamespace, c.Name, c.Name}
-		}
-		if limit := c.MaxBytes; limit > 0 && d.bytes() > limit {
-			return &Exhausted{What: "namespace \"" + c.Name + "\"", Limit: limit, Need: d.bytes()}
 		}
 		if lsn.Epoch() >= cm.lsn.Epoch() {
 			next, err := max(lsn, cm.lsn).nextEpoch()
@@ -76,6 +78,7 @@ func (db *DB) Import(ctx context.Context, c Config, lsn LSN, records iter.Seq2[*
 			return err
 		}
 		taken = true
+		db.gone(d.ns, evictedAt, evicted)
 		return nil
 	})
 }

@@ -161,15 +161,18 @@ func (db *DB) backgroundWorkers() int {
 }
 
 func (m *maintenance) dropIVF(v *View) error {
-	return m.swapIVF(v, func(d *draft) { d.setIVF(nil) })
+	return m.swapIVF(v, func(_ *committer, d *draft) error {
+		d.setIVF(nil)
+		return nil
+	})
 }
 
 // swapIVF changes the index of a namespace if it still is the view's.
-func (m *maintenance) swapIVF(v *View, swap func(*draft)) error {
+func (m *maintenance) swapIVF(v *View, swap func(*committer, *draft) error) error {
 	return m.db.commit(m.ctx, func(c *committer) error {
 		d := c.draft(v.ns.name)
 		if d != nil && d.ns == v.ns && d.ivf == v.ivf {
-			swap(d)
+			return swap(c, d)
 		}
 		return nil
 	})
@@ -178,19 +181,24 @@ func (m *maintenance) swapIVF(v *View, swap func(*draft)) error {
 // putIVF hands a calibrated index, which it takes over, to the namespace.
 func (m *maintenance) putIVF(v *View, x *ivf) error {
 	taken := false
-	err := m.swapIVF(v, func(d *draft) {
-		s := d.settings.Value()
+	err := m.swapIVF(v, func(c *committer, d *draft) error {
 		more := x.Bytes()
 		if d.ivf != nil {
 			more -= d.ivf.Bytes()
 		}
-		if s.recall == 0 || s.maxBytes > 0 && d.bytes()+more > s.maxBytes {
+		ok := d.settings.Value().recall > 0
+		var err error
+		if ok {
+			ok, err = c.makeRoom(d, more)
+		}
+		if !ok {
 			d.ns.asked().refused.Store(int64(d.count))
-			return
+			return err
 		}
 		d.setIVF(x)
 		d.ns.asked().refused.Store(0)
 		taken = true
+		return nil
 	})
 	if !taken {
 		x.Release()

@@ -96,6 +96,45 @@ func count(t *testing.T, db *DB, namespace string) int {
 	return v.Count()
 }
 
+// A call that writes to several namespaces is answered when all of it is published.
+func TestCallOfSeveralNamespaces(t *testing.T) {
+	for _, names := range [][]string{{"sync", "none"}, {"none", "sync"}} {
+		db, g := logged(t)
+		forget := 0.25
+		done := make(chan error, 1)
+		go func() {
+			done <- db.commit(context.Background(), func(c *committer) error {
+				for _, name := range names {
+					m := c.begin(name)
+					m.Forget = &forget
+					if err := c.commit(m, c.draft(name)); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		}()
+		<-g.began
+		select {
+		case err := <-done:
+			t.Errorf("%q: answered before the sync: %v", names, err)
+		default:
+		}
+		forgets := func(name string) float64 {
+			v := view(t, db, name)
+			defer v.Release()
+			return v.Config().Forget
+		}
+		if forgets("sync") != 0 || forgets("none") != forget {
+			t.Errorf("%q: before the sync they are at %v and %v", names, forgets("sync"), forgets("none"))
+		}
+		g.end <- nil
+		if err := <-done; err != nil || forgets("sync") != forget {
+			t.Errorf("%q: %v, and it is at %v", names, err, forgets("sync"))
+		}
+	}
+}
+
 // What waits for a sync is neither shown nor acknowledged before it, and holds up
 // nothing that doesn't; what is decided meanwhile is decided against it.
 func TestSyncThenPublish(t *testing.T) {

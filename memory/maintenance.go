@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 
 	"engram/internal/slab"
 	"engram/memory/filter"
@@ -126,6 +127,9 @@ func (s *segView) mayEncode(inUse int64) bool {
 // job gives the first thing to do on a view; nil if there is nothing.
 func (v *View) job(db *DB) func(*maintenance, *View) error {
 	z := &db.sizes
+	if i := v.crowdedBy(); i != none {
+		return func(m *maintenance, v *View) error { return m.compact(v, i, m.db.beyond) }
+	}
 	for i := range v.segments {
 		s := &v.segments[i]
 		complete := i < len(v.segments)-1
@@ -166,23 +170,37 @@ func (m *maintenance) index(v *View, i int) error {
 	}
 	x := &filterIndex{Index: built}
 	x.refs.Store(1)
+	return m.handOver(v, s, &s.indexRefused, x, func(to *segView) released {
+		old := to.index
+		to.index = x
+		return old
+	})
+}
+
+// released is an index of a segment's rows, or a nil pointer to one.
+type released interface{ release() }
+
+// handOver puts an index of a segment's rows, which put does and gives the one before, into
+// its namespace. If there is no room for it, it is not made again before there are twice as
+// many rows.
+func (m *maintenance) handOver(v *View, s *segView, refused *atomic.Uint32, x released, put func(*segView) released) error {
 	taken := false
-	err = m.db.commit(m.ctx, func(c *committer) error {
+	err := m.db.commit(m.ctx, func(c *committer) error {
 		d := c.draft(v.ns.name)
-		if d == nil || d.ns != v.ns {
+		if d == nil || d.ns != v.ns || d.place(s.segment) < 0 {
 			return nil
 		}
-		at := d.place(s.segment)
-		if at < 0 {
-			return nil
+		with := d.segments[d.place(s.segment)]
+		before := with.indexBytes()
+		put(&with)
+		if ok, err := c.makeRoom(d, with.indexBytes()-before); !ok {
+			refused.Store(2 * s.n)
+			return err
 		}
-		if limit := d.settings.Value().maxBytes; limit > 0 && d.bytes()+x.Bytes() > limit {
-			s.indexRefused.Store(2 * s.n)
-			return nil
+		if at := d.place(s.segment); at >= 0 { // some may have died for it
+			put(&d.segments[at]).release()
+			d.changed, taken = true, true
 		}
-		d.segments[at].index.release()
-		d.segments[at].index = x
-		d.changed, taken = true, true
 		return nil
 	})
 	if !taken {
@@ -216,29 +234,11 @@ func (m *maintenance) indexWords(v *View, i int) error {
 	}
 	x := &lexicalIndex{Index: built}
 	x.refs.Store(1)
-	taken := false
-	err = m.db.commit(m.ctx, func(c *committer) error {
-		d := c.draft(v.ns.name)
-		if d == nil || d.ns != v.ns {
-			return nil
-		}
-		at := d.place(s.segment)
-		if at < 0 {
-			return nil
-		}
-		if limit := d.settings.Value().maxBytes; limit > 0 && d.bytes()+x.Bytes() > limit {
-			s.lexicalRefused.Store(2 * s.n)
-			return nil
-		}
-		d.segments[at].lexical.release()
-		d.segments[at].lexical = x
-		d.changed, taken = true, true
-		return nil
+	return m.handOver(v, s, &s.lexicalRefused, x, func(to *segView) released {
+		old := to.lexical
+		to.lexical = x
+		return old
 	})
-	if !taken {
-		x.release()
-	}
-	return err
 }
 
 // liveMask has the bits of the live rows; nil: all are.
@@ -264,7 +264,8 @@ func (d *draft) place(s *segment) int {
 // compact rewrites a segment without its dead rows and as the namespace now keeps its
 // keys and values, together with neighbours that have become small enough to share a segment with it.
 // It frees more than it takes, but where keys are kept more largely, and so may go beyond
-// the budget for a while.
+// the budget for a while. Where dead rows have brought the namespace over its max_bytes, it
+// takes no more than it must.
 func (m *maintenance) compact(v *View, i int, beyond *slab.Pool) error {
 	shape := v.settings.Value().shape()
 	values := v.segments[i].givenValues()
@@ -286,15 +287,16 @@ func (m *maintenance) compact(v *View, i int, beyond *slab.Pool) error {
 		rows, payload = rows+s.live(), payload+more
 		return true
 	}
-	for join(first - 1) {
+	tight := v.tight()
+	for !tight && join(first-1) {
 		first--
 	}
-	for join(end) {
+	for !tight && join(end) {
 		end++
 	}
 	from := v.segments[first:end]
 	live, bytes := rows, payload
-	if end == len(v.segments) { // what is written meanwhile needs room
+	if end == len(v.segments) && !tight { // what is written meanwhile needs room
 		rows = min(limit, rows+rows/8+16)
 		payload += payload/8 + 1024
 	}
@@ -321,11 +323,18 @@ func (m *maintenance) compact(v *View, i int, beyond *slab.Pool) error {
 		if d == nil || d.ns != v.ns {
 			return nil
 		}
-		if more := made.bytes() - totalBytes(from); more > 0 { // keys that take more room now
-			if limit := d.settings.Value().maxBytes; limit > 0 && d.bytes()+more > limit {
-				v.segments[i].encodeRefused.Store(m.db.pool.InUse())
-				return nil
+		more := made.bytes()
+		for j := range from {
+			if at := d.place(from[j].segment); at >= 0 {
+				more -= d.left(at, 0)
 			}
+		}
+		if limit := d.settings.Value().maxBytes; limit > 0 && more > 0 && d.counted(none)+more > limit {
+			if made.bytes() > totalBytes(from) { // keys that take more room now
+				v.segments[i].compactRefused.Store(v.segments[i].deadRows * 5 / 4)
+				v.segments[i].encodeRefused.Store(m.db.pool.InUse())
+			} // else room to spare, which there is no more
+			return nil
 		}
 		taken = d.swapIn(from, made, moved)
 		return nil
@@ -370,6 +379,8 @@ func (d *draft) swapIn(from []segView, made segView, moved [][]uint32) bool {
 			if to := moved[j][r]; to != gone && now.isDead(r) {
 				dead[to/64] |= 1 << (to % 64)
 				made.deadRows++
+				_, size := readPayload(made.at(&made.rows[to]))
+				made.deadSize += size
 			}
 		}
 		for r := from[j].n; r < now.n; r++ {

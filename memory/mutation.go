@@ -29,6 +29,7 @@ type Mutation struct {
 	MaxRecords    *int64          // change it
 	Eviction      *Eviction       // change it
 	Forget        *float64        // change it
+	Consolidation *Consolidation  // change it
 	Deletes       []string        // ids, all of which exist
 	Changes       []Change        // in the order of the request
 	Rehearsals    []Rehearsal     // in the order of ids, each once
@@ -46,7 +47,7 @@ func (m *Mutation) bytes() int {
 	n := 128
 	for i := range m.Changes {
 		r := &m.Changes[i].Record
-		n += 128 + len(r.ID) + len(r.Text) + len(r.Metadata) + len(r.Session) + len(r.Speaker) + 4*(len(r.Key)+len(r.Value))
+		n += 128 + len(r.ID) + len(r.Text) + len(r.Metadata) + len(r.Session) + len(r.Speaker) + 4*(len(r.Key)+len(r.Value)) + len(r.Sources)*64
 	}
 	for i := range m.Rehearsals {
 		n += 16 + len(m.Rehearsals[i].ID)

@@ -13,6 +13,9 @@ type Namespace struct {
 	due        int64                    // its first entry in the agenda, whose lock guards it; 0: none
 	removed    removed
 	forgetDue  int64 // when it looks next for what it forgets, of the agenda too; 0: never
+
+	consolidateDue int64   // when it looks next for what it merges, guarded by mu of DB.consolidating; 0: never
+	passed         *passed // what a pass over it left for the next, likewise by passing; nil: nothing
 }
 
 // View acquires the current view; the caller releases it.
@@ -31,13 +34,14 @@ func (n *Namespace) Config() Config {
 }
 
 // removed counts the records that went by themselves since the process began.
-type removed [3]atomic.Uint64
+type removed [4]atomic.Uint64
 
 // Why they went.
 const (
 	expiredAt = iota
 	evictedAt
 	forgottenAt
+	mergedAt
 )
 
 // gone counts records of the namespace that went, here and in the DB.
@@ -49,8 +53,8 @@ func (db *DB) gone(ns *Namespace, why, records int) {
 }
 
 // Removed is how many records of all namespaces went since the process began because they
-// had expired, were evicted and were forgotten.
-func (db *DB) Removed() (n [3]uint64) {
+// had expired, were evicted, were forgotten and were merged.
+func (db *DB) Removed() (n [4]uint64) {
 	for i := range n {
 		n[i] = db.removed[i].Load()
 	}

@@ -8,19 +8,23 @@ import (
 	"engram/memory/lexical"
 )
 
-// The payload of a row is what has no fixed size: seven lengths as uvarints, then
-// the bytes of id, text, session, speaker, metadata, position and terms.
+// The payload of a row is what has no fixed size: eight lengths as uvarints, then
+// the bytes of id, text, session, speaker, metadata, position, terms and sources.
 type payload struct {
 	id, text, session, speaker string
 	metadata                   []byte
 	positionBytes              string // 8 bytes, little-endian, or none
 	terms                      lexical.Terms
+	sources                    string // as appendSources writes them
 }
 
 func payloadOf(r *Record) payload {
 	p := payload{id: r.ID, text: r.Text, session: r.Session, speaker: r.Speaker, metadata: r.Metadata}
 	if r.HasPosition {
 		p.positionBytes = string(binary.LittleEndian.AppendUint64(nil, uint64(r.Position)))
+	}
+	if len(r.Sources) > 0 {
+		p.sources = string(appendSources(nil, r.Sources, r.Spread))
 	}
 	return p
 }
@@ -38,7 +42,7 @@ func uvarintLen(n int) int { return max(1, (bits.Len(uint(n))+6)/7) }
 // size is how many bytes appendTo takes.
 func (p *payload) size() int {
 	n := p.bytes()
-	for _, l := range [...]int{len(p.id), len(p.text), len(p.session), len(p.speaker), len(p.metadata), len(p.positionBytes), len(p.terms)} {
+	for _, l := range [...]int{len(p.id), len(p.text), len(p.session), len(p.speaker), len(p.metadata), len(p.positionBytes), len(p.terms), len(p.sources)} {
 		n += uvarintLen(l)
 	}
 	return n
@@ -46,12 +50,12 @@ func (p *payload) size() int {
 
 // bytes is the size of the contents.
 func (p *payload) bytes() int {
-	return len(p.id) + len(p.text) + len(p.session) + len(p.speaker) + len(p.metadata) + len(p.positionBytes) + len(p.terms)
+	return len(p.id) + len(p.text) + len(p.session) + len(p.speaker) + len(p.metadata) + len(p.positionBytes) + len(p.terms) + len(p.sources)
 }
 
 // appendTo writes the payload behind b, which has room for it.
 func (p *payload) appendTo(b []byte) []byte {
-	for _, l := range [...]int{len(p.id), len(p.text), len(p.session), len(p.speaker), len(p.metadata), len(p.positionBytes), len(p.terms)} {
+	for _, l := range [...]int{len(p.id), len(p.text), len(p.session), len(p.speaker), len(p.metadata), len(p.positionBytes), len(p.terms), len(p.sources)} {
 		b = binary.AppendUvarint(b, uint64(l))
 	}
 	b = append(b, p.id...)
@@ -60,13 +64,14 @@ func (p *payload) appendTo(b []byte) []byte {
 	b = append(b, p.speaker...)
 	b = append(b, p.metadata...)
 	b = append(b, p.positionBytes...)
-	return append(b, p.terms...)
+	b = append(b, p.terms...)
+	return append(b, p.sources...)
 }
 
 // readPayload reads what appendTo wrote, and says how long it is. Its strings
 // alias b.
 func readPayload(b []byte) (p payload, size int) {
-	var lengths [7]int
+	var lengths [8]int
 	at := 0
 	for i := range lengths {
 		if l := b[at]; l < 0x80 {
@@ -92,6 +97,7 @@ func readPayload(b []byte) (p payload, size int) {
 	p.positionBytes = next(lengths[5])
 	p.terms = lexical.Terms(b[at : at+lengths[6] : at+lengths[6]])
 	at += lengths[6]
+	p.sources = next(lengths[7])
 	return p, at
 }
 
@@ -103,7 +109,7 @@ func readID(b []byte) string {
 		n = int(l)
 	}
 	at := 0
-	for range 7 {
+	for range 8 {
 		for b[at] >= 0x80 {
 			at++
 		}

@@ -287,10 +287,16 @@ func (k *ranker) fuse() {
 		case k.ranking.Fusion == ReciprocalRank:
 			k.addPlaces(part.weight, part.of, part.signed, found)
 		default:
-			w := float32(part.weight)
+			w, score := float32(part.weight), k.score[:len(part.of)]
+			if found == nil {
+				for i, x := range part.of {
+					score[i] += float32(w * x)
+				}
+				continue
+			}
 			for i, x := range part.of {
-				if found == nil || found(i) {
-					k.score[i] += float32(w * x)
+				if found(i) {
+					score[i] += float32(w * x)
 				}
 			}
 		}

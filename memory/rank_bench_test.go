@@ -118,7 +118,7 @@ func BenchmarkRanked(b *testing.B) {
 // BenchmarkStoreTurns stores turns with and without lexical search.
 func BenchmarkStoreTurns(b *testing.B) {
 	texts, _ := turns(20_000)
-	for _, a := range []lexical.Analysis{lexical.None, lexical.Words} {
+	for _, a := range []lexical.Analysis{lexical.None, lexical.English} {
 		b.Run(fmt.Sprint("lexical=", a != lexical.None), func(b *testing.B) {
 			for range b.N {
 				b.StopTimer()

@@ -27,6 +27,11 @@ type Record struct {
 
 	Expire int64 // when it is gone, Unix nanoseconds; 0: never
 	Pinned bool  // never evicted nor forgotten
+
+	// Of a record that consolidation made: what it was made of, in the order of the
+	// conversation, and how far that is from Key at most, an angle in radians.
+	Sources []Source
+	Spread  float64
 }
 
 // Include says what of a record is copied, beside its id, session, speaker,
@@ -39,8 +44,9 @@ const (
 	IncludeMetadata
 	IncludeKey
 	IncludeValue
+	IncludeSources // and the spread
 
-	IncludeAll = IncludeText | IncludeMetadata | IncludeKey | IncludeValue
+	IncludeAll = IncludeText | IncludeMetadata | IncludeKey | IncludeValue | IncludeSources
 )
 
 // Mask names fields of a record.

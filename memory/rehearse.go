@@ -182,7 +182,5 @@ func (c *committer) rehearse(list []*gathered) error {
 	if err := c.room(m); err != nil {
 		return err
 	}
-	err := c.commit(m, d)
-	c.call.waits = c.call.waits || d.waits // its draft is that of the last namespace
-	return err
+	return c.commit(m, d)
 }

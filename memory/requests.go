@@ -17,6 +17,10 @@ type RequestResult struct {
 	// what they repeat.
 	Created   []byte
 	Generated []string
+
+	// Of a Consolidate, Created is how many records it made and how many it did not for what
+	// had changed, two uvarints, Generated the ids of the first that it made, and Deleted how
+	// many were merged.
 }
 
 // size is about what a result takes of the heap.

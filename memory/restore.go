@@ -202,6 +202,7 @@ func (n *NamespaceRestorer) check(r *Record, at int) error {
 	if reason := r.Rehearsed.check(); reason != "" {
 		c.add(field{at, "rehearsals"}, "%s", reason)
 	}
+	c.sources(field{at, "sources"}, r)
 	if r.Expire < 0 {
 		c.add(field{at, "expire_time"}, "is before 1970")
 	}

@@ -177,6 +177,7 @@ type segView struct {
 	*segment
 	n        uint32        // rows published
 	deadRows uint32        // of those
+	deadSize int           // bytes of their payloads
 	dead     []uint64      // bit r of word r/64: row r is dead; short or nil where the rest is live
 	chunks   [][]byte      // those that the rows need
 	index    *filterIndex  // of a prefix of the rows; nil: none
@@ -340,6 +341,7 @@ func (s *segView) record(r uint32, inc Include) Record {
 	rec.Metadata = append([]byte(nil), rec.Metadata...)
 	rec.Key = append([]float32(nil), rec.Key...)
 	rec.Value = append([]float32(nil), rec.Value...)
+	rec.Sources = cloneSources(rec.Sources)
 	return rec
 }
 
@@ -365,6 +367,9 @@ func (s *segView) alias(r uint32, inc Include) Record {
 	}
 	if inc&IncludeValue != 0 {
 		rec.Value = s.value(r)
+	}
+	if inc&IncludeSources != 0 {
+		rec.Sources, rec.Spread = readSources(p.sources)
 	}
 	return rec
 }

@@ -22,8 +22,8 @@ type NamespaceStats struct {
 	IVF          IVFStats
 	HeapBytes    int64 // on the Go heap, about
 
-	// Records removed since the process began: expired, evicted, forgotten.
-	Expired, Evicted, Forgotten uint64
+	// Records removed since the process began: expired, evicted, forgotten, merged.
+	Expired, Evicted, Forgotten, Merged uint64
 }
 
 // IVFStats are of the index of a namespace with a recall; zero: there is none.
@@ -43,6 +43,7 @@ func (v *View) Stats() NamespaceStats {
 	}
 	r := &v.ns.removed
 	st.Expired, st.Evicted, st.Forgotten = r[expiredAt].Load(), r[evictedAt].Load(), r[forgottenAt].Load()
+	st.Merged = r[mergedAt].Load()
 	if v.requests != nil {
 		st.HeapBytes += int64(v.requests.bytes)
 	}

@@ -395,6 +395,11 @@ func (db *DB) checkConfig(cfg *Config) error {
 	} else if cfg.Repeats > 0 && cfg.Metric != index.Cosine {
 		c.add(of("namespace.repeat_similarity"), "is %v, a cosine, for metric %v", cfg.Repeats, cfg.Metric)
 	}
+	if field, reason := cfg.Consolidation.Check(); field != "" {
+		c.add(of("namespace.consolidation."+field), "%s", reason)
+	} else if cfg.Consolidation != (Consolidation{}) && cfg.Metric != index.Cosine {
+		c.add(of("namespace.consolidation.similarity"), "is %v, a cosine, for another metric", cfg.Consolidation.Similarity)
+	}
 	if cfg.Ranking.Lexical > 0 && cfg.Lexical == lexical.None {
 		c.add(of("namespace.ranking.lexical"), "is %v, in a namespace without lexical search", cfg.Ranking.Lexical)
 	}

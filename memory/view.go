@@ -62,7 +62,7 @@ func (v *View) Config() Config {
 	return Config{
 		Name: v.ns.name, Metric: s.metric, Dimension: s.dim, ValueDimension: s.valueDim, KVHeads: s.heads,
 		Embedder: s.embedder, MaxBytes: s.maxBytes, Durability: s.durability, KeyEncoding: s.encoding, ValueEncoding: s.values, Recall: s.recall,
-		Lexical: s.lexical, Ranking: s.ranking, Retention: s.retention, Repeats: s.repeats, MaxRecords: s.maxRecords, Eviction: s.eviction, Forget: s.forget, CreateTime: v.ns.createTime, Created: v.ns.created,
+		Lexical: s.lexical, Ranking: s.ranking, Retention: s.retention, Repeats: s.repeats, MaxRecords: s.maxRecords, Eviction: s.eviction, Forget: s.forget, Consolidation: s.consolidation, CreateTime: v.ns.createTime, Created: v.ns.created,
 	}
 }
 
@@ -99,11 +99,18 @@ func (v *View) At(ref Ref, inc Include) Record {
 }
 
 // Size is how many bytes of id, session, speaker and of what inc names At would
-// copy.
+// copy, and somewhat more for sources.
 func (v *View) Size(ref Ref, inc Include) int {
 	r := v.segments[ref.segment].alias(ref.row, inc)
-	return len(r.ID) + len(r.Session) + len(r.Speaker) + len(r.Text) + len(r.Metadata) + 4*(len(r.Key)+len(r.Value))
+	n := len(r.ID) + len(r.Session) + len(r.Speaker) + len(r.Text) + len(r.Metadata) + 4*(len(r.Key)+len(r.Value))
+	for i := range r.Sources {
+		n += len(r.Sources[i].ID) + sourceBytes
+	}
+	return n
 }
+
+// sourceBytes is what a source takes beside its id, in messages too.
+const sourceBytes = 24
 
 // CountWhere is how many records match a filter, which has been validated.
 func (v *View) CountWhere(f *filter.Filter) int {

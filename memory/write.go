@@ -87,6 +87,7 @@ type UpdateNamespace struct {
 	MaxRecords    *int64
 	Eviction      *Eviction
 	Forget        *float64
+	Consolidation *Consolidation
 }
 
 // DeleteNamespace deletes a namespace with all its records.

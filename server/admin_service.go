@@ -99,6 +99,7 @@ func statsProto(view *memory.View) *engramv1.NamespaceStats {
 		Expired:      st.Expired,
 		Evicted:      st.Evicted,
 		Forgotten:    st.Forgotten,
+		Merged:       st.Merged,
 	}
 	if x := st.IVF; x.Lists > 0 {
 		out.Ivf = &engramv1.IVFStats{
@@ -156,6 +157,7 @@ func (s *Server) observe() {
 	m.counter("engram_records_expired_total", "Records removed because they had expired.", removed(0))
 	m.counter("engram_records_evicted_total", "Records removed to keep to a namespace's max_records.", removed(1))
 	m.counter("engram_records_forgotten_total", "Records removed because their retention was below a namespace's forget.", removed(2))
+	m.counter("engram_records_merged_total", "Records removed because they were merged into others that resemble them.", removed(3))
 	sharing := func(value func(index.SharingStats) float64) func() float64 {
 		return func() float64 {
 			st, _ := s.db.Sharing()

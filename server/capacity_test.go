@@ -1,7 +1,9 @@
 package server
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -88,5 +90,78 @@ func TestCapacity(t *testing.T) {
 		c.Name, c.Dimension = "bad", 2
 		_, err := h.namespaces.Create(ctx(t), &engramv1.NamespaceServiceCreateRequest{Namespace: c})
 		wantCode(t, err, codes.InvalidArgument)
+	}
+}
+
+// At its max_bytes a namespace makes room as its eviction says, for an Update too, or refuses.
+func TestByteCapacity(t *testing.T) {
+	h, _, clock := clocked(t)
+	const limit = 64 << 10
+	must[*engramv1.NamespaceServiceCreateResponse](t)(h.namespaces.Create(ctx(t), &engramv1.NamespaceServiceCreateRequest{
+		Namespace: &engramv1.Namespace{Name: "n", Dimension: 2, MaxBytes: limit, Eviction: engramv1.Eviction_EVICTION_RETENTION},
+	}))
+	sized := func(id string, kib int) *engramv1.Record {
+		r := rec(id, 1, 0)
+		r.Text = strings.Repeat("x", kib<<10)
+		return r
+	}
+	store := func(r *engramv1.Record) error {
+		_, err := h.memory.Store(ctx(t), &engramv1.StoreRequest{Namespace: "n", Records: []*engramv1.Record{r}})
+		clock.move(time.Hour)
+		return err
+	}
+	stored := func() (ids []string) {
+		for _, r := range must[*engramv1.ListResponse](t)(h.memory.List(ctx(t), &engramv1.ListRequest{Namespace: "n"})).Records {
+			ids = append(ids, r.Id)
+		}
+		return ids
+	}
+	first := sized("pinned", 1)
+	first.Pinned = true
+	if err := store(first); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 200 {
+		r := sized(fmt.Sprintf("%03d", i), 1)
+		if i == 10 {
+			r.Importance = ptr(float32(1))
+		} else {
+			r.Importance = ptr(float32(1e-30))
+		}
+		if err := store(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ids := stored()
+	if n := len(ids); n < 40 || n > 60 || ids[0] != "pinned" || ids[1] != "010" || ids[2] != fmt.Sprintf("%03d", 200-n+2) {
+		t.Fatalf("%d records stay: %q", n, ids)
+	}
+	update := func(r *engramv1.Record) error {
+		_, err := h.memory.Update(ctx(t), &engramv1.UpdateRequest{Namespace: "n", Records: []*engramv1.Record{r}, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"text", "pinned"}}})
+		return err
+	}
+	if err := update(sized("199", 30)); err != nil {
+		t.Fatal(err)
+	}
+	grown := stored()
+	if n := len(grown); n > len(ids)-25 || n < 15 || !slices.Contains(grown, "pinned") || !slices.Contains(grown, "199") {
+		t.Errorf("a record grew, and %d stay: %q", n, grown)
+	}
+	large := sized("199", 40)
+	large.Pinned = true
+	if err := update(large); err != nil {
+		t.Fatal(err)
+	}
+	before := stored()
+	wantCode(t, store(sized("no", 40)), codes.ResourceExhausted)
+	wantCode(t, update(sized("199", 64)), codes.ResourceExhausted)
+	if now := stored(); !slices.Equal(now, before) {
+		t.Errorf("refused writes left %q of %q", now, before)
+	}
+	if err := store(sized("small", 4)); err != nil {
+		t.Error(err)
+	}
+	if now := stored(); !slices.Contains(now, "pinned") || !slices.Contains(now, "199") || !slices.Contains(now, "small") {
+		t.Errorf("%q stay", now)
 	}
 }

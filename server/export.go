@@ -98,6 +98,7 @@ func (e *exporter) namespace(view *memory.View) bool {
 		if g := r.Rehearsed.Growths; g > 0 {
 			state.Growths, state.GrowTime = uint32(g), timestamp(r.Rehearsed.Grown)
 		}
+		state.Spread = r.Spread
 		e.item(&engramv1.ExportItem{Item: &engramv1.ExportItem_Record{Record: state}})
 		e.records++
 		return e.err == nil && e.ctx.Err() == nil

@@ -286,6 +286,10 @@ func (im *importer) record(p *engramv1.ExportItem_RecordState) (*memory.Record, 
 	} else if p.Growths > 0 {
 		r.Rehearsed.Growths, r.Rehearsed.Grown = uint16(p.Growths), set("grow_time", p.GrowTime)
 	}
+	for i, x := range p.GetRecord().GetSources() {
+		r.Sources = append(r.Sources, memory.Source{ID: x.GetId(), Time: set(at("sources", i)+".time", x.GetTime())})
+	}
+	r.Spread = p.Spread
 	r.Version, r.Created = memory.LSN(p.GetRecord().GetVersion()), memory.LSN(p.Created)
 	r.Place, r.KeyFromText, r.KeyLost = p.Place, p.KeyFromText, p.KeyError
 	return &r, v.err()

@@ -131,6 +131,7 @@ func (s *Server) namespaceConfig(v *violations, field string, p *engramv1.Namesp
 	c.MaxRecords = maxRecords(v, field, p.GetMaxRecords())
 	c.Eviction = eviction(v, field, p.GetEviction())
 	c.Forget = forget(v, field, p.GetForget())
+	c.Consolidation = consolidation(v, field+".consolidation", p.GetConsolidation())
 	return c
 }
 
@@ -341,10 +342,13 @@ func (n *namespaceService) Update(ctx context.Context, req *engramv1.NamespaceSe
 		case "forget":
 			x := forget(&v, "namespace", req.Namespace.GetForget())
 			c.Forget = &x
+		case "consolidation":
+			x := consolidation(&v, "namespace.consolidation", req.Namespace.GetConsolidation())
+			c.Consolidation = &x
 		case "metric", "dimension", "value_dimension", "kv_heads", "embedder", "lexical", "name":
 			v.add(at("update_mask.paths", i), "is %q, which is fixed when a namespace is made", path)
 		default:
-			v.add(at("update_mask.paths", i), "is %q; a mask may name max_bytes, durability, key_encoding, value_encoding, recall, ranking, retention, repeat_similarity, max_records, eviction and forget", path)
+			v.add(at("update_mask.paths", i), "is %q; a mask may name max_bytes, durability, key_encoding, value_encoding, recall, ranking, retention, repeat_similarity, max_records, eviction, forget and consolidation", path)
 		}
 	}
 	if err := v.err(); err != nil {
@@ -397,6 +401,7 @@ func optionsProto(c memory.Config) *engramv1.Namespace {
 		KeyEncoding: encodingProto[c.KeyEncoding], ValueEncoding: valueEncodingProto[c.ValueEncoding], Recall: c.Recall, KvHeads: uint32(c.KVHeads),
 		Lexical: lexicalProto[c.Lexical], Ranking: rankingProto(c.Ranking),
 		Retention: retentionProto(c.Retention), RepeatSimilarity: c.Repeats, MaxRecords: uint64(c.MaxRecords), Eviction: evictionProto[c.Eviction], Forget: c.Forget,
+		Consolidation: consolidationProto(c.Consolidation),
 	}
 	if c.Embedder.Name != "" {
 		out.Embedder = embedderProto(c.Embedder)

@@ -55,9 +55,9 @@ func (m *memoryService) Recall(ctx context.Context, req *engramv1.RecallRequest)
 		return nil, err
 	}
 
-	if query != nil && !opt.Hits.Ranking.Plain() {
-		scratch := int64(vs.rankBytes())
-		if err := s.inflight.acquire(ctx, scratch); err != nil {
+	if query != nil {
+		scratch, err := s.takeScratch(ctx, vs, &opt.Hits)
+		if err != nil {
 			return nil, err
 		}
 		defer s.inflight.release(scratch)

@@ -89,6 +89,9 @@ func included(v *violations, p *engramv1.Include) include {
 	if p == nil || p.Metadata == nil || *p.Metadata {
 		out.Include |= memory.IncludeMetadata
 	}
+	if p == nil || p.Sources == nil || *p.Sources {
+		out.Include |= memory.IncludeSources
+	}
 	if p.GetKey() {
 		out.Include |= memory.IncludeKey
 	}
@@ -131,6 +134,7 @@ func (m *recordMessage) set(r *memory.Record, inc include) *engramv1.Record {
 		out.ExpireTime = &m.expire
 	}
 	out.Pinned = r.Pinned
+	out.Sources = sourcesProto(r.Sources)
 	if r.HasPosition {
 		m.position = r.Position
 		out.Position = &m.position

@@ -33,16 +33,11 @@ func (m *memoryService) Retrieve(ctx context.Context, req *engramv1.RetrieveRequ
 		return nil, err
 	}
 
-	scratch := opt.ChoiceBytes(vs)
-	if !rank.Plain() {
-		scratch += int64(vs.rankBytes())
+	scratch, err := s.takeScratch(ctx, vs, &opt)
+	if err != nil {
+		return nil, err
 	}
-	if scratch > 0 {
-		if err := s.inflight.acquire(ctx, scratch); err != nil {
-			return nil, err
-		}
-		defer s.inflight.release(scratch)
-	}
+	defer s.inflight.release(scratch)
 	hits, stats, err := s.db.Retrieve(ctx, vs, queries, opt)
 	if err != nil {
 		return nil, err

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"context"
+
 	"google.golang.org/grpc/codes"
 
 	"engram/memory"
@@ -95,12 +97,19 @@ func (vs views) madeBy(embedder string) error {
 	return nil
 }
 
-// rankBytes is what ranking all records of the views takes while it lasts.
-func (vs views) rankBytes() (n int) {
-	for _, v := range vs {
-		n += memory.RankBytes * v.Rows()
+// takeScratch charges what a Retrieve of the views takes while it lasts to the bytes in flight,
+// which get it back from the caller.
+func (s *Server) takeScratch(ctx context.Context, vs views, opt *memory.RetrieveOptions) (int64, error) {
+	n := opt.ChoiceBytes(vs)
+	if !opt.Ranking.Plain() {
+		for _, v := range vs {
+			n += memory.RankBytes * int64(v.Rows())
+		}
 	}
-	return n
+	if n == 0 {
+		return 0, nil
+	}
+	return n, s.inflight.acquire(ctx, n)
 }
 
 func (vs views) lsns() []*engramv1.NamespaceLSN {

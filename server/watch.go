@@ -99,6 +99,11 @@ func (w *watch) mutation(m *memory.Mutation) error {
 		e.Eviction = evictionProto[*m.Eviction]
 	}
 	e.Forget = m.Forget
+	if m.Consolidation != nil {
+		if e.Consolidation = consolidationProto(*m.Consolidation); e.Consolidation == nil {
+			e.Consolidation = new(engramv1.Consolidation)
+		}
+	}
 	for i := range m.Rehearsals {
 		r := &m.Rehearsals[i]
 		e.Rehearsals = append(e.Rehearsals, &engramv1.Rehearsal{Id: r.ID, Time: timestamp(r.Time), Count: r.Count})
@@ -149,6 +154,9 @@ func (w *watch) change(c *memory.Change, m *memory.Mutation) *engramv1.RecordCha
 	}
 	if left(memory.MaskValue, memory.IncludeValue) {
 		r.Value = nil
+	}
+	if left(memory.MaskAll, memory.IncludeSources) {
+		r.Sources = nil
 	}
 	if left(memory.MaskSession, 0) {
 		r.Session = ""

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"engram/memory"
 )
 
 // goldenFrames gives the segments of the golden journal, and their frames.
@@ -83,6 +85,10 @@ func FuzzMutation(f *testing.F) {
 	f.Add(append(append([]byte{0xff}, head[1:]...), huge...))             // everything
 	f.Add(append(append(head[:len(head):len(head)], 0, 1), 0xff, 1, 255)) // a change
 	f.Add(unknownMutation())
+	f.Add(appendMutation(nil, &memory.Mutation{
+		Namespace: "n", Consolidation: &memory.Consolidation{Similarity: 0.5, MinAge: 1}, Deletes: []string{"a", "b"},
+		Changes: []memory.Change{{Mask: memory.MaskAll, Record: memory.Record{ID: "c", Sources: []memory.Source{{ID: "a", Time: 1}, {ID: "b", Time: 2}}, Spread: 0.5}}},
+	}))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m, err := mutationOf(&journalFrame{lsn: 7, data: data})
 		if err != nil {

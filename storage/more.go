@@ -31,6 +31,10 @@ const (
 	moreForget     protowire.Number = 22
 	moreExpire     protowire.Number = 23 // of a record
 	morePinned     protowire.Number = 24 // of a record
+
+	moreConsolidation protowire.Number = 30
+	moreSources       protowire.Number = 31 // of a record
+	moreSpread        protowire.Number = 32 // of a record
 )
 
 // The fields of a ranking, a block in a block.
@@ -143,7 +147,7 @@ func (c *cursor) inner(f field, of string, read func(f field) bool) {
 
 // hasMoreConfig is true if a configuration needs a block.
 func hasMoreConfig(c *memory.Config) bool {
-	return c.Lexical != lexical.None || c.Ranking != (memory.Ranking{}) || !c.Retention.IsDefault() || c.Repeats != 0 || c.MaxRecords != 0 || c.Eviction != memory.EvictNone || c.Forget != 0
+	return c.Lexical != lexical.None || c.Ranking != (memory.Ranking{}) || !c.Retention.IsDefault() || c.Repeats != 0 || c.MaxRecords != 0 || c.Eviction != memory.EvictNone || c.Forget != 0 || c.Consolidation != (memory.Consolidation{})
 }
 
 func appendMoreConfig(b []byte, c *memory.Config) []byte {
@@ -158,7 +162,11 @@ func appendMoreConfig(b []byte, c *memory.Config) []byte {
 		b = appendFloat(b, moreRepeats, c.Repeats)
 		b = appendNumber(b, moreMaxRecords, uint64(c.MaxRecords))
 		b = appendNumber(b, moreEviction, uint64(c.Eviction))
-		return appendFloat(b, moreForget, c.Forget)
+		b = appendFloat(b, moreForget, c.Forget)
+		if c.Consolidation != (memory.Consolidation{}) {
+			b = appendConsolidation(b, &c.Consolidation)
+		}
+		return b
 	})
 }
 
@@ -182,6 +190,8 @@ func (c *cursor) moreConfig(cfg *memory.Config) {
 			cfg.Eviction = c.eviction(f)
 		case moreForget:
 			cfg.Forget = c.forget(f)
+		case moreConsolidation:
+			cfg.Consolidation = c.consolidation(f)
 		default:
 			return false
 		}
@@ -207,7 +217,7 @@ func (c *cursor) eviction(f field) memory.Eviction {
 
 // hasMoreMutation is true if a mutation needs a block.
 func hasMoreMutation(m *memory.Mutation) bool {
-	return m.Ranking != nil || m.Retention != nil || len(m.Rehearsals) > 0 || m.Repeats != nil || m.MaxRecords != nil || m.Eviction != nil || m.Forget != nil
+	return m.Ranking != nil || m.Retention != nil || len(m.Rehearsals) > 0 || m.Repeats != nil || m.MaxRecords != nil || m.Eviction != nil || m.Forget != nil || m.Consolidation != nil
 }
 
 func appendMoreMutation(b []byte, m *memory.Mutation) []byte {
@@ -233,6 +243,9 @@ func appendMoreMutation(b []byte, m *memory.Mutation) []byte {
 		}
 		if m.Forget != nil {
 			b = protowire.AppendFixed64(protowire.AppendTag(b, moreForget, protowire.Fixed64Type), math.Float64bits(*m.Forget))
+		}
+		if m.Consolidation != nil {
+			b = appendConsolidation(b, m.Consolidation)
 		}
 		return b
 	})
@@ -261,6 +274,9 @@ func (c *cursor) moreMutation(m *memory.Mutation) {
 		case moreForget:
 			x := c.forget(f)
 			m.Forget = &x
+		case moreConsolidation:
+			x := c.consolidation(f)
+			m.Consolidation = &x
 		default:
 			return false
 		}
@@ -269,7 +285,9 @@ func (c *cursor) moreMutation(m *memory.Mutation) {
 }
 
 // hasMoreRecord is true if a record needs a block.
-func hasMoreRecord(r *memory.Record) bool { return r.Rehearsed.Count > 0 || r.Expire != 0 || r.Pinned }
+func hasMoreRecord(r *memory.Record) bool {
+	return r.Rehearsed.Count > 0 || r.Expire != 0 || r.Pinned || len(r.Sources) > 0
+}
 
 func appendMoreRecord(b []byte, r *memory.Record) []byte {
 	return appendBlock(b, func(b []byte) []byte {
@@ -279,6 +297,10 @@ func appendMoreRecord(b []byte, r *memory.Record) []byte {
 		b = appendNumber(b, moreExpire, uint64(r.Expire))
 		if r.Pinned {
 			b = appendNumber(b, morePinned, 1)
+		}
+		if len(r.Sources) > 0 {
+			b = appendInner(b, moreSources, func(b []byte) []byte { return appendSources(b, r.Sources) })
+			b = appendFloat(b, moreSpread, r.Spread)
 		}
 		return b
 	})
@@ -293,6 +315,10 @@ func (c *cursor) moreRecord(r *memory.Record) {
 			r.Expire = int64(c.number(f, "an expiry", math.MaxInt64))
 		case morePinned:
 			r.Pinned = c.number(f, "whether it is pinned", 1) == 1
+		case moreSources:
+			r.Sources = c.sources(f)
+		case moreSpread:
+			r.Spread = c.float(f)
 		default:
 			return false
 		}

@@ -290,7 +290,9 @@ func everything() []step {
 		dropping("big", true),
 		refused(dropping("big", true)),
 		storing("big", true, "", scripted("again", 1000, 1, 2, 3)),
+		storing("close", true, "", scripted("m", 300, 1, 2), scripted("o", 200, 1, 2), scripted("p", 100, 0, 1), scripted("q", 50, 0, 1)),
 		passing10m,
+		consolidating("close", true, "r7"),
 		storing("s", true, "r1", scripted("a", 10, 1, 2)), // r1 is forgotten
 		settling("n", true, 1<<21, memory.Sync),
 		storing("n", true, "", scripted("t", 300, 1, 2)),

@@ -14,18 +14,19 @@ import (
 )
 
 type namespacesCmd struct {
-	List       namespacesListCmd       `cmd:"" default:"withargs" help:"List namespaces."`
-	Create     namespacesCreateCmd     `cmd:"" help:"Make a namespace with options of its own."`
-	Limit      namespacesLimitCmd      `cmd:"" help:"Set the most memory that a namespace may take."`
-	Durability namespacesDurabilityCmd `cmd:"" help:"Set when a namespace's writes are acknowledged."`
-	Encoding   namespacesEncodingCmd   `cmd:"" help:"Set how a namespace's keys, or values, are kept."`
-	Ranking    namespacesRankingCmd    `cmd:"" help:"Change what queries by text are ranked by."`
-	Retention  namespacesRetentionCmd  `cmd:"" help:"Change how fast records fade."`
-	Capacity   namespacesCapacityCmd   `cmd:"" help:"Set how many records there may be, and which make room for new ones."`
-	Repeats    namespacesRepeatsCmd    `cmd:"" help:"Change which records repeat others."`
-	Forget     namespacesForgetCmd     `cmd:"" help:"Set the retention below which records are removed."`
-	Recall     namespacesRecallCmd     `cmd:"" help:"Have a namespace searched by an index, or exactly."`
-	Delete     namespacesDeleteCmd     `cmd:"" help:"Delete a namespace with all its records."`
+	List          namespacesListCmd          `cmd:"" default:"withargs" help:"List namespaces."`
+	Create        namespacesCreateCmd        `cmd:"" help:"Make a namespace with options of its own."`
+	Limit         namespacesLimitCmd         `cmd:"" help:"Set the most memory that a namespace may take."`
+	Durability    namespacesDurabilityCmd    `cmd:"" help:"Set when a namespace's writes are acknowledged."`
+	Encoding      namespacesEncodingCmd      `cmd:"" help:"Set how a namespace's keys, or values, are kept."`
+	Ranking       namespacesRankingCmd       `cmd:"" help:"Change what queries by text are ranked by."`
+	Retention     namespacesRetentionCmd     `cmd:"" help:"Change how fast records fade."`
+	Capacity      namespacesCapacityCmd      `cmd:"" help:"Set how many records there may be, and which make room for new ones."`
+	Repeats       namespacesRepeatsCmd       `cmd:"" help:"Change which records repeat others."`
+	Forget        namespacesForgetCmd        `cmd:"" help:"Set the retention below which records are removed."`
+	Consolidation namespacesConsolidationCmd `cmd:"" help:"Have old records that are close merged in the background."`
+	Recall        namespacesRecallCmd        `cmd:"" help:"Have a namespace searched by an index, or exactly."`
+	Delete        namespacesDeleteCmd        `cmd:"" help:"Delete a namespace with all its records."`
 }
 
 func (*namespacesCmd) Help() string {
@@ -65,7 +66,7 @@ func (t *terminal) namespaces(list []client.Namespace) error {
 		if t.json {
 			if err := t.object(map[string]any{
 				"name": n.Name, "metric": metric, "dimension": n.Dimension, "value_dimension": n.ValueDimension, "embedder": n.Embedder,
-				"records": n.Records, "max_bytes": n.MaxBytes, "durability": durabilityText(n.Durability), "key_encoding": encodingText(n.KeyEncoding), "value_encoding": valueEncodingText(n.ValueEncoding), "recall": n.Recall, "lexical": lexicalText(n.Lexical), "ranking": rankingText(n.Ranking), "retention": retentionObject(n.Retention), "repeat_similarity": n.RepeatSimilarity, "max_records": n.MaxRecords, "eviction": evictionText(n.Eviction), "forget": n.Forget, "kv_heads": n.KVHeads, "create_time": n.CreateTime.UTC(), "lsn": n.LSN,
+				"records": n.Records, "max_bytes": n.MaxBytes, "durability": durabilityText(n.Durability), "key_encoding": encodingText(n.KeyEncoding), "value_encoding": valueEncodingText(n.ValueEncoding), "recall": n.Recall, "lexical": lexicalText(n.Lexical), "ranking": rankingText(n.Ranking), "retention": retentionObject(n.Retention), "repeat_similarity": n.RepeatSimilarity, "max_records": n.MaxRecords, "eviction": evictionText(n.Eviction), "forget": n.Forget, "consolidation": consolidationObject(n.Consolidation), "kv_heads": n.KVHeads, "create_time": n.CreateTime.UTC(), "lsn": n.LSN,
 			}); err != nil {
 				return err
 			}
@@ -86,7 +87,7 @@ type namespacesCreateCmd struct {
 	ValueDimension int      `help:"Components of a value; default: those of a key."`
 	Heads          int      `help:"How many heads keys and values are put together of, for attend; it divides both." default:"1"`
 	Embedder       string   `help:"What makes keys from text; default: the server's embedder if --dimension is not given, else none." placeholder:"NAME"`
-	MaxBytes       byteSize `help:"The most memory it may take; default: no bound but the server's." placeholder:"SIZE"`
+	MaxBytes       byteSize `help:"The most memory it may take, beyond which --eviction makes room; default: no bound but the server's." placeholder:"SIZE"`
 	Durability     string   `enum:"sync,interval,none,default" default:"default" help:"When writes are acknowledged: sync (on disk), interval (on disk within the server's --sync-interval), none (when the system likes); default: the server's."`
 	KeyEncoding    string   `enum:"f32,int8,int8-only,f16,bf16" default:"f32" help:"How keys are kept: f32 (as they are given), int8 (beside them codes of a byte a component: the same answers, faster), int8-only (the codes alone: a quarter of the memory, keys are rounded), f16 and bf16 (half of the memory, keys are rounded to 11 and 8 bits)."`
 	ValueEncoding  string   `enum:"f32,f16,bf16" default:"f32" help:"How values are kept: f32 (as they are given), f16 or bf16 (half of the memory, rounded to 11 or 8 bits)."`
@@ -95,9 +96,12 @@ type namespacesCreateCmd struct {
 	Ranking        string   `help:"What queries by text are ranked by: ${ranking_help}; default: all parts where there is an embedder, else similarity." placeholder:"R"`
 
 	MaxRecords int64   `help:"The most records that there may be; 0: no bound." placeholder:"N"`
-	Eviction   string  `enum:"none,retention,oldest,lru" default:"none" help:"Which records make room where there are so many: none (a write is refused), retention (the least retention × importance), oldest, or lru (rehearsed or created longest ago)."`
+	Eviction   string  `enum:"none,retention,oldest,lru" default:"none" help:"Which records make room at --max-records or --max-bytes: none (a write is refused), retention (the least retention × importance), oldest, or lru (rehearsed or created longest ago)."`
 	Forget     float64 `help:"The retention below which records are removed, pinned ones aside; 0: none is." placeholder:"X"`
 	Repeats    float64 `help:"The cosine from which on a record stored without an id repeats one of its speaker that is there: it isn't added, and that one is rehearsed; 0: none does." placeholder:"COSINE"`
+
+	Consolidate float64   `help:"The cosine from which on old records of one session and speaker are merged, in the background; 0: none are." placeholder:"COSINE"`
+	MinAge      *longTime `help:"How old records must be to be merged, as 7d or 36h; default: 1d." placeholder:"TIME"`
 
 	retentionFlags
 }
@@ -146,7 +150,7 @@ func (c *namespacesCreateCmd) Run(ctx context.Context, cli *cli, t *terminal) er
 			Embedder: c.Embedder, MaxBytes: int64(c.MaxBytes), Durability: clientDurabilities[c.Durability],
 			KeyEncoding: clientEncodings[c.KeyEncoding], ValueEncoding: clientValueEncodings[c.ValueEncoding], Recall: c.Recall,
 			Lexical: clientLexicals[c.Lexical], Ranking: order, Retention: c.retention(), RepeatSimilarity: c.Repeats,
-			MaxRecords: c.MaxRecords, Eviction: clientEvictions[c.Eviction], Forget: c.Forget,
+			MaxRecords: c.MaxRecords, Eviction: clientEvictions[c.Eviction], Forget: c.Forget, Consolidation: consolidationOf(c.Consolidate, c.MinAge),
 		})
 	})
 }
@@ -164,7 +168,7 @@ func (c *cli) changed(ctx context.Context, t *terminal, change func(context.Cont
 
 type namespacesLimitCmd struct {
 	Name     string   `arg:"" help:"The namespace."`
-	MaxBytes byteSize `arg:"" help:"The most memory it may take, like 1GiB; 0: no bound but the server's."`
+	MaxBytes byteSize `arg:"" help:"The most memory it may take, like 1GiB, beyond which its eviction makes room; 0: no bound but the server's."`
 }
 
 func (c *namespacesLimitCmd) Run(ctx context.Context, cli *cli, t *terminal) error {

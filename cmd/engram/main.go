@@ -34,16 +34,19 @@ type cli struct {
 	Color  string          `enum:"auto,always,never" default:"auto" help:"Colour the output: auto, always or never." group:"Output"`
 	Config kong.ConfigFlag `help:"Read flags from a JSON file; flags and ENGRAM_* variables go before it." placeholder:"FILE"`
 
-	Serve      serveCmd                  `cmd:"" help:"Run a server."`
-	Demo       demoCmd                   `cmd:"" help:"Show what a memory does, on the Apollo 11 conversation; needs nothing."`
-	Store      storeCmd                  `cmd:"" help:"Store a record." group:"Records"`
-	Retrieve   retrieveCmd               `cmd:"" help:"Find the records nearest to a query." group:"Records"`
-	Attend     attendCmd                 `cmd:"" help:"Attend to a memory with a query: softmax(q·Kᵀ·scale)·V." group:"Records"`
-	Recall     recallCmd                 `cmd:"" help:"Write the memories that matter for a query into a prompt, under a budget of tokens." group:"Records"`
-	Get        getCmd                    `cmd:"" help:"Read records by id." group:"Records"`
-	Delete     deleteCmd                 `cmd:"" help:"Delete records." group:"Records"`
-	List       listCmd                   `cmd:"" help:"List records." group:"Records"`
-	Count      countCmd                  `cmd:"" help:"Count records." group:"Records"`
+	Serve    serveCmd    `cmd:"" help:"Run a server."`
+	Demo     demoCmd     `cmd:"" help:"Show what a memory does, on the Apollo 11 conversation; needs nothing."`
+	Store    storeCmd    `cmd:"" help:"Store a record." group:"Records"`
+	Retrieve retrieveCmd `cmd:"" help:"Find the records nearest to a query." group:"Records"`
+	Attend   attendCmd   `cmd:"" help:"Attend to a memory with a query: softmax(q·Kᵀ·scale)·V." group:"Records"`
+	Recall   recallCmd   `cmd:"" help:"Write the memories that matter for a query into a prompt, under a budget of tokens." group:"Records"`
+	Get      getCmd      `cmd:"" help:"Read records by id." group:"Records"`
+	Delete   deleteCmd   `cmd:"" help:"Delete records." group:"Records"`
+	List     listCmd     `cmd:"" help:"List records." group:"Records"`
+	Count    countCmd    `cmd:"" help:"Count records." group:"Records"`
+
+	Consolidate consolidateCmd `cmd:"" help:"Merge old records that are close, or show what would be merged." group:"Records"`
+
 	Namespaces namespacesCmd             `cmd:"" help:"List, make, limit and delete namespaces." group:"Administration"`
 	Import     importCmd                 `cmd:"" help:"Load records from a file: JSONL, .npy, .fvecs, or an export." group:"Administration"`
 	Export     exportCmd                 `cmd:"" help:"Write namespaces to a file." group:"Administration"`

@@ -320,6 +320,23 @@ func TestNamespacesAndStats(t *testing.T) {
 	if got := objects(t, s.ok("", "namespaces", "forget", "fades", "0.25", "--json"))[0]; got["forget"] != 0.25 {
 		t.Errorf("%v", got)
 	}
+	s.ok("", "store", "fades", "--id=twin", "--key=1,0", "--speaker=me")
+	s.ok("", "store", "fades", "--id=other", "--key=1,0.1", "--speaker=me")
+	if out := s.ok("", "consolidate", "fades", "--similarity=0.9", "--min-age=0s", "--dry-run", "--where", "speaker=me"); !strings.HasSuffix(out, "\nwould merge 2 records into 1\n") {
+		t.Errorf("it says %q", out)
+	}
+	merged := objects(t, s.ok("", "consolidate", "fades", "--similarity=0.9", "--min-age=0s", "--where", "speaker=me", "--json"))[0]
+	if sources := merged["records"].([]any)[0].(map[string]any)["sources"].([]any); merged["merged"] != 2.0 || merged["made"] != 1.0 || sources[1].(map[string]any)["id"] != "other" {
+		t.Errorf("%v", merged)
+	}
+	s.fails(exitRefused, "consolidation", "consolidate", "fades")
+	s.fails(exitUsage, "--similarity", "consolidate", "fades", "--min-age=1d")
+	if got := objects(t, s.ok("", "namespaces", "consolidation", "fades", "0.99", "--min-age=30d", "--json"))[0]; !reflect.DeepEqual(got["consolidation"], map[string]any{"similarity": 0.99, "min_age": 30 * 86400.0}) {
+		t.Errorf("%v", got)
+	}
+	if got := objects(t, s.ok("", "namespaces", "consolidation", "fades", "0", "--json"))[0]; got["consolidation"] != nil {
+		t.Errorf("%v", got)
+	}
 	if hit := objects(t, s.ok("", "retrieve", "fades", "--vector=1,0", "--rehearse", "--ranking=similarity,retention=0.5", "--json"))[0]; hit["retention"].(float64) < 0.99 {
 		t.Errorf("%v", hit)
 	}

@@ -219,6 +219,7 @@ func recordObject(r *client.Record) map[string]any {
 	set("rehearse_time", r.RehearseTime.UTC(), r.Rehearsals > 0)
 	set("expire_time", r.ExpireTime.UTC(), !r.ExpireTime.IsZero())
 	set("pinned", true, r.Pinned)
+	set("sources", sourceObjects(r.Sources), len(r.Sources) > 0)
 	set("text", r.Text, r.Text != "")
 	set("metadata", r.Metadata, r.Metadata != nil)
 	set("session", r.Session, r.Session != "")

@@ -119,7 +119,7 @@ func evictionText(e client.Eviction) string {
 type namespacesCapacityCmd struct {
 	Name       string `arg:"" help:"The namespace."`
 	MaxRecords int64  `arg:"" help:"The most records that there may be; 0: no bound."`
-	Eviction   string `enum:"none,retention,oldest,lru" default:"retention" help:"Which records make room: none (a write is refused), retention (the least retention × importance), oldest, or lru (rehearsed or created longest ago)."`
+	Eviction   string `enum:"none,retention,oldest,lru" default:"retention" help:"Which records make room, for max_bytes too: none (a write is refused), retention (the least retention × importance), oldest, or lru (rehearsed or created longest ago)."`
 }
 
 func (*namespacesCapacityCmd) Help() string {

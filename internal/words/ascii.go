@@ -24,6 +24,16 @@ var classes = func() (c [128]uint8) {
 	return c
 }()
 
+// lower is the small letter of a capital one, or the byte as it is.
+var lower = func() (c [256]byte) {
+	for i := range c {
+		if c[i] = byte(i); 'A' <= i && i <= 'Z' {
+			c[i] += 'a' - 'A'
+		}
+	}
+	return c
+}()
+
 // ascii is how many bytes at the front of text are ASCII.
 func ascii(text []byte) int {
 	for i, b := range text {
@@ -43,6 +53,7 @@ func eachASCII(text []byte, f func(word []byte)) {
 			continue
 		}
 		start, named := i, class != extend // not underscores alone
+		joined := false                    // by a character between
 		for i++; i < len(text); i++ {
 			next := classes[text[i]]
 			if next == other {
@@ -58,9 +69,13 @@ func eachASCII(text []byte, f func(word []byte)) {
 				class == letter && next == midNumber || class == digit && next == midLetter || class == extend {
 				break
 			}
+			joined = true
 		}
-		if named {
+		switch {
+		case joined:
 			f(plain(text[start:i]))
+		case named:
+			f(text[start:i])
 		}
 	}
 }

@@ -5,6 +5,7 @@ package words
 
 import (
 	"bytes"
+	"slices"
 	"unicode"
 	"unicode/utf8"
 
@@ -16,18 +17,17 @@ import (
 // AppendFolded appends text to dst as it is compared: valid UTF-8, NFKC, full
 // case folding, and one apostrophe for the typographic ones.
 func AppendFolded(dst []byte, text string) []byte {
-	start := len(dst)
-	for i := 0; i < len(text); i++ {
+	folded := slices.Grow(dst, len(text))[:len(dst)+len(text)]
+	to, all := folded[len(dst):], byte(0)
+	for i := range to {
 		c := text[i]
-		if c >= utf8.RuneSelf {
-			return appendFoldedUnicode(dst[:start], text)
-		}
-		if 'A' <= c && c <= 'Z' {
-			c += 'a' - 'A'
-		}
-		dst = append(dst, c)
+		all |= c
+		to[i] = lower[c]
 	}
-	return dst
+	if all >= utf8.RuneSelf {
+		return appendFoldedUnicode(dst, text)
+	}
+	return folded
 }
 
 func appendFoldedUnicode(dst []byte, text string) []byte {

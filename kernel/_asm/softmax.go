@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
@@ -38,11 +39,24 @@ func double(x float64) Mem {
 	return m
 }
 
+// greater is a comparison: ordered, quiet.
+const greater = 0x1e
+
+// constant is a vector of one of exponentials' constants: AVX-512's from 16 on in registers,
+// since the linker aligns no memory to 64 bytes.
+func (s set) constant(x float64) Op {
+	if s.wide {
+		return s.v(16 + slices.Index(constants, x))
+	}
+	return double(x)
+}
+
+var constants = append([]float64{least, most, magic, log2e, ln2}, poly...)
+
 // exponentials writes the step for two vectors of float64s: the shifts of the
 // scores at in, their exponentials at out, and both sums. scale is a register,
 // and so are m, sum and shift of each vector.
 func (s set) exponentials(in, out Register, scale int, m, sum, shift [2]int) {
-	const greater = 0x1e // ordered, quiet
 	half := s.floats / 2
 	t, z, r, e := [2]int{8, 9}, [2]int{10, 11}, [2]int{12, 13}, [2]int{14, 15}
 	each := func(f func(i int)) { f(0); f(1) }
@@ -50,26 +64,26 @@ func (s set) exponentials(in, out Register, scale int, m, sum, shift [2]int) {
 	each(func(i int) { VFMSUB213PD(s.v(m[i]), s.v(scale), s.v(t[i])) })
 	// Of a NaN and least this gives least, so −Inf − −Inf is no exception.
 	each(func(i int) {
-		VMOVUPD(double(least), s.v(r[i]))
+		VMOVUPD(s.constant(least), s.v(r[i]))
 		VMAXPD(s.v(r[i]), s.v(t[i]), s.v(t[i]))
-		VMINPD(double(most), s.v(t[i]), s.v(t[i]))
+		VMINPD(s.constant(most), s.v(t[i]), s.v(t[i]))
 	})
-	each(func(i int) { VMOVUPD(double(magic), s.v(z[i])) })
-	each(func(i int) { VFMADD231PD(double(log2e), s.v(t[i]), s.v(z[i])) })
-	each(func(i int) { VSUBPD(double(magic), s.v(z[i]), s.v(r[i])) })
-	each(func(i int) { VFNMADD132PD(double(ln2), s.v(t[i]), s.v(r[i])) })
-	each(func(i int) { VMOVUPD(double(poly[len(poly)-1]), s.v(e[i])) })
+	each(func(i int) { VMOVUPD(s.constant(magic), s.v(z[i])) })
+	each(func(i int) { VFMADD231PD(s.constant(log2e), s.v(t[i]), s.v(z[i])) })
+	each(func(i int) { VSUBPD(s.constant(magic), s.v(z[i]), s.v(r[i])) })
+	each(func(i int) { VFNMADD132PD(s.constant(ln2), s.v(t[i]), s.v(r[i])) })
+	each(func(i int) { VMOVUPD(s.constant(poly[len(poly)-1]), s.v(e[i])) })
 	for c := len(poly) - 2; c >= 0; c-- {
-		each(func(i int) { VFMADD213PD(double(poly[c]), s.v(r[i]), s.v(e[i])) })
+		each(func(i int) { VFMADD213PD(s.constant(poly[c]), s.v(r[i]), s.v(e[i])) })
 	}
 	each(func(i int) { VPSLLQ(Imm(52), s.v(z[i]), s.v(z[i])) })
 	each(func(i int) { VPADDQ(s.v(z[i]), s.v(e[i]), s.v(e[i])) })
 	each(func(i int) {
 		if s.wide {
-			VCMPPD(Imm(greater), double(least), s.v(t[i]), K1)
+			VCMPPD(Imm(greater), s.constant(least), s.v(t[i]), K1)
 			VMOVAPD_Z(s.v(e[i]), K1, s.v(e[i]))
 		} else {
-			VCMPPD(Imm(greater), double(least), s.v(t[i]), s.v(r[i]))
+			VCMPPD(Imm(greater), s.constant(least), s.v(t[i]), s.v(r[i]))
 			VANDPD(s.v(r[i]), s.v(e[i]), s.v(e[i]))
 		}
 	})
@@ -92,6 +106,11 @@ func (s set) exp() {
 	Doc(fmt.Sprintf("exp is kernel.Exp for n a multiple of %d.", s.floats))
 	Pragma("noescape")
 	p, in, n := load(Param("p")), load(Param("s")), load(Param("n"))
+	if s.wide {
+		for _, x := range constants {
+			VBROADCASTSD(double(x), s.constant(x))
+		}
+	}
 	VBROADCASTSD(NewParamAddr("scale", 24), s.v(0))
 	VBROADCASTSD(NewParamAddr("m", 32), s.v(1))
 	for i := 2; i < 6; i++ {
@@ -115,47 +134,6 @@ func (s set) exp() {
 		VADDSD(X0, lowX(2+2*i), lowX(2+2*i))
 		Store(lowX(2+2*i), ReturnIndex(i))
 	}
-	VZEROUPPER()
-	RET()
-}
-
-// panelExp takes as many lanes as a vector has float32s, down all rows.
-func (s set) panelExp() {
-	TEXT("PanelExp", NOSPLIT, "func(p, scores []float32, n int, scale float64, m, sum, sumShift []float64)")
-	Doc("PanelExp is kernel.PanelExp.")
-	Pragma("noescape")
-	p, in, n := load(Param("p").Base()), load(Param("scores").Base()), load(Param("n"))
-	state := [3]Register{load(Param("m").Base()), load(Param("sum").Base()), load(Param("sumShift").Base())}
-	VBROADCASTSD(NewParamAddr("scale", 56), s.v(0))
-	groups, a, b, k := GP64(), GP64(), GP64(), GP64()
-	MOVQ(U32(2), groups)
-	Label("lanes")
-	for i, base := range state {
-		for v := range 2 {
-			VMOVUPD(at(base, v*s.bytes()), s.v(2+2*i+v))
-		}
-	}
-	MOVQ(in, a)
-	MOVQ(p, b)
-	MOVQ(n, k)
-	Label("row")
-	s.exponentials(a, b, 0, [2]int{2, 3}, [2]int{4, 5}, [2]int{6, 7})
-	ADDQ(U32(uint32(2*s.bytes())), a)
-	ADDQ(U32(uint32(2*s.bytes())), b)
-	DECQ(k)
-	JNZ(LabelRef("row"))
-	for i, base := range state {
-		for v := range 2 {
-			if i > 0 {
-				VMOVUPD(s.v(2+2*i+v), at(base, v*s.bytes()))
-			}
-		}
-		ADDQ(U32(uint32(2*s.bytes())), base)
-	}
-	ADDQ(Imm(uint64(s.bytes())), in)
-	ADDQ(Imm(uint64(s.bytes())), p)
-	DECQ(groups)
-	JNZ(LabelRef("lanes"))
 	VZEROUPPER()
 	RET()
 }

@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"math"
@@ -104,4 +105,30 @@ func tooDeep(path string, depth int, found *[]Violation) bool {
 		return true
 	}
 	return false
+}
+
+// SharedMetadata gives, in their form, the pairs of the outermost objects that all of some
+// metadata in EncodeMetadata's form have: the same key with an equal value.
+func SharedMetadata(list [][]byte) ([]byte, error) {
+	if len(list) == 0 || len(list[0]) == 0 {
+		return nil, nil
+	}
+	shared, err := DecodeMetadata(list[0])
+	if err != nil {
+		return nil, err
+	}
+	for i, b := range list[1:] {
+		if bytes.Equal(b, list[i]) {
+			continue
+		}
+		other, err := DecodeMetadata(b)
+		if err != nil {
+			return nil, err
+		}
+		maps.DeleteFunc(shared.Fields, func(key string, v *structpb.Value) bool {
+			w, ok := other.Fields[key]
+			return !ok || !proto.Equal(v, w)
+		})
+	}
+	return EncodeMetadata(shared)
 }

@@ -60,8 +60,9 @@ func (t Terms) each(yield func(hash uint64, count uint8)) {
 
 // scratch is what analysing one text needs.
 type scratch struct {
-	folded, stem []byte
-	hashes       []uint64
+	folded  []byte
+	hashes  []uint64
+	english english
 }
 
 var scratches = sync.Pool{New: func() any { return new(scratch) }}
@@ -79,20 +80,16 @@ func (s *scratch) put() {
 func (s *scratch) hash(a Analysis, text string) {
 	s.hashes = s.hashes[:0]
 	s.folded = words.AppendFolded(s.folded[:0], text)
-	words.Each(s.folded, func(w []byte) {
-		if a == English {
-			if len(w) <= longestForm {
-				if form, ok := forms[string(w)]; ok {
-					if w = form; w == nil {
-						return
-					}
-				}
+	s.folded = slices.Grow(s.folded, longestKnown+1)
+	if a == English {
+		words.Each(s.folded, func(w []byte) {
+			if hash, ok := s.english.term(w); ok {
+				s.hashes = append(s.hashes, hash)
 			}
-			s.stem = words.AppendStem(s.stem[:0], w)
-			w = s.stem
-		}
-		s.hashes = append(s.hashes, termHash(w))
-	})
+		})
+		return
+	}
+	words.Each(s.folded, func(w []byte) { s.hashes = append(s.hashes, termHash(w)) })
 }
 
 // Append appends the Terms of a text. Two words of one hash are one term.

@@ -1,7 +1,6 @@
 package lexical
 
 import (
-	"cmp"
 	"slices"
 	"unsafe"
 
@@ -64,47 +63,6 @@ func (x *Index) postings(hash uint64) ([]uint16, []tfLen) {
 	return x.row[from:to], x.tf[from:to]
 }
 
-// A counted is a term of a segment while its index is built.
-type counted struct {
-	hash uint64
-	n    uint32 // postings, then where the next goes
-}
-
-// table finds terms by hash: open addressing.
-type table struct {
-	slots []uint32 // number of the term + 1; 0: empty
-	terms []counted
-}
-
-func (t *table) grow() {
-	t.slots = make([]uint32, max(1024, 2*len(t.slots)))
-	for i := range t.terms {
-		t.slots[t.slot(t.terms[i].hash)] = uint32(i + 1)
-	}
-}
-
-// slot is where a hash is, or would be.
-func (t *table) slot(hash uint64) uint32 {
-	mask := uint32(len(t.slots) - 1)
-	i := uint32(hash*0x9e3779b97f4a7c15>>32) & mask
-	for t.slots[i] != 0 && t.terms[t.slots[i]-1].hash != hash {
-		i = (i + 1) & mask
-	}
-	return i
-}
-
-func (t *table) at(hash uint64) *counted {
-	if 2*len(t.terms) >= len(t.slots) {
-		t.grow()
-	}
-	i := t.slot(hash)
-	if t.slots[i] == 0 {
-		t.terms = append(t.terms, counted{hash: hash})
-		t.slots[i] = uint32(len(t.terms))
-	}
-	return &t.terms[t.slots[i]-1]
-}
-
 // labels numbers names by first appearance.
 type labels[K comparable] struct {
 	number map[K]uint16
@@ -122,14 +80,20 @@ func (l *labels[K]) add(name K, row int) {
 	l.of[row] = n
 }
 
+// A posting is a term of a row while an index is made: from the highest bits on, the hash,
+// the row, and how often the term occurs.
+type posting uint64
+
+func (p posting) hash() uint64 { return uint64(p >> 24) }
+
 // A building is an index while it is made.
 type building struct {
 	src      Source
 	old      *Index // of fewer of the rows; an empty one at first
 	rows     int
 	live     []uint64
-	fresh    table // terms of rows beyond old's
-	postings int   // of those
+	header   []uint16  // by row
+	fresh    []posting // of rows beyond old's, by hash, then by row
 	sessions labels[uint64]
 	speakers labels[string]
 	names    []uint64 // of sessions
@@ -143,78 +107,99 @@ func Build(pool *slab.Pool, src Source, old *Index, rows int, live []uint64) (*I
 		old = &Index{starts: []uint32{0}}
 	}
 	b := building{src: src, old: old, rows: rows, live: live}
-	b.label()
-	b.count()
+	b.begin()
+	b.fresh = make([]posting, 0, 16*(rows-old.rows))
+	for r := old.rows; r < rows; r++ {
+		b.add(r)
+	}
+	b.fresh = byHash(b.fresh)
 	return b.lay(pool)
 }
 
-func (b *building) isLive(r int) bool {
-	return b.live == nil || b.live[r/64]>>(r%64)&1 != 0
-}
-
-// label numbers the sessions and speakers of all rows.
-func (b *building) label() {
+// begin takes over what old has of its rows.
+func (b *building) begin() {
+	old := b.old
+	b.header = append(make([]uint16, 0, b.rows), old.header...)[:b.rows]
 	b.sessions = labels[uint64]{number: make(map[uint64]uint16), of: make([]uint16, b.rows)}
 	b.speakers = labels[string]{number: make(map[string]uint16), of: make([]uint16, b.rows)}
-	for i, hash := range b.old.sessions {
+	for i, hash := range old.sessions {
 		b.sessions.number[hash] = uint16(i)
 	}
-	b.sessions.first = make([]uint16, len(b.old.sessions)) // that of a session isn't asked for
-	for i, r := range b.old.speakers {
+	b.sessions.first = make([]uint16, len(old.sessions)) // that of a session isn't asked for
+	for i, r := range old.speakers {
 		_, _, name := b.src.Words(uint32(r))
 		b.speakers.number[name] = uint16(i)
 	}
-	b.speakers.first = slices.Clone(b.old.speakers)
-	copy(b.sessions.of, b.old.session)
-	copy(b.speakers.of, b.old.speaker)
-	b.names = slices.Clone(b.old.sessions)
-	for r := b.old.rows; r < b.rows; r++ {
-		_, session, speaker := b.src.Words(uint32(r))
-		hash := SessionHash(session)
-		if b.sessions.add(hash, r); len(b.sessions.first) > len(b.names) {
-			b.names = append(b.names, hash)
-		}
-		b.speakers.add(speaker, r)
-	}
+	b.speakers.first = slices.Clone(old.speakers)
+	copy(b.sessions.of, old.session)
+	copy(b.speakers.of, old.speaker)
+	b.names = slices.Clone(old.sessions)
 }
 
-// count counts the terms of the fresh rows, and sorts them.
-func (b *building) count() {
-	for r := b.old.rows; r < b.rows; r++ {
-		if !b.isLive(r) {
+// add notes a fresh row.
+func (b *building) add(r int) {
+	terms, session, speaker := b.src.Words(uint32(r))
+	hash := SessionHash(session)
+	if b.sessions.add(hash, r); len(b.sessions.first) > len(b.names) {
+		b.names = append(b.names, hash)
+	}
+	b.speakers.add(speaker, r)
+	if b.live != nil && b.live[r/64]>>(r%64)&1 == 0 {
+		return
+	}
+	b.header[r] = terms.header()
+	row := posting(r) << 8
+	terms.each(func(hash uint64, count uint8) {
+		b.fresh = append(b.fresh, posting(hash)<<24|row|posting(count))
+	})
+}
+
+// byHash sorts by hashes, and leaves those of one hash in their order: a radix sort, digit
+// by digit from the lowest.
+func byHash(p []posting) []posting {
+	const bits = 10
+	into := make([]posting, len(p))
+	for shift := 24; shift < 64; shift += bits {
+		var ends [1 << bits]uint32 // of each digit, first its number, then where the next goes
+		for _, x := range p {
+			ends[x>>shift%(1<<bits)]++
+		}
+		at := uint32(0)
+		for i, n := range ends {
+			ends[i], at = at, at+n
+		}
+		for _, x := range p {
+			to := &ends[x>>shift%(1<<bits)]
+			into[*to] = x
+			*to++
+		}
+		p, into = into, p
+	}
+	return p
+}
+
+// terms is how many distinct terms old and fresh have.
+func (b *building) terms() int {
+	n, i := len(b.old.hashes), 0
+	for j, p := range b.fresh {
+		hash := p.hash()
+		if j > 0 && b.fresh[j-1].hash() == hash {
 			continue
 		}
-		terms, _, _ := b.src.Words(uint32(r))
-		terms.each(func(hash uint64, _ uint8) {
-			b.fresh.at(hash).n++
-			b.postings++
-		})
+		for i < len(b.old.hashes) && b.old.hashes[i] < hash {
+			i++
+		}
+		if i == len(b.old.hashes) || b.old.hashes[i] != hash {
+			n++
+		}
 	}
-	keys := make([]uint64, len(b.fresh.terms)) // which sort faster than what they stand for
-	for i, c := range b.fresh.terms {
-		keys[i] = c.hash<<24 | uint64(c.n) // 40 bits, and at most 65,536
-	}
-	slices.Sort(keys)
-	for i, k := range keys {
-		b.fresh.terms[i] = counted{k >> 24, uint32(k & (1<<24 - 1))}
-	}
+	return n
 }
 
 // lay puts everything in its place.
 func (b *building) lay(pool *slab.Pool) (*Index, error) {
-	old, fresh := b.old, b.fresh.terms
-	n := len(old.hashes) + len(fresh)
-	for i, j := 0, 0; i < len(old.hashes) && j < len(fresh); {
-		switch c := cmp.Compare(old.hashes[i], fresh[j].hash); {
-		case c < 0:
-			i++
-		case c > 0:
-			j++
-		default:
-			i, j, n = i+1, j+1, n-1
-		}
-	}
-	postings := len(old.row) + b.postings
+	old, fresh := b.old, b.fresh
+	n, postings := b.terms(), len(old.row)+len(fresh)
 	data, err := pool.Alloc(8*len(b.names) + 12*n + 4 + 4*postings + 6*b.rows + 2*len(b.speakers.first))
 	if err != nil {
 		return nil, err
@@ -232,44 +217,31 @@ func (b *building) lay(pool *slab.Pool) (*Index, error) {
 	copy(x.session, b.sessions.of)
 	copy(x.speaker, b.speakers.of)
 	copy(x.speakers, b.speakers.first)
-	copy(x.header, old.header)
+	copy(x.header, b.header)
 
-	// The postings of a term: the old ones, and behind them room for the fresh.
-	start, i, j := uint32(0), 0, 0
-	for at := range n {
-		isOld := i < len(old.hashes) && (j == len(fresh) || old.hashes[i] <= fresh[j].hash)
-		isFresh := j < len(fresh) && (!isOld || old.hashes[i] == fresh[j].hash)
-		x.starts[at] = start
+	// The postings of a term: the old ones, and behind them the fresh.
+	at, i := uint32(0), 0
+	for t := range n {
+		isOld := i < len(old.hashes) && (len(fresh) == 0 || old.hashes[i] <= fresh[0].hash())
+		x.starts[t] = at
 		if isOld {
-			x.hashes[at] = old.hashes[i]
+			x.hashes[t] = old.hashes[i]
 			from, to := old.starts[i], old.starts[i+1]
-			copy(x.row[start:], old.row[from:to])
-			copy(x.tf[start:], old.tf[from:to])
-			start += to - from
+			copy(x.row[at:], old.row[from:to])
+			copy(x.tf[at:], old.tf[from:to])
+			at += to - from
 			i++
+		} else {
+			x.hashes[t] = fresh[0].hash()
 		}
-		if isFresh {
-			c := &fresh[j]
-			x.hashes[at] = c.hash
-			start, c.n = start+c.n, start
-			j++
+		for len(fresh) > 0 && fresh[0].hash() == x.hashes[t] {
+			p := fresh[0]
+			row := uint16(p >> 8)
+			x.row[at], x.tf[at] = row, tfLen{tf: uint8(p), length: uint8(min(b.header[row]&maxLen, 255))}
+			at, fresh = at+1, fresh[1:]
 		}
 	}
-	x.starts[n] = start
-	b.fresh.grow() // the terms have other numbers now
-	for r := old.rows; r < b.rows; r++ {
-		if !b.isLive(r) {
-			continue
-		}
-		terms, _, _ := b.src.Words(uint32(r))
-		x.header[r] = terms.header()
-		length := uint8(min(terms.Len(), 255))
-		terms.each(func(hash uint64, count uint8) {
-			c := b.fresh.at(hash)
-			x.row[c.n], x.tf[c.n] = uint16(r), tfLen{count, length}
-			c.n++
-		})
-	}
+	x.starts[n] = at
 	return x, nil
 }
 

@@ -197,6 +197,10 @@ func (s *Scorer) normOf(length int) float32 {
 // the live ones.
 func (s *Scorer) look(part int) {
 	p, hashes := &s.parts[part], s.query.hashes
+	var tops uint64 // a bit for the highest six of each hash: few terms share any
+	for _, h := range hashes {
+		tops |= 1 << (h >> 34)
+	}
 	for r := p.indexed(); r < p.Rows; r++ {
 		row := uint32(r)
 		if !has(p.Live, row) {
@@ -209,6 +213,9 @@ func (s *Scorer) look(part int) {
 		scored := has(p.Mask, row)
 		at := 0
 		t.each(func(hash uint64, tf uint8) {
+			if tops>>(hash>>34)&1 == 0 {
+				return
+			}
 			for at < len(hashes) && hashes[at] < hash {
 				at++
 			}

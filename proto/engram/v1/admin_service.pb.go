@@ -476,7 +476,9 @@ type NamespaceStats struct {
 	// Records removed since the server started to keep to max_records.
 	Evicted uint64 `protobuf:"varint,11,opt,name=evicted,proto3" json:"evicted,omitempty"`
 	// Records removed since the server started because their retention was below forget.
-	Forgotten     uint64 `protobuf:"varint,12,opt,name=forgotten,proto3" json:"forgotten,omitempty"`
+	Forgotten uint64 `protobuf:"varint,12,opt,name=forgotten,proto3" json:"forgotten,omitempty"`
+	// Records removed since the server started because they were merged into others.
+	Merged        uint64 `protobuf:"varint,13,opt,name=merged,proto3" json:"merged,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -591,6 +593,13 @@ func (x *NamespaceStats) GetEvicted() uint64 {
 func (x *NamespaceStats) GetForgotten() uint64 {
 	if x != nil {
 		return x.Forgotten
+	}
+	return 0
+}
+
+func (x *NamespaceStats) GetMerged() uint64 {
+	if x != nil {
+		return x.Merged
 	}
 	return 0
 }
@@ -1452,7 +1461,9 @@ type ExportItem_RecordState struct {
 	// When its half-life grew last; unset if it never did.
 	GrowTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=grow_time,json=growTime,proto3" json:"grow_time,omitempty"`
 	// How often its half-life grew.
-	Growths       uint32 `protobuf:"varint,7,opt,name=growths,proto3" json:"growths,omitempty"`
+	Growths uint32 `protobuf:"varint,7,opt,name=growths,proto3" json:"growths,omitempty"`
+	// How far the sources of a merged record are from its key at most: an angle, in radians.
+	Spread        float64 `protobuf:"fixed64,8,opt,name=spread,proto3" json:"spread,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1532,6 +1543,13 @@ func (x *ExportItem_RecordState) GetGrowTime() *timestamppb.Timestamp {
 func (x *ExportItem_RecordState) GetGrowths() uint32 {
 	if x != nil {
 		return x.Growths
+	}
+	return 0
+}
+
+func (x *ExportItem_RecordState) GetSpread() float64 {
+	if x != nil {
+		return x.Spread
 	}
 	return 0
 }
@@ -1646,7 +1664,7 @@ const file_engram_v1_admin_service_proto_rawDesc = "" +
 	"\x06riding\x18\x03 \x01(\x04R\x06riding\"@\n" +
 	"\fJournalStats\x12\x1a\n" +
 	"\bsegments\x18\x01 \x01(\x04R\bsegments\x12\x14\n" +
-	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\"\xa1\x03\n" +
+	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\"\xb9\x03\n" +
 	"\x0eNamespaceStats\x122\n" +
 	"\tnamespace\x18\x01 \x01(\v2\x14.engram.v1.NamespaceR\tnamespace\x12\x1b\n" +
 	"\tdead_rows\x18\x02 \x01(\x04R\bdeadRows\x12\x1a\n" +
@@ -1661,7 +1679,8 @@ const file_engram_v1_admin_service_proto_rawDesc = "" +
 	"\aexpired\x18\n" +
 	" \x01(\x04R\aexpired\x12\x18\n" +
 	"\aevicted\x18\v \x01(\x04R\aevicted\x12\x1c\n" +
-	"\tforgotten\x18\f \x01(\x04R\tforgotten\"\xd4\x01\n" +
+	"\tforgotten\x18\f \x01(\x04R\tforgotten\x12\x16\n" +
+	"\x06merged\x18\r \x01(\x04R\x06merged\"\xd4\x01\n" +
 	"\bIVFStats\x12\x14\n" +
 	"\x05lists\x18\x01 \x01(\x04R\x05lists\x12\x12\n" +
 	"\x04rows\x18\x02 \x01(\x04R\x04rows\x12%\n" +
@@ -1704,7 +1723,7 @@ const file_engram_v1_admin_service_proto_rawDesc = "" +
 	"namespaces\x18\x01 \x01(\x04R\n" +
 	"namespaces\x12\x18\n" +
 	"\arecords\x18\x02 \x01(\x04R\arecords\x12\x10\n" +
-	"\x03lsn\x18\x03 \x01(\x04R\x03lsn\"\xfa\x05\n" +
+	"\x03lsn\x18\x03 \x01(\x04R\x03lsn\"\x92\x06\n" +
 	"\n" +
 	"ExportItem\x126\n" +
 	"\x06header\x18\x01 \x01(\v2\x1c.engram.v1.ExportItem.HeaderH\x00R\x06header\x12D\n" +
@@ -1716,7 +1735,7 @@ const file_engram_v1_admin_service_proto_rawDesc = "" +
 	"\x03lsn\x18\x02 \x01(\x04R\x03lsn\x1a^\n" +
 	"\x0eNamespaceState\x122\n" +
 	"\tnamespace\x18\x01 \x01(\v2\x14.engram.v1.NamespaceR\tnamespace\x12\x18\n" +
-	"\acreated\x18\x02 \x01(\x04R\acreated\x1a\xfc\x01\n" +
+	"\acreated\x18\x02 \x01(\x04R\acreated\x1a\x94\x02\n" +
 	"\vRecordState\x12)\n" +
 	"\x06record\x18\x01 \x01(\v2\x11.engram.v1.RecordR\x06record\x12\x18\n" +
 	"\acreated\x18\x02 \x01(\x04R\acreated\x12\x14\n" +
@@ -1724,7 +1743,8 @@ const file_engram_v1_admin_service_proto_rawDesc = "" +
 	"\rkey_from_text\x18\x04 \x01(\bR\vkeyFromText\x12\x1b\n" +
 	"\tkey_error\x18\x05 \x01(\x02R\bkeyError\x127\n" +
 	"\tgrow_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\bgrowTime\x12\x18\n" +
-	"\agrowths\x18\a \x01(\rR\agrowths\x1a[\n" +
+	"\agrowths\x18\a \x01(\rR\agrowths\x12\x16\n" +
+	"\x06spread\x18\b \x01(\x01R\x06spread\x1a[\n" +
 	"\aTrailer\x12\x1e\n" +
 	"\n" +
 	"namespaces\x18\x01 \x01(\x04R\n" +

@@ -3603,6 +3603,183 @@ func (x *DeleteResponse) GetLsn() uint64 {
 	return 0
 }
 
+// What to merge.
+type ConsolidateRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The namespace, of METRIC_COSINE, with others FailedPrecondition. Required.
+	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// Which records are merged. Default: the namespace's; FailedPrecondition if it has none.
+	Consolidation *Consolidation `protobuf:"bytes,2,opt,name=consolidation,proto3" json:"consolidation,omitempty"`
+	// Only records that match are merged, with one another. Default: all.
+	Filter *Filter `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
+	// True changes nothing, and answers as if it did. Default false.
+	DryRun bool `protobuf:"varint,4,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	// As in StoreRequest; a retry's records are those of the answer that are still there, as
+	// they are. A dry run isn't remembered.
+	RequestId string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// What each record carries. Default: text, metadata and sources.
+	Include       *Include `protobuf:"bytes,6,opt,name=include,proto3" json:"include,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConsolidateRequest) Reset() {
+	*x = ConsolidateRequest{}
+	mi := &file_engram_v1_memory_service_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConsolidateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConsolidateRequest) ProtoMessage() {}
+
+func (x *ConsolidateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_engram_v1_memory_service_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConsolidateRequest.ProtoReflect.Descriptor instead.
+func (*ConsolidateRequest) Descriptor() ([]byte, []int) {
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *ConsolidateRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *ConsolidateRequest) GetConsolidation() *Consolidation {
+	if x != nil {
+		return x.Consolidation
+	}
+	return nil
+}
+
+func (x *ConsolidateRequest) GetFilter() *Filter {
+	if x != nil {
+		return x.Filter
+	}
+	return nil
+}
+
+func (x *ConsolidateRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+func (x *ConsolidateRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *ConsolidateRequest) GetInclude() *Include {
+	if x != nil {
+		return x.Include
+	}
+	return nil
+}
+
+// What was merged, or would be.
+type ConsolidateResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The merged records, at most 1,000 and about 1 MiB of them, by session, speaker, and the
+	// time of their oldest source. Those of a dry run have no id and no version.
+	Records []*Record `protobuf:"bytes,1,rep,name=records,proto3" json:"records,omitempty"`
+	// How many merged records there are in all.
+	Made uint64 `protobuf:"varint,2,opt,name=made,proto3" json:"made,omitempty"`
+	// How many records were merged into them, and are gone.
+	Merged uint64 `protobuf:"varint,3,opt,name=merged,proto3" json:"merged,omitempty"`
+	// How many would have been made, but that one of what they were to be made of was changed
+	// since the call began.
+	Cancelled uint64 `protobuf:"varint,4,opt,name=cancelled,proto3" json:"cancelled,omitempty"`
+	// The LSN of the last mutation. If nothing was merged there was none, and this is the LSN
+	// of the namespace.
+	Lsn           uint64 `protobuf:"varint,5,opt,name=lsn,proto3" json:"lsn,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConsolidateResponse) Reset() {
+	*x = ConsolidateResponse{}
+	mi := &file_engram_v1_memory_service_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConsolidateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConsolidateResponse) ProtoMessage() {}
+
+func (x *ConsolidateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_engram_v1_memory_service_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConsolidateResponse.ProtoReflect.Descriptor instead.
+func (*ConsolidateResponse) Descriptor() ([]byte, []int) {
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *ConsolidateResponse) GetRecords() []*Record {
+	if x != nil {
+		return x.Records
+	}
+	return nil
+}
+
+func (x *ConsolidateResponse) GetMade() uint64 {
+	if x != nil {
+		return x.Made
+	}
+	return 0
+}
+
+func (x *ConsolidateResponse) GetMerged() uint64 {
+	if x != nil {
+		return x.Merged
+	}
+	return 0
+}
+
+func (x *ConsolidateResponse) GetCancelled() uint64 {
+	if x != nil {
+		return x.Cancelled
+	}
+	return 0
+}
+
+func (x *ConsolidateResponse) GetLsn() uint64 {
+	if x != nil {
+		return x.Lsn
+	}
+	return 0
+}
+
 // Records to list.
 type ListRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3630,7 +3807,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[37]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3642,7 +3819,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[37]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3655,7 +3832,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{37}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ListRequest) GetNamespace() string {
@@ -3722,7 +3899,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[38]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3734,7 +3911,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[38]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3747,7 +3924,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{38}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ListResponse) GetRecords() []*Record {
@@ -3784,7 +3961,7 @@ type CountRequest struct {
 
 func (x *CountRequest) Reset() {
 	*x = CountRequest{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[39]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3796,7 +3973,7 @@ func (x *CountRequest) String() string {
 func (*CountRequest) ProtoMessage() {}
 
 func (x *CountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[39]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3809,7 +3986,7 @@ func (x *CountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountRequest.ProtoReflect.Descriptor instead.
 func (*CountRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{39}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *CountRequest) GetNamespace() string {
@@ -3839,7 +4016,7 @@ type CountResponse struct {
 
 func (x *CountResponse) Reset() {
 	*x = CountResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[40]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3851,7 +4028,7 @@ func (x *CountResponse) String() string {
 func (*CountResponse) ProtoMessage() {}
 
 func (x *CountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[40]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3864,7 +4041,7 @@ func (x *CountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountResponse.ProtoReflect.Descriptor instead.
 func (*CountResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{40}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *CountResponse) GetCount() uint64 {
@@ -3899,7 +4076,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[41]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3911,7 +4088,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[41]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3924,7 +4101,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{41}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *WatchRequest) GetNamespace() string {
@@ -3960,7 +4137,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[42]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3972,7 +4149,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[42]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3985,7 +4162,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{42}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *WatchResponse) GetMutations() []*MutationEvent {
@@ -4022,7 +4199,7 @@ type MutationEvent struct {
 	// The namespace's new encoding of values; unspecified if it didn't change.
 	ValueEncoding ValueEncoding `protobuf:"varint,13,opt,name=value_encoding,json=valueEncoding,proto3,enum=engram.v1.ValueEncoding" json:"value_encoding,omitempty"`
 	// The ids of records that it deleted: as asked, or because they had expired, faded below the
-	// namespace's forget, or were evicted for what it stored.
+	// namespace's forget, were evicted for what it stored, or merged into records among changes.
 	DeletedIds []string `protobuf:"bytes,8,rep,name=deleted_ids,json=deletedIds,proto3" json:"deleted_ids,omitempty"`
 	// The records that it made, replaced or changed, in the order of the request.
 	Changes []*RecordChange `protobuf:"bytes,9,rep,name=changes,proto3" json:"changes,omitempty"`
@@ -4042,13 +4219,16 @@ type MutationEvent struct {
 	Forget *float64 `protobuf:"fixed64,19,opt,name=forget,proto3,oneof" json:"forget,omitempty"`
 	// The namespace's new repeat_similarity; unset if it didn't change.
 	RepeatSimilarity *float64 `protobuf:"fixed64,20,opt,name=repeat_similarity,json=repeatSimilarity,proto3,oneof" json:"repeat_similarity,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// The namespace's new consolidation, of similarity 0 where there is none any more; unset if
+	// it didn't change.
+	Consolidation *Consolidation `protobuf:"bytes,21,opt,name=consolidation,proto3" json:"consolidation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *MutationEvent) Reset() {
 	*x = MutationEvent{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[43]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4060,7 +4240,7 @@ func (x *MutationEvent) String() string {
 func (*MutationEvent) ProtoMessage() {}
 
 func (x *MutationEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[43]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4073,7 +4253,7 @@ func (x *MutationEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MutationEvent.ProtoReflect.Descriptor instead.
 func (*MutationEvent) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{43}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *MutationEvent) GetLsn() uint64 {
@@ -4216,6 +4396,13 @@ func (x *MutationEvent) GetRepeatSimilarity() float64 {
 	return 0
 }
 
+func (x *MutationEvent) GetConsolidation() *Consolidation {
+	if x != nil {
+		return x.Consolidation
+	}
+	return nil
+}
+
 // A Rehearsal is those of one record that were committed together.
 type Rehearsal struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -4231,7 +4418,7 @@ type Rehearsal struct {
 
 func (x *Rehearsal) Reset() {
 	*x = Rehearsal{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[44]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4243,7 +4430,7 @@ func (x *Rehearsal) String() string {
 func (*Rehearsal) ProtoMessage() {}
 
 func (x *Rehearsal) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[44]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4256,7 +4443,7 @@ func (x *Rehearsal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rehearsal.ProtoReflect.Descriptor instead.
 func (*Rehearsal) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{44}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Rehearsal) GetId() string {
@@ -4294,7 +4481,7 @@ type RecordChange struct {
 
 func (x *RecordChange) Reset() {
 	*x = RecordChange{}
-	mi := &file_engram_v1_memory_service_proto_msgTypes[45]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4306,7 +4493,7 @@ func (x *RecordChange) String() string {
 func (*RecordChange) ProtoMessage() {}
 
 func (x *RecordChange) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_memory_service_proto_msgTypes[45]
+	mi := &file_engram_v1_memory_service_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4319,7 +4506,7 @@ func (x *RecordChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordChange.ProtoReflect.Descriptor instead.
 func (*RecordChange) Descriptor() ([]byte, []int) {
-	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{45}
+	return file_engram_v1_memory_service_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *RecordChange) GetRecord() *Record {
@@ -4647,7 +4834,21 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"request_id\x18\x04 \x01(\tR\trequestId\"<\n" +
 	"\x0eDeleteResponse\x12\x18\n" +
 	"\adeleted\x18\x01 \x01(\x04R\adeleted\x12\x10\n" +
-	"\x03lsn\x18\x02 \x01(\x04R\x03lsn\"\xc0\x02\n" +
+	"\x03lsn\x18\x02 \x01(\x04R\x03lsn\"\x83\x02\n" +
+	"\x12ConsolidateRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12>\n" +
+	"\rconsolidation\x18\x02 \x01(\v2\x18.engram.v1.ConsolidationR\rconsolidation\x12)\n" +
+	"\x06filter\x18\x03 \x01(\v2\x11.engram.v1.FilterR\x06filter\x12\x17\n" +
+	"\adry_run\x18\x04 \x01(\bR\x06dryRun\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x05 \x01(\tR\trequestId\x12,\n" +
+	"\ainclude\x18\x06 \x01(\v2\x12.engram.v1.IncludeR\ainclude\"\x9e\x01\n" +
+	"\x13ConsolidateResponse\x12+\n" +
+	"\arecords\x18\x01 \x03(\v2\x11.engram.v1.RecordR\arecords\x12\x12\n" +
+	"\x04made\x18\x02 \x01(\x04R\x04made\x12\x16\n" +
+	"\x06merged\x18\x03 \x01(\x04R\x06merged\x12\x1c\n" +
+	"\tcancelled\x18\x04 \x01(\x04R\tcancelled\x12\x10\n" +
+	"\x03lsn\x18\x05 \x01(\x04R\x03lsn\"\xc0\x02\n" +
 	"\vListRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12)\n" +
 	"\x06filter\x18\x02 \x01(\v2\x11.engram.v1.FilterR\x06filter\x12*\n" +
@@ -4677,7 +4878,7 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\n" +
 	"_after_lsn\"G\n" +
 	"\rWatchResponse\x126\n" +
-	"\tmutations\x18\x01 \x03(\v2\x18.engram.v1.MutationEventR\tmutations\"\xbf\a\n" +
+	"\tmutations\x18\x01 \x03(\v2\x18.engram.v1.MutationEventR\tmutations\"\xff\a\n" +
 	"\rMutationEvent\x12\x10\n" +
 	"\x03lsn\x18\x01 \x01(\x04R\x03lsn\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12+\n" +
@@ -4705,7 +4906,8 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"maxRecords\x88\x01\x01\x12/\n" +
 	"\beviction\x18\x12 \x01(\x0e2\x13.engram.v1.EvictionR\beviction\x12\x1b\n" +
 	"\x06forget\x18\x13 \x01(\x01H\x03R\x06forget\x88\x01\x01\x120\n" +
-	"\x11repeat_similarity\x18\x14 \x01(\x01H\x04R\x10repeatSimilarity\x88\x01\x01B\f\n" +
+	"\x11repeat_similarity\x18\x14 \x01(\x01H\x04R\x10repeatSimilarity\x88\x01\x01\x12>\n" +
+	"\rconsolidation\x18\x15 \x01(\v2\x18.engram.v1.ConsolidationR\rconsolidationB\f\n" +
 	"\n" +
 	"_max_bytesB\t\n" +
 	"\a_recallB\x0e\n" +
@@ -4748,7 +4950,7 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\x12LIST_ORDER_CREATED\x10\x01\x12\x1b\n" +
 	"\x17LIST_ORDER_CREATED_DESC\x10\x02\x12\x13\n" +
 	"\x0fLIST_ORDER_TIME\x10\x03\x12\x18\n" +
-	"\x14LIST_ORDER_TIME_DESC\x10\x042\x9c\x06\n" +
+	"\x14LIST_ORDER_TIME_DESC\x10\x042\xea\x06\n" +
 	"\rMemoryService\x12:\n" +
 	"\x05Store\x12\x17.engram.v1.StoreRequest\x1a\x18.engram.v1.StoreResponse\x12P\n" +
 	"\vStoreStream\x12\x1d.engram.v1.StoreStreamRequest\x1a\x1e.engram.v1.StoreStreamResponse(\x010\x01\x12C\n" +
@@ -4758,7 +4960,8 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\x06Recall\x12\x18.engram.v1.RecallRequest\x1a\x19.engram.v1.RecallResponse\x124\n" +
 	"\x03Get\x12\x15.engram.v1.GetRequest\x1a\x16.engram.v1.GetResponse\x12=\n" +
 	"\x06Update\x12\x18.engram.v1.UpdateRequest\x1a\x19.engram.v1.UpdateResponse\x12=\n" +
-	"\x06Delete\x12\x18.engram.v1.DeleteRequest\x1a\x19.engram.v1.DeleteResponse\x127\n" +
+	"\x06Delete\x12\x18.engram.v1.DeleteRequest\x1a\x19.engram.v1.DeleteResponse\x12L\n" +
+	"\vConsolidate\x12\x1d.engram.v1.ConsolidateRequest\x1a\x1e.engram.v1.ConsolidateResponse\x127\n" +
 	"\x04List\x12\x16.engram.v1.ListRequest\x1a\x17.engram.v1.ListResponse\x12:\n" +
 	"\x05Count\x12\x17.engram.v1.CountRequest\x1a\x18.engram.v1.CountResponse\x12<\n" +
 	"\x05Watch\x12\x17.engram.v1.WatchRequest\x1a\x18.engram.v1.WatchResponse0\x01B!Z\x1fengram/proto/engram/v1;engramv1b\x06proto3"
@@ -4776,7 +4979,7 @@ func file_engram_v1_memory_service_proto_rawDescGZIP() []byte {
 }
 
 var file_engram_v1_memory_service_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_engram_v1_memory_service_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
+var file_engram_v1_memory_service_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
 var file_engram_v1_memory_service_proto_goTypes = []any{
 	(StoreMode)(0),                // 0: engram.v1.StoreMode
 	(Combine)(0),                  // 1: engram.v1.Combine
@@ -4821,155 +5024,165 @@ var file_engram_v1_memory_service_proto_goTypes = []any{
 	(*UpdateResponse)(nil),        // 40: engram.v1.UpdateResponse
 	(*DeleteRequest)(nil),         // 41: engram.v1.DeleteRequest
 	(*DeleteResponse)(nil),        // 42: engram.v1.DeleteResponse
-	(*ListRequest)(nil),           // 43: engram.v1.ListRequest
-	(*ListResponse)(nil),          // 44: engram.v1.ListResponse
-	(*CountRequest)(nil),          // 45: engram.v1.CountRequest
-	(*CountResponse)(nil),         // 46: engram.v1.CountResponse
-	(*WatchRequest)(nil),          // 47: engram.v1.WatchRequest
-	(*WatchResponse)(nil),         // 48: engram.v1.WatchResponse
-	(*MutationEvent)(nil),         // 49: engram.v1.MutationEvent
-	(*Rehearsal)(nil),             // 50: engram.v1.Rehearsal
-	(*RecordChange)(nil),          // 51: engram.v1.RecordChange
-	(*Record)(nil),                // 52: engram.v1.Record
-	(*Vector)(nil),                // 53: engram.v1.Vector
-	(*Filter)(nil),                // 54: engram.v1.Filter
-	(*Include)(nil),               // 55: engram.v1.Include
-	(*Ranking)(nil),               // 56: engram.v1.Ranking
-	(*MetadataPath)(nil),          // 57: engram.v1.MetadataPath
-	(Field)(0),                    // 58: engram.v1.Field
-	(*NamespaceLSN)(nil),          // 59: engram.v1.NamespaceLSN
-	(*timestamppb.Timestamp)(nil), // 60: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil), // 61: google.protobuf.FieldMask
-	(*Namespace)(nil),             // 62: engram.v1.Namespace
-	(Durability)(0),               // 63: engram.v1.Durability
-	(KeyEncoding)(0),              // 64: engram.v1.KeyEncoding
-	(ValueEncoding)(0),            // 65: engram.v1.ValueEncoding
-	(*Retention)(nil),             // 66: engram.v1.Retention
-	(Eviction)(0),                 // 67: engram.v1.Eviction
+	(*ConsolidateRequest)(nil),    // 43: engram.v1.ConsolidateRequest
+	(*ConsolidateResponse)(nil),   // 44: engram.v1.ConsolidateResponse
+	(*ListRequest)(nil),           // 45: engram.v1.ListRequest
+	(*ListResponse)(nil),          // 46: engram.v1.ListResponse
+	(*CountRequest)(nil),          // 47: engram.v1.CountRequest
+	(*CountResponse)(nil),         // 48: engram.v1.CountResponse
+	(*WatchRequest)(nil),          // 49: engram.v1.WatchRequest
+	(*WatchResponse)(nil),         // 50: engram.v1.WatchResponse
+	(*MutationEvent)(nil),         // 51: engram.v1.MutationEvent
+	(*Rehearsal)(nil),             // 52: engram.v1.Rehearsal
+	(*RecordChange)(nil),          // 53: engram.v1.RecordChange
+	(*Record)(nil),                // 54: engram.v1.Record
+	(*Vector)(nil),                // 55: engram.v1.Vector
+	(*Filter)(nil),                // 56: engram.v1.Filter
+	(*Include)(nil),               // 57: engram.v1.Include
+	(*Ranking)(nil),               // 58: engram.v1.Ranking
+	(*MetadataPath)(nil),          // 59: engram.v1.MetadataPath
+	(Field)(0),                    // 60: engram.v1.Field
+	(*NamespaceLSN)(nil),          // 61: engram.v1.NamespaceLSN
+	(*timestamppb.Timestamp)(nil), // 62: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil), // 63: google.protobuf.FieldMask
+	(*Consolidation)(nil),         // 64: engram.v1.Consolidation
+	(*Namespace)(nil),             // 65: engram.v1.Namespace
+	(Durability)(0),               // 66: engram.v1.Durability
+	(KeyEncoding)(0),              // 67: engram.v1.KeyEncoding
+	(ValueEncoding)(0),            // 68: engram.v1.ValueEncoding
+	(*Retention)(nil),             // 69: engram.v1.Retention
+	(Eviction)(0),                 // 70: engram.v1.Eviction
 }
 var file_engram_v1_memory_service_proto_depIdxs = []int32{
-	52,  // 0: engram.v1.StoreRequest.records:type_name -> engram.v1.Record
+	54,  // 0: engram.v1.StoreRequest.records:type_name -> engram.v1.Record
 	0,   // 1: engram.v1.StoreRequest.mode:type_name -> engram.v1.StoreMode
 	7,   // 2: engram.v1.StoreResponse.results:type_name -> engram.v1.RecordResult
-	52,  // 3: engram.v1.StoreStreamRequest.records:type_name -> engram.v1.Record
+	54,  // 3: engram.v1.StoreStreamRequest.records:type_name -> engram.v1.Record
 	0,   // 4: engram.v1.StoreStreamRequest.mode:type_name -> engram.v1.StoreMode
 	7,   // 5: engram.v1.StoreStreamResponse.results:type_name -> engram.v1.RecordResult
-	53,  // 6: engram.v1.Query.vector:type_name -> engram.v1.Vector
+	55,  // 6: engram.v1.Query.vector:type_name -> engram.v1.Vector
 	12,  // 7: engram.v1.Query.record:type_name -> engram.v1.RecordName
 	11,  // 8: engram.v1.RetrieveRequest.queries:type_name -> engram.v1.Query
-	54,  // 9: engram.v1.RetrieveRequest.filter:type_name -> engram.v1.Filter
-	55,  // 10: engram.v1.RetrieveRequest.include:type_name -> engram.v1.Include
+	56,  // 9: engram.v1.RetrieveRequest.filter:type_name -> engram.v1.Filter
+	57,  // 10: engram.v1.RetrieveRequest.include:type_name -> engram.v1.Include
 	14,  // 11: engram.v1.RetrieveRequest.search:type_name -> engram.v1.Search
-	56,  // 12: engram.v1.RetrieveRequest.ranking:type_name -> engram.v1.Ranking
+	58,  // 12: engram.v1.RetrieveRequest.ranking:type_name -> engram.v1.Ranking
 	15,  // 13: engram.v1.RetrieveRequest.diversity:type_name -> engram.v1.Diversity
 	16,  // 14: engram.v1.RetrieveRequest.neighbours:type_name -> engram.v1.NeighbourCount
 	17,  // 15: engram.v1.RetrieveRequest.group_by:type_name -> engram.v1.GroupBy
-	57,  // 16: engram.v1.GroupBy.metadata:type_name -> engram.v1.MetadataPath
-	58,  // 17: engram.v1.GroupBy.field:type_name -> engram.v1.Field
-	52,  // 18: engram.v1.Neighbours.before:type_name -> engram.v1.Record
-	52,  // 19: engram.v1.Neighbours.after:type_name -> engram.v1.Record
-	52,  // 20: engram.v1.Hit.record:type_name -> engram.v1.Record
+	59,  // 16: engram.v1.GroupBy.metadata:type_name -> engram.v1.MetadataPath
+	60,  // 17: engram.v1.GroupBy.field:type_name -> engram.v1.Field
+	54,  // 18: engram.v1.Neighbours.before:type_name -> engram.v1.Record
+	54,  // 19: engram.v1.Neighbours.after:type_name -> engram.v1.Record
+	54,  // 20: engram.v1.Hit.record:type_name -> engram.v1.Record
 	20,  // 21: engram.v1.Hit.parts:type_name -> engram.v1.ScoreParts
 	18,  // 22: engram.v1.Hit.neighbours:type_name -> engram.v1.Neighbours
 	19,  // 23: engram.v1.QueryResult.hits:type_name -> engram.v1.Hit
 	21,  // 24: engram.v1.RetrieveResponse.results:type_name -> engram.v1.QueryResult
-	59,  // 25: engram.v1.RetrieveResponse.namespaces:type_name -> engram.v1.NamespaceLSN
+	61,  // 25: engram.v1.RetrieveResponse.namespaces:type_name -> engram.v1.NamespaceLSN
 	22,  // 26: engram.v1.RetrieveResponse.search:type_name -> engram.v1.SearchStats
 	11,  // 27: engram.v1.AttendRequest.queries:type_name -> engram.v1.Query
-	54,  // 28: engram.v1.AttendRequest.filter:type_name -> engram.v1.Filter
-	55,  // 29: engram.v1.AttendRequest.include:type_name -> engram.v1.Include
+	56,  // 28: engram.v1.AttendRequest.filter:type_name -> engram.v1.Filter
+	57,  // 29: engram.v1.AttendRequest.include:type_name -> engram.v1.Include
 	25,  // 30: engram.v1.AttendRequest.window:type_name -> engram.v1.Window
 	14,  // 31: engram.v1.AttendRequest.search:type_name -> engram.v1.Search
 	26,  // 32: engram.v1.AttendRequest.bias:type_name -> engram.v1.Bias
 	1,   // 33: engram.v1.AttendRequest.combine:type_name -> engram.v1.Combine
-	60,  // 34: engram.v1.Window.before_time:type_name -> google.protobuf.Timestamp
-	52,  // 35: engram.v1.Weight.record:type_name -> engram.v1.Record
+	62,  // 34: engram.v1.Window.before_time:type_name -> google.protobuf.Timestamp
+	54,  // 35: engram.v1.Weight.record:type_name -> engram.v1.Record
 	27,  // 36: engram.v1.HeadResult.top_weights:type_name -> engram.v1.Weight
-	53,  // 37: engram.v1.Attention.output:type_name -> engram.v1.Vector
-	53,  // 38: engram.v1.Attention.context:type_name -> engram.v1.Vector
+	55,  // 37: engram.v1.Attention.output:type_name -> engram.v1.Vector
+	55,  // 38: engram.v1.Attention.context:type_name -> engram.v1.Vector
 	28,  // 39: engram.v1.Attention.heads:type_name -> engram.v1.HeadResult
-	52,  // 40: engram.v1.AttendStreamRequest.records:type_name -> engram.v1.Record
+	54,  // 40: engram.v1.AttendStreamRequest.records:type_name -> engram.v1.Record
 	0,   // 41: engram.v1.AttendStreamRequest.mode:type_name -> engram.v1.StoreMode
 	24,  // 42: engram.v1.AttendStreamRequest.attend:type_name -> engram.v1.AttendRequest
 	11,  // 43: engram.v1.AttendStreamRequest.queries:type_name -> engram.v1.Query
 	7,   // 44: engram.v1.AttendStreamResponse.results:type_name -> engram.v1.RecordResult
 	32,  // 45: engram.v1.AttendStreamResponse.attended:type_name -> engram.v1.AttendResponse
 	29,  // 46: engram.v1.AttendResponse.results:type_name -> engram.v1.Attention
-	59,  // 47: engram.v1.AttendResponse.namespaces:type_name -> engram.v1.NamespaceLSN
+	61,  // 47: engram.v1.AttendResponse.namespaces:type_name -> engram.v1.NamespaceLSN
 	22,  // 48: engram.v1.AttendResponse.search:type_name -> engram.v1.SearchStats
 	11,  // 49: engram.v1.RecallRequest.query:type_name -> engram.v1.Query
-	54,  // 50: engram.v1.RecallRequest.filter:type_name -> engram.v1.Filter
+	56,  // 50: engram.v1.RecallRequest.filter:type_name -> engram.v1.Filter
 	14,  // 51: engram.v1.RecallRequest.search:type_name -> engram.v1.Search
-	56,  // 52: engram.v1.RecallRequest.ranking:type_name -> engram.v1.Ranking
+	58,  // 52: engram.v1.RecallRequest.ranking:type_name -> engram.v1.Ranking
 	2,   // 53: engram.v1.RecallRequest.order:type_name -> engram.v1.PromptOrder
-	55,  // 54: engram.v1.RecallRequest.include:type_name -> engram.v1.Include
-	52,  // 55: engram.v1.Recalled.record:type_name -> engram.v1.Record
+	57,  // 54: engram.v1.RecallRequest.include:type_name -> engram.v1.Include
+	54,  // 55: engram.v1.Recalled.record:type_name -> engram.v1.Record
 	3,   // 56: engram.v1.Recalled.reason:type_name -> engram.v1.RecallReason
 	20,  // 57: engram.v1.Recalled.parts:type_name -> engram.v1.ScoreParts
 	4,   // 58: engram.v1.LeftOut.reason:type_name -> engram.v1.LeftOutReason
 	3,   // 59: engram.v1.LeftOut.wanted:type_name -> engram.v1.RecallReason
 	34,  // 60: engram.v1.RecallResponse.records:type_name -> engram.v1.Recalled
 	35,  // 61: engram.v1.RecallResponse.left_out:type_name -> engram.v1.LeftOut
-	59,  // 62: engram.v1.RecallResponse.namespaces:type_name -> engram.v1.NamespaceLSN
+	61,  // 62: engram.v1.RecallResponse.namespaces:type_name -> engram.v1.NamespaceLSN
 	22,  // 63: engram.v1.RecallResponse.search:type_name -> engram.v1.SearchStats
-	55,  // 64: engram.v1.GetRequest.include:type_name -> engram.v1.Include
-	52,  // 65: engram.v1.GetResponse.records:type_name -> engram.v1.Record
-	59,  // 66: engram.v1.GetResponse.namespace:type_name -> engram.v1.NamespaceLSN
-	52,  // 67: engram.v1.UpdateRequest.records:type_name -> engram.v1.Record
-	61,  // 68: engram.v1.UpdateRequest.update_mask:type_name -> google.protobuf.FieldMask
+	57,  // 64: engram.v1.GetRequest.include:type_name -> engram.v1.Include
+	54,  // 65: engram.v1.GetResponse.records:type_name -> engram.v1.Record
+	61,  // 66: engram.v1.GetResponse.namespace:type_name -> engram.v1.NamespaceLSN
+	54,  // 67: engram.v1.UpdateRequest.records:type_name -> engram.v1.Record
+	63,  // 68: engram.v1.UpdateRequest.update_mask:type_name -> google.protobuf.FieldMask
 	7,   // 69: engram.v1.UpdateResponse.results:type_name -> engram.v1.RecordResult
-	54,  // 70: engram.v1.DeleteRequest.filter:type_name -> engram.v1.Filter
-	54,  // 71: engram.v1.ListRequest.filter:type_name -> engram.v1.Filter
-	5,   // 72: engram.v1.ListRequest.order:type_name -> engram.v1.ListOrder
-	55,  // 73: engram.v1.ListRequest.include:type_name -> engram.v1.Include
-	52,  // 74: engram.v1.ListResponse.records:type_name -> engram.v1.Record
-	59,  // 75: engram.v1.ListResponse.namespace:type_name -> engram.v1.NamespaceLSN
-	54,  // 76: engram.v1.CountRequest.filter:type_name -> engram.v1.Filter
-	59,  // 77: engram.v1.CountResponse.namespace:type_name -> engram.v1.NamespaceLSN
-	55,  // 78: engram.v1.WatchRequest.include:type_name -> engram.v1.Include
-	49,  // 79: engram.v1.WatchResponse.mutations:type_name -> engram.v1.MutationEvent
-	60,  // 80: engram.v1.MutationEvent.time:type_name -> google.protobuf.Timestamp
-	62,  // 81: engram.v1.MutationEvent.namespace_created:type_name -> engram.v1.Namespace
-	63,  // 82: engram.v1.MutationEvent.durability:type_name -> engram.v1.Durability
-	56,  // 83: engram.v1.MutationEvent.ranking:type_name -> engram.v1.Ranking
-	64,  // 84: engram.v1.MutationEvent.key_encoding:type_name -> engram.v1.KeyEncoding
-	65,  // 85: engram.v1.MutationEvent.value_encoding:type_name -> engram.v1.ValueEncoding
-	51,  // 86: engram.v1.MutationEvent.changes:type_name -> engram.v1.RecordChange
-	66,  // 87: engram.v1.MutationEvent.retention:type_name -> engram.v1.Retention
-	50,  // 88: engram.v1.MutationEvent.rehearsals:type_name -> engram.v1.Rehearsal
-	67,  // 89: engram.v1.MutationEvent.eviction:type_name -> engram.v1.Eviction
-	60,  // 90: engram.v1.Rehearsal.time:type_name -> google.protobuf.Timestamp
-	52,  // 91: engram.v1.RecordChange.record:type_name -> engram.v1.Record
-	61,  // 92: engram.v1.RecordChange.changed_fields:type_name -> google.protobuf.FieldMask
-	6,   // 93: engram.v1.MemoryService.Store:input_type -> engram.v1.StoreRequest
-	9,   // 94: engram.v1.MemoryService.StoreStream:input_type -> engram.v1.StoreStreamRequest
-	13,  // 95: engram.v1.MemoryService.Retrieve:input_type -> engram.v1.RetrieveRequest
-	24,  // 96: engram.v1.MemoryService.Attend:input_type -> engram.v1.AttendRequest
-	30,  // 97: engram.v1.MemoryService.AttendStream:input_type -> engram.v1.AttendStreamRequest
-	33,  // 98: engram.v1.MemoryService.Recall:input_type -> engram.v1.RecallRequest
-	37,  // 99: engram.v1.MemoryService.Get:input_type -> engram.v1.GetRequest
-	39,  // 100: engram.v1.MemoryService.Update:input_type -> engram.v1.UpdateRequest
-	41,  // 101: engram.v1.MemoryService.Delete:input_type -> engram.v1.DeleteRequest
-	43,  // 102: engram.v1.MemoryService.List:input_type -> engram.v1.ListRequest
-	45,  // 103: engram.v1.MemoryService.Count:input_type -> engram.v1.CountRequest
-	47,  // 104: engram.v1.MemoryService.Watch:input_type -> engram.v1.WatchRequest
-	8,   // 105: engram.v1.MemoryService.Store:output_type -> engram.v1.StoreResponse
-	10,  // 106: engram.v1.MemoryService.StoreStream:output_type -> engram.v1.StoreStreamResponse
-	23,  // 107: engram.v1.MemoryService.Retrieve:output_type -> engram.v1.RetrieveResponse
-	32,  // 108: engram.v1.MemoryService.Attend:output_type -> engram.v1.AttendResponse
-	31,  // 109: engram.v1.MemoryService.AttendStream:output_type -> engram.v1.AttendStreamResponse
-	36,  // 110: engram.v1.MemoryService.Recall:output_type -> engram.v1.RecallResponse
-	38,  // 111: engram.v1.MemoryService.Get:output_type -> engram.v1.GetResponse
-	40,  // 112: engram.v1.MemoryService.Update:output_type -> engram.v1.UpdateResponse
-	42,  // 113: engram.v1.MemoryService.Delete:output_type -> engram.v1.DeleteResponse
-	44,  // 114: engram.v1.MemoryService.List:output_type -> engram.v1.ListResponse
-	46,  // 115: engram.v1.MemoryService.Count:output_type -> engram.v1.CountResponse
-	48,  // 116: engram.v1.MemoryService.Watch:output_type -> engram.v1.WatchResponse
-	105, // [105:117] is the sub-list for method output_type
-	93,  // [93:105] is the sub-list for method input_type
-	93,  // [93:93] is the sub-list for extension type_name
-	93,  // [93:93] is the sub-list for extension extendee
-	0,   // [0:93] is the sub-list for field type_name
+	56,  // 70: engram.v1.DeleteRequest.filter:type_name -> engram.v1.Filter
+	64,  // 71: engram.v1.ConsolidateRequest.consolidation:type_name -> engram.v1.Consolidation
+	56,  // 72: engram.v1.ConsolidateRequest.filter:type_name -> engram.v1.Filter
+	57,  // 73: engram.v1.ConsolidateRequest.include:type_name -> engram.v1.Include
+	54,  // 74: engram.v1.ConsolidateResponse.records:type_name -> engram.v1.Record
+	56,  // 75: engram.v1.ListRequest.filter:type_name -> engram.v1.Filter
+	5,   // 76: engram.v1.ListRequest.order:type_name -> engram.v1.ListOrder
+	57,  // 77: engram.v1.ListRequest.include:type_name -> engram.v1.Include
+	54,  // 78: engram.v1.ListResponse.records:type_name -> engram.v1.Record
+	61,  // 79: engram.v1.ListResponse.namespace:type_name -> engram.v1.NamespaceLSN
+	56,  // 80: engram.v1.CountRequest.filter:type_name -> engram.v1.Filter
+	61,  // 81: engram.v1.CountResponse.namespace:type_name -> engram.v1.NamespaceLSN
+	57,  // 82: engram.v1.WatchRequest.include:type_name -> engram.v1.Include
+	51,  // 83: engram.v1.WatchResponse.mutations:type_name -> engram.v1.MutationEvent
+	62,  // 84: engram.v1.MutationEvent.time:type_name -> google.protobuf.Timestamp
+	65,  // 85: engram.v1.MutationEvent.namespace_created:type_name -> engram.v1.Namespace
+	66,  // 86: engram.v1.MutationEvent.durability:type_name -> engram.v1.Durability
+	58,  // 87: engram.v1.MutationEvent.ranking:type_name -> engram.v1.Ranking
+	67,  // 88: engram.v1.MutationEvent.key_encoding:type_name -> engram.v1.KeyEncoding
+	68,  // 89: engram.v1.MutationEvent.value_encoding:type_name -> engram.v1.ValueEncoding
+	53,  // 90: engram.v1.MutationEvent.changes:type_name -> engram.v1.RecordChange
+	69,  // 91: engram.v1.MutationEvent.retention:type_name -> engram.v1.Retention
+	52,  // 92: engram.v1.MutationEvent.rehearsals:type_name -> engram.v1.Rehearsal
+	70,  // 93: engram.v1.MutationEvent.eviction:type_name -> engram.v1.Eviction
+	64,  // 94: engram.v1.MutationEvent.consolidation:type_name -> engram.v1.Consolidation
+	62,  // 95: engram.v1.Rehearsal.time:type_name -> google.protobuf.Timestamp
+	54,  // 96: engram.v1.RecordChange.record:type_name -> engram.v1.Record
+	63,  // 97: engram.v1.RecordChange.changed_fields:type_name -> google.protobuf.FieldMask
+	6,   // 98: engram.v1.MemoryService.Store:input_type -> engram.v1.StoreRequest
+	9,   // 99: engram.v1.MemoryService.StoreStream:input_type -> engram.v1.StoreStreamRequest
+	13,  // 100: engram.v1.MemoryService.Retrieve:input_type -> engram.v1.RetrieveRequest
+	24,  // 101: engram.v1.MemoryService.Attend:input_type -> engram.v1.AttendRequest
+	30,  // 102: engram.v1.MemoryService.AttendStream:input_type -> engram.v1.AttendStreamRequest
+	33,  // 103: engram.v1.MemoryService.Recall:input_type -> engram.v1.RecallRequest
+	37,  // 104: engram.v1.MemoryService.Get:input_type -> engram.v1.GetRequest
+	39,  // 105: engram.v1.MemoryService.Update:input_type -> engram.v1.UpdateRequest
+	41,  // 106: engram.v1.MemoryService.Delete:input_type -> engram.v1.DeleteRequest
+	43,  // 107: engram.v1.MemoryService.Consolidate:input_type -> engram.v1.ConsolidateRequest
+	45,  // 108: engram.v1.MemoryService.List:input_type -> engram.v1.ListRequest
+	47,  // 109: engram.v1.MemoryService.Count:input_type -> engram.v1.CountRequest
+	49,  // 110: engram.v1.MemoryService.Watch:input_type -> engram.v1.WatchRequest
+	8,   // 111: engram.v1.MemoryService.Store:output_type -> engram.v1.StoreResponse
+	10,  // 112: engram.v1.MemoryService.StoreStream:output_type -> engram.v1.StoreStreamResponse
+	23,  // 113: engram.v1.MemoryService.Retrieve:output_type -> engram.v1.RetrieveResponse
+	32,  // 114: engram.v1.MemoryService.Attend:output_type -> engram.v1.AttendResponse
+	31,  // 115: engram.v1.MemoryService.AttendStream:output_type -> engram.v1.AttendStreamResponse
+	36,  // 116: engram.v1.MemoryService.Recall:output_type -> engram.v1.RecallResponse
+	38,  // 117: engram.v1.MemoryService.Get:output_type -> engram.v1.GetResponse
+	40,  // 118: engram.v1.MemoryService.Update:output_type -> engram.v1.UpdateResponse
+	42,  // 119: engram.v1.MemoryService.Delete:output_type -> engram.v1.DeleteResponse
+	44,  // 120: engram.v1.MemoryService.Consolidate:output_type -> engram.v1.ConsolidateResponse
+	46,  // 121: engram.v1.MemoryService.List:output_type -> engram.v1.ListResponse
+	48,  // 122: engram.v1.MemoryService.Count:output_type -> engram.v1.CountResponse
+	50,  // 123: engram.v1.MemoryService.Watch:output_type -> engram.v1.WatchResponse
+	111, // [111:124] is the sub-list for method output_type
+	98,  // [98:111] is the sub-list for method input_type
+	98,  // [98:98] is the sub-list for extension type_name
+	98,  // [98:98] is the sub-list for extension extendee
+	0,   // [0:98] is the sub-list for field type_name
 }
 
 func init() { file_engram_v1_memory_service_proto_init() }
@@ -4996,16 +5209,16 @@ func file_engram_v1_memory_service_proto_init() {
 	file_engram_v1_memory_service_proto_msgTypes[28].OneofWrappers = []any{}
 	file_engram_v1_memory_service_proto_msgTypes[29].OneofWrappers = []any{}
 	file_engram_v1_memory_service_proto_msgTypes[31].OneofWrappers = []any{}
-	file_engram_v1_memory_service_proto_msgTypes[37].OneofWrappers = []any{}
-	file_engram_v1_memory_service_proto_msgTypes[41].OneofWrappers = []any{}
+	file_engram_v1_memory_service_proto_msgTypes[39].OneofWrappers = []any{}
 	file_engram_v1_memory_service_proto_msgTypes[43].OneofWrappers = []any{}
+	file_engram_v1_memory_service_proto_msgTypes[45].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_engram_v1_memory_service_proto_rawDesc), len(file_engram_v1_memory_service_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   46,
+			NumMessages:   48,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

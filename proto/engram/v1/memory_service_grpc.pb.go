@@ -28,6 +28,7 @@ const (
 	MemoryService_Get_FullMethodName          = "/engram.v1.MemoryService/Get"
 	MemoryService_Update_FullMethodName       = "/engram.v1.MemoryService/Update"
 	MemoryService_Delete_FullMethodName       = "/engram.v1.MemoryService/Delete"
+	MemoryService_Consolidate_FullMethodName  = "/engram.v1.MemoryService/Consolidate"
 	MemoryService_List_FullMethodName         = "/engram.v1.MemoryService/List"
 	MemoryService_Count_FullMethodName        = "/engram.v1.MemoryService/Count"
 	MemoryService_Watch_FullMethodName        = "/engram.v1.MemoryService/Watch"
@@ -102,6 +103,13 @@ type MemoryServiceClient interface {
 	Update(ctx context.Context, in *UpdateRequest, opts ...grpc.CallOption) (*UpdateResponse, error)
 	// Deletes records by id or by filter. Ids that don't exist are passed over.
 	Delete(ctx context.Context, in *DeleteRequest, opts ...grpc.CallOption) (*DeleteResponse, error)
+	// Merges old records that resemble one another into one each, which names its sources; or
+	// shows what would be merged. What is merged is deleted, and the merged records made, by
+	// mutations that each do both, some hundred merged records at a time: no read and no crash
+	// sees a record and what it was merged into, or neither. Records that were changed since the
+	// call began stay, with those that would have been merged with them. If the call ends early,
+	// by its deadline too, what was merged by then stays so.
+	Consolidate(ctx context.Context, in *ConsolidateRequest, opts ...grpc.CallOption) (*ConsolidateResponse, error)
 	// Lists records page by page.
 	List(ctx context.Context, in *ListRequest, opts ...grpc.CallOption) (*ListResponse, error)
 	// Counts records.
@@ -221,6 +229,16 @@ func (c *memoryServiceClient) Delete(ctx context.Context, in *DeleteRequest, opt
 	return out, nil
 }
 
+func (c *memoryServiceClient) Consolidate(ctx context.Context, in *ConsolidateRequest, opts ...grpc.CallOption) (*ConsolidateResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ConsolidateResponse)
+	err := c.cc.Invoke(ctx, MemoryService_Consolidate_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *memoryServiceClient) List(ctx context.Context, in *ListRequest, opts ...grpc.CallOption) (*ListResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListResponse)
@@ -329,6 +347,13 @@ type MemoryServiceServer interface {
 	Update(context.Context, *UpdateRequest) (*UpdateResponse, error)
 	// Deletes records by id or by filter. Ids that don't exist are passed over.
 	Delete(context.Context, *DeleteRequest) (*DeleteResponse, error)
+	// Merges old records that resemble one another into one each, which names its sources; or
+	// shows what would be merged. What is merged is deleted, and the merged records made, by
+	// mutations that each do both, some hundred merged records at a time: no read and no crash
+	// sees a record and what it was merged into, or neither. Records that were changed since the
+	// call began stay, with those that would have been merged with them. If the call ends early,
+	// by its deadline too, what was merged by then stays so.
+	Consolidate(context.Context, *ConsolidateRequest) (*ConsolidateResponse, error)
 	// Lists records page by page.
 	List(context.Context, *ListRequest) (*ListResponse, error)
 	// Counts records.
@@ -378,6 +403,9 @@ func (UnimplementedMemoryServiceServer) Update(context.Context, *UpdateRequest) 
 }
 func (UnimplementedMemoryServiceServer) Delete(context.Context, *DeleteRequest) (*DeleteResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Delete not implemented")
+}
+func (UnimplementedMemoryServiceServer) Consolidate(context.Context, *ConsolidateRequest) (*ConsolidateResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Consolidate not implemented")
 }
 func (UnimplementedMemoryServiceServer) List(context.Context, *ListRequest) (*ListResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method List not implemented")
@@ -549,6 +577,24 @@ func _MemoryService_Delete_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _MemoryService_Consolidate_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ConsolidateRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MemoryServiceServer).Consolidate(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MemoryService_Consolidate_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MemoryServiceServer).Consolidate(ctx, req.(*ConsolidateRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _MemoryService_List_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListRequest)
 	if err := dec(in); err != nil {
@@ -630,6 +676,10 @@ var MemoryService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Delete",
 			Handler:    _MemoryService_Delete_Handler,
+		},
+		{
+			MethodName: "Consolidate",
+			Handler:    _MemoryService_Consolidate_Handler,
 		},
 		{
 			MethodName: "List",

@@ -405,14 +405,14 @@ func (Fusion) EnumDescriptor() ([]byte, []int) {
 	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{5}
 }
 
-// Which records of a namespace make room for new ones where there may be no more. Of records
-// alike by it the older goes.
+// Which records of a namespace make room for others where max_records or max_bytes has none.
+// Of records alike by it the older goes.
 type Eviction int32
 
 const (
 	// The same as EVICTION_NONE.
 	Eviction_EVICTION_UNSPECIFIED Eviction = 0
-	// None: a write that would pass max_records is ResourceExhausted.
+	// None: a write that would pass max_records or max_bytes is ResourceExhausted.
 	Eviction_EVICTION_NONE Eviction = 1
 	// The least retention × importance, as of the write (Namespace.retention).
 	Eviction_EVICTION_RETENTION Eviction = 2
@@ -747,9 +747,17 @@ type Namespace struct {
 	// the server's embedder's, any other is FailedPrecondition. Default: the
 	// server's embedder if dimension is unset, else none.
 	Embedder *Embedder `protobuf:"bytes,5,opt,name=embedder,proto3" json:"embedder,omitempty"`
-	// The most bytes of memory that the namespace may take, vectors, text, metadata
-	// and indexes included; a write that would pass it is ResourceExhausted.
-	// Default 0: no bound but the server's.
+	// The most bytes of memory that the namespace may take, vectors, text, metadata,
+	// indexes and room for growth included. A write that would pass it is ResourceExhausted, or
+	// has records evicted, as eviction says, by the very mutation that needs the room, an Update that
+	// makes records larger too; for the sake of speed up to a 64th of max_bytes beyond what
+	// must. It is refused only if it can't fit: what it writes is too large, or all else is
+	// pinned. The indexes that are built in the background evict too, by mutations of their own,
+	// and an Import leaves out what would be evicted. What dead versions of records take doesn't
+	// count where there is an eviction: until it is freed, in the background, it may come on top,
+	// up to an eighth of max_bytes and what a single write evicts and replaces; the server's
+	// own budget bounds all of it. Can be changed; a namespace that takes more by then keeps
+	// it until the next write that needs memory. Default 0: no bound but the server's.
 	MaxBytes uint64 `protobuf:"varint,6,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"`
 	// When it was made. Output only.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
@@ -805,7 +813,7 @@ type Namespace struct {
 	// max_records is always refused. Can be changed; a namespace that has more by then keeps
 	// them until the next write that creates one. Default 0: no bound.
 	MaxRecords uint64 `protobuf:"varint,18,opt,name=max_records,json=maxRecords,proto3" json:"max_records,omitempty"`
-	// Which records make room; pinned ones never do. Can be changed. Default EVICTION_NONE. A number that is none of
+	// Which records make room where max_records or max_bytes has none; pinned ones never do. Can be changed. Default EVICTION_NONE. A number that is none of
 	// these is InvalidArgument.
 	Eviction Eviction `protobuf:"varint,19,opt,name=eviction,proto3,enum=engram.v1.Eviction" json:"eviction,omitempty"`
 	// The retention below which records are removed, pinned ones aside: from 0 to below 1. It
@@ -822,8 +830,15 @@ type Namespace struct {
 	// METRIC_COSINE alone, with others InvalidArgument, on a change FailedPrecondition. Can be
 	// changed. Default 0: none repeats another.
 	RepeatSimilarity float64 `protobuf:"fixed64,21,opt,name=repeat_similarity,json=repeatSimilarity,proto3" json:"repeat_similarity,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Has old records that resemble one another merged, in the background: see Consolidation. A
+	// pass is made 64 times in min_age, but at least once an hour and at most once a second; it
+	// takes about half a second of one core at most, and where that isn't enough the next one goes
+	// on there ten seconds later. For METRIC_COSINE alone,
+	// with others InvalidArgument, on a change FailedPrecondition. Can be changed, as a whole.
+	// Default: unset, none is.
+	Consolidation *Consolidation `protobuf:"bytes,22,opt,name=consolidation,proto3" json:"consolidation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Namespace) Reset() {
@@ -1003,6 +1018,86 @@ func (x *Namespace) GetRepeatSimilarity() float64 {
 	return 0
 }
 
+func (x *Namespace) GetConsolidation() *Consolidation {
+	if x != nil {
+		return x.Consolidation
+	}
+	return nil
+}
+
+// Which records are merged, and how near one another they are.
+//
+// Only records older than min_age, that aren't pinned and never expire, and only those of the
+// same session and speaker (or of none). The oldest that isn't merged yet leads: it takes in,
+// the nearest first, up to 255 others whose cosine with it is at least similarity, as long as
+// every one of them is at least so near to the mean of all. So nothing is merged because it is
+// near to something that is near. What a merged record was made of counts as well when it is
+// merged again: by the sum of the angles, every source stays within similarity of the key.
+//
+// The merged record has an id of its own. Its key and, if any has one, its value are the
+// means of theirs, weighted by importance, in float64 and rounded once. Its text is their
+// texts in the order of the conversation, a line each, of equal ones the first. It has the
+// time, position and place in the conversation of the latest, the greatest importance, and the
+// metadata that all have in common (keys of the object, with equal values). It is retained as
+// well as the best of them, at any time to come: its create_time is the latest, its rehearsals
+// are the sum, its rehearse_time, if it was rehearsed, is the latest time of those and of the
+// creation of others, and its half-life the longest. What would pass 64 KiB of text, or 256 sources, isn't
+// merged further. Its key counts as given: a new text doesn't make a new one.
+type Consolidation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// From which cosine on, above 0 and up to 1, two records are close. Required.
+	Similarity float64 `protobuf:"fixed64,1,opt,name=similarity,proto3" json:"similarity,omitempty"`
+	// How old a record must be, by its time and by its create_time: from 0 to 100 years of 365
+	// days. Default a day.
+	MinAge        *durationpb.Duration `protobuf:"bytes,2,opt,name=min_age,json=minAge,proto3" json:"min_age,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Consolidation) Reset() {
+	*x = Consolidation{}
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Consolidation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Consolidation) ProtoMessage() {}
+
+func (x *Consolidation) ProtoReflect() protoreflect.Message {
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Consolidation.ProtoReflect.Descriptor instead.
+func (*Consolidation) Descriptor() ([]byte, []int) {
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Consolidation) GetSimilarity() float64 {
+	if x != nil {
+		return x.Similarity
+	}
+	return 0
+}
+
+func (x *Consolidation) GetMinAge() *durationpb.Duration {
+	if x != nil {
+		return x.MinAge
+	}
+	return nil
+}
+
 // A namespace to make.
 type NamespaceServiceCreateRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1014,7 +1109,7 @@ type NamespaceServiceCreateRequest struct {
 
 func (x *NamespaceServiceCreateRequest) Reset() {
 	*x = NamespaceServiceCreateRequest{}
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[4]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1026,7 +1121,7 @@ func (x *NamespaceServiceCreateRequest) String() string {
 func (*NamespaceServiceCreateRequest) ProtoMessage() {}
 
 func (x *NamespaceServiceCreateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[4]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1039,7 +1134,7 @@ func (x *NamespaceServiceCreateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespaceServiceCreateRequest.ProtoReflect.Descriptor instead.
 func (*NamespaceServiceCreateRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{4}
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *NamespaceServiceCreateRequest) GetNamespace() *Namespace {
@@ -1060,7 +1155,7 @@ type NamespaceServiceCreateResponse struct {
 
 func (x *NamespaceServiceCreateResponse) Reset() {
 	*x = NamespaceServiceCreateResponse{}
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[5]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1072,7 +1167,7 @@ func (x *NamespaceServiceCreateResponse) String() string {
 func (*NamespaceServiceCreateResponse) ProtoMessage() {}
 
 func (x *NamespaceServiceCreateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[5]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1085,7 +1180,7 @@ func (x *NamespaceServiceCreateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespaceServiceCreateResponse.ProtoReflect.Descriptor instead.
 func (*NamespaceServiceCreateResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{5}
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *NamespaceServiceCreateResponse) GetNamespace() *Namespace {
@@ -1106,7 +1201,7 @@ type NamespaceServiceGetRequest struct {
 
 func (x *NamespaceServiceGetRequest) Reset() {
 	*x = NamespaceServiceGetRequest{}
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[6]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1118,7 +1213,7 @@ func (x *NamespaceServiceGetRequest) String() string {
 func (*NamespaceServiceGetRequest) ProtoMessage() {}
 
 func (x *NamespaceServiceGetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[6]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1131,7 +1226,7 @@ func (x *NamespaceServiceGetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespaceServiceGetRequest.ProtoReflect.Descriptor instead.
 func (*NamespaceServiceGetRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{6}
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *NamespaceServiceGetRequest) GetName() string {
@@ -1152,7 +1247,7 @@ type NamespaceServiceGetResponse struct {
 
 func (x *NamespaceServiceGetResponse) Reset() {
 	*x = NamespaceServiceGetResponse{}
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[7]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1164,7 +1259,7 @@ func (x *NamespaceServiceGetResponse) String() string {
 func (*NamespaceServiceGetResponse) ProtoMessage() {}
 
 func (x *NamespaceServiceGetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[7]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1177,7 +1272,7 @@ func (x *NamespaceServiceGetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespaceServiceGetResponse.ProtoReflect.Descriptor instead.
 func (*NamespaceServiceGetResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{7}
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *NamespaceServiceGetResponse) GetNamespace() *Namespace {
@@ -1203,7 +1298,7 @@ type NamespaceServiceListRequest struct {
 
 func (x *NamespaceServiceListRequest) Reset() {
 	*x = NamespaceServiceListRequest{}
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[8]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1215,7 +1310,7 @@ func (x *NamespaceServiceListRequest) String() string {
 func (*NamespaceServiceListRequest) ProtoMessage() {}
 
 func (x *NamespaceServiceListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[8]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1228,7 +1323,7 @@ func (x *NamespaceServiceListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespaceServiceListRequest.ProtoReflect.Descriptor instead.
 func (*NamespaceServiceListRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{8}
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *NamespaceServiceListRequest) GetPageSize() uint32 {
@@ -1265,7 +1360,7 @@ type NamespaceServiceListResponse struct {
 
 func (x *NamespaceServiceListResponse) Reset() {
 	*x = NamespaceServiceListResponse{}
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[9]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1277,7 +1372,7 @@ func (x *NamespaceServiceListResponse) String() string {
 func (*NamespaceServiceListResponse) ProtoMessage() {}
 
 func (x *NamespaceServiceListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[9]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1290,7 +1385,7 @@ func (x *NamespaceServiceListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespaceServiceListResponse.ProtoReflect.Descriptor instead.
 func (*NamespaceServiceListResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{9}
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *NamespaceServiceListResponse) GetNamespaces() []*Namespace {
@@ -1313,7 +1408,7 @@ type NamespaceServiceUpdateRequest struct {
 	// Its name, and the new content of the fields named by update_mask.
 	Namespace *Namespace `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	// The fields that change: max_bytes, durability, key_encoding, value_encoding, recall,
-	// ranking, retention, repeat_similarity, max_records, eviction.
+	// ranking, retention, repeat_similarity, max_records, eviction, forget, consolidation.
 	// Required. A field in it that is unset takes its default. Fields that are fixed at creation are
 	// InvalidArgument.
 	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
@@ -1323,7 +1418,7 @@ type NamespaceServiceUpdateRequest struct {
 
 func (x *NamespaceServiceUpdateRequest) Reset() {
 	*x = NamespaceServiceUpdateRequest{}
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[10]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1335,7 +1430,7 @@ func (x *NamespaceServiceUpdateRequest) String() string {
 func (*NamespaceServiceUpdateRequest) ProtoMessage() {}
 
 func (x *NamespaceServiceUpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[10]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1348,7 +1443,7 @@ func (x *NamespaceServiceUpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespaceServiceUpdateRequest.ProtoReflect.Descriptor instead.
 func (*NamespaceServiceUpdateRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{10}
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *NamespaceServiceUpdateRequest) GetNamespace() *Namespace {
@@ -1376,7 +1471,7 @@ type NamespaceServiceUpdateResponse struct {
 
 func (x *NamespaceServiceUpdateResponse) Reset() {
 	*x = NamespaceServiceUpdateResponse{}
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[11]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1388,7 +1483,7 @@ func (x *NamespaceServiceUpdateResponse) String() string {
 func (*NamespaceServiceUpdateResponse) ProtoMessage() {}
 
 func (x *NamespaceServiceUpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[11]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1401,7 +1496,7 @@ func (x *NamespaceServiceUpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespaceServiceUpdateResponse.ProtoReflect.Descriptor instead.
 func (*NamespaceServiceUpdateResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{11}
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *NamespaceServiceUpdateResponse) GetNamespace() *Namespace {
@@ -1422,7 +1517,7 @@ type NamespaceServiceDeleteRequest struct {
 
 func (x *NamespaceServiceDeleteRequest) Reset() {
 	*x = NamespaceServiceDeleteRequest{}
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[12]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1434,7 +1529,7 @@ func (x *NamespaceServiceDeleteRequest) String() string {
 func (*NamespaceServiceDeleteRequest) ProtoMessage() {}
 
 func (x *NamespaceServiceDeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[12]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1447,7 +1542,7 @@ func (x *NamespaceServiceDeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespaceServiceDeleteRequest.ProtoReflect.Descriptor instead.
 func (*NamespaceServiceDeleteRequest) Descriptor() ([]byte, []int) {
-	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{12}
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *NamespaceServiceDeleteRequest) GetName() string {
@@ -1470,7 +1565,7 @@ type NamespaceServiceDeleteResponse struct {
 
 func (x *NamespaceServiceDeleteResponse) Reset() {
 	*x = NamespaceServiceDeleteResponse{}
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[13]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1482,7 +1577,7 @@ func (x *NamespaceServiceDeleteResponse) String() string {
 func (*NamespaceServiceDeleteResponse) ProtoMessage() {}
 
 func (x *NamespaceServiceDeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_namespace_service_proto_msgTypes[13]
+	mi := &file_engram_v1_namespace_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1495,7 +1590,7 @@ func (x *NamespaceServiceDeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespaceServiceDeleteResponse.ProtoReflect.Descriptor instead.
 func (*NamespaceServiceDeleteResponse) Descriptor() ([]byte, []int) {
-	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{13}
+	return file_engram_v1_namespace_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *NamespaceServiceDeleteResponse) GetDeletedRecords() uint64 {
@@ -1539,7 +1634,7 @@ const file_engram_v1_namespace_service_proto_rawDesc = "" +
 	"\bEmbedder\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x1c\n" +
-	"\tdimension\x18\x03 \x01(\rR\tdimension\"\xde\x06\n" +
+	"\tdimension\x18\x03 \x01(\rR\tdimension\"\x9e\a\n" +
 	"\tNamespace\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12)\n" +
 	"\x06metric\x18\x02 \x01(\x0e2\x11.engram.v1.MetricR\x06metric\x12\x1c\n" +
@@ -1566,7 +1661,13 @@ const file_engram_v1_namespace_service_proto_rawDesc = "" +
 	"maxRecords\x12/\n" +
 	"\beviction\x18\x13 \x01(\x0e2\x13.engram.v1.EvictionR\beviction\x12\x16\n" +
 	"\x06forget\x18\x14 \x01(\x01R\x06forget\x12+\n" +
-	"\x11repeat_similarity\x18\x15 \x01(\x01R\x10repeatSimilarity\"S\n" +
+	"\x11repeat_similarity\x18\x15 \x01(\x01R\x10repeatSimilarity\x12>\n" +
+	"\rconsolidation\x18\x16 \x01(\v2\x18.engram.v1.ConsolidationR\rconsolidation\"c\n" +
+	"\rConsolidation\x12\x1e\n" +
+	"\n" +
+	"similarity\x18\x01 \x01(\x01R\n" +
+	"similarity\x122\n" +
+	"\amin_age\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x06minAge\"S\n" +
 	"\x1dNamespaceServiceCreateRequest\x122\n" +
 	"\tnamespace\x18\x01 \x01(\v2\x14.engram.v1.NamespaceR\tnamespace\"T\n" +
 	"\x1eNamespaceServiceCreateResponse\x122\n" +
@@ -1657,7 +1758,7 @@ func file_engram_v1_namespace_service_proto_rawDescGZIP() []byte {
 }
 
 var file_engram_v1_namespace_service_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_engram_v1_namespace_service_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_engram_v1_namespace_service_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_engram_v1_namespace_service_proto_goTypes = []any{
 	(Metric)(0),                            // 0: engram.v1.Metric
 	(Durability)(0),                        // 1: engram.v1.Durability
@@ -1670,28 +1771,29 @@ var file_engram_v1_namespace_service_proto_goTypes = []any{
 	(*Retention)(nil),                      // 8: engram.v1.Retention
 	(*Embedder)(nil),                       // 9: engram.v1.Embedder
 	(*Namespace)(nil),                      // 10: engram.v1.Namespace
-	(*NamespaceServiceCreateRequest)(nil),  // 11: engram.v1.NamespaceServiceCreateRequest
-	(*NamespaceServiceCreateResponse)(nil), // 12: engram.v1.NamespaceServiceCreateResponse
-	(*NamespaceServiceGetRequest)(nil),     // 13: engram.v1.NamespaceServiceGetRequest
-	(*NamespaceServiceGetResponse)(nil),    // 14: engram.v1.NamespaceServiceGetResponse
-	(*NamespaceServiceListRequest)(nil),    // 15: engram.v1.NamespaceServiceListRequest
-	(*NamespaceServiceListResponse)(nil),   // 16: engram.v1.NamespaceServiceListResponse
-	(*NamespaceServiceUpdateRequest)(nil),  // 17: engram.v1.NamespaceServiceUpdateRequest
-	(*NamespaceServiceUpdateResponse)(nil), // 18: engram.v1.NamespaceServiceUpdateResponse
-	(*NamespaceServiceDeleteRequest)(nil),  // 19: engram.v1.NamespaceServiceDeleteRequest
-	(*NamespaceServiceDeleteResponse)(nil), // 20: engram.v1.NamespaceServiceDeleteResponse
-	(*durationpb.Duration)(nil),            // 21: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),          // 22: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),          // 23: google.protobuf.FieldMask
+	(*Consolidation)(nil),                  // 11: engram.v1.Consolidation
+	(*NamespaceServiceCreateRequest)(nil),  // 12: engram.v1.NamespaceServiceCreateRequest
+	(*NamespaceServiceCreateResponse)(nil), // 13: engram.v1.NamespaceServiceCreateResponse
+	(*NamespaceServiceGetRequest)(nil),     // 14: engram.v1.NamespaceServiceGetRequest
+	(*NamespaceServiceGetResponse)(nil),    // 15: engram.v1.NamespaceServiceGetResponse
+	(*NamespaceServiceListRequest)(nil),    // 16: engram.v1.NamespaceServiceListRequest
+	(*NamespaceServiceListResponse)(nil),   // 17: engram.v1.NamespaceServiceListResponse
+	(*NamespaceServiceUpdateRequest)(nil),  // 18: engram.v1.NamespaceServiceUpdateRequest
+	(*NamespaceServiceUpdateResponse)(nil), // 19: engram.v1.NamespaceServiceUpdateResponse
+	(*NamespaceServiceDeleteRequest)(nil),  // 20: engram.v1.NamespaceServiceDeleteRequest
+	(*NamespaceServiceDeleteResponse)(nil), // 21: engram.v1.NamespaceServiceDeleteResponse
+	(*durationpb.Duration)(nil),            // 22: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),          // 23: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),          // 24: google.protobuf.FieldMask
 }
 var file_engram_v1_namespace_service_proto_depIdxs = []int32{
 	5,  // 0: engram.v1.Ranking.fusion:type_name -> engram.v1.Fusion
-	21, // 1: engram.v1.Retention.half_life:type_name -> google.protobuf.Duration
-	21, // 2: engram.v1.Retention.min_interval:type_name -> google.protobuf.Duration
-	21, // 3: engram.v1.Retention.max_half_life:type_name -> google.protobuf.Duration
+	22, // 1: engram.v1.Retention.half_life:type_name -> google.protobuf.Duration
+	22, // 2: engram.v1.Retention.min_interval:type_name -> google.protobuf.Duration
+	22, // 3: engram.v1.Retention.max_half_life:type_name -> google.protobuf.Duration
 	0,  // 4: engram.v1.Namespace.metric:type_name -> engram.v1.Metric
 	9,  // 5: engram.v1.Namespace.embedder:type_name -> engram.v1.Embedder
-	22, // 6: engram.v1.Namespace.create_time:type_name -> google.protobuf.Timestamp
+	23, // 6: engram.v1.Namespace.create_time:type_name -> google.protobuf.Timestamp
 	1,  // 7: engram.v1.Namespace.durability:type_name -> engram.v1.Durability
 	2,  // 8: engram.v1.Namespace.key_encoding:type_name -> engram.v1.KeyEncoding
 	3,  // 9: engram.v1.Namespace.value_encoding:type_name -> engram.v1.ValueEncoding
@@ -1699,28 +1801,30 @@ var file_engram_v1_namespace_service_proto_depIdxs = []int32{
 	7,  // 11: engram.v1.Namespace.ranking:type_name -> engram.v1.Ranking
 	8,  // 12: engram.v1.Namespace.retention:type_name -> engram.v1.Retention
 	6,  // 13: engram.v1.Namespace.eviction:type_name -> engram.v1.Eviction
-	10, // 14: engram.v1.NamespaceServiceCreateRequest.namespace:type_name -> engram.v1.Namespace
-	10, // 15: engram.v1.NamespaceServiceCreateResponse.namespace:type_name -> engram.v1.Namespace
-	10, // 16: engram.v1.NamespaceServiceGetResponse.namespace:type_name -> engram.v1.Namespace
-	10, // 17: engram.v1.NamespaceServiceListResponse.namespaces:type_name -> engram.v1.Namespace
-	10, // 18: engram.v1.NamespaceServiceUpdateRequest.namespace:type_name -> engram.v1.Namespace
-	23, // 19: engram.v1.NamespaceServiceUpdateRequest.update_mask:type_name -> google.protobuf.FieldMask
-	10, // 20: engram.v1.NamespaceServiceUpdateResponse.namespace:type_name -> engram.v1.Namespace
-	11, // 21: engram.v1.NamespaceService.Create:input_type -> engram.v1.NamespaceServiceCreateRequest
-	13, // 22: engram.v1.NamespaceService.Get:input_type -> engram.v1.NamespaceServiceGetRequest
-	15, // 23: engram.v1.NamespaceService.List:input_type -> engram.v1.NamespaceServiceListRequest
-	17, // 24: engram.v1.NamespaceService.Update:input_type -> engram.v1.NamespaceServiceUpdateRequest
-	19, // 25: engram.v1.NamespaceService.Delete:input_type -> engram.v1.NamespaceServiceDeleteRequest
-	12, // 26: engram.v1.NamespaceService.Create:output_type -> engram.v1.NamespaceServiceCreateResponse
-	14, // 27: engram.v1.NamespaceService.Get:output_type -> engram.v1.NamespaceServiceGetResponse
-	16, // 28: engram.v1.NamespaceService.List:output_type -> engram.v1.NamespaceServiceListResponse
-	18, // 29: engram.v1.NamespaceService.Update:output_type -> engram.v1.NamespaceServiceUpdateResponse
-	20, // 30: engram.v1.NamespaceService.Delete:output_type -> engram.v1.NamespaceServiceDeleteResponse
-	26, // [26:31] is the sub-list for method output_type
-	21, // [21:26] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	11, // 14: engram.v1.Namespace.consolidation:type_name -> engram.v1.Consolidation
+	22, // 15: engram.v1.Consolidation.min_age:type_name -> google.protobuf.Duration
+	10, // 16: engram.v1.NamespaceServiceCreateRequest.namespace:type_name -> engram.v1.Namespace
+	10, // 17: engram.v1.NamespaceServiceCreateResponse.namespace:type_name -> engram.v1.Namespace
+	10, // 18: engram.v1.NamespaceServiceGetResponse.namespace:type_name -> engram.v1.Namespace
+	10, // 19: engram.v1.NamespaceServiceListResponse.namespaces:type_name -> engram.v1.Namespace
+	10, // 20: engram.v1.NamespaceServiceUpdateRequest.namespace:type_name -> engram.v1.Namespace
+	24, // 21: engram.v1.NamespaceServiceUpdateRequest.update_mask:type_name -> google.protobuf.FieldMask
+	10, // 22: engram.v1.NamespaceServiceUpdateResponse.namespace:type_name -> engram.v1.Namespace
+	12, // 23: engram.v1.NamespaceService.Create:input_type -> engram.v1.NamespaceServiceCreateRequest
+	14, // 24: engram.v1.NamespaceService.Get:input_type -> engram.v1.NamespaceServiceGetRequest
+	16, // 25: engram.v1.NamespaceService.List:input_type -> engram.v1.NamespaceServiceListRequest
+	18, // 26: engram.v1.NamespaceService.Update:input_type -> engram.v1.NamespaceServiceUpdateRequest
+	20, // 27: engram.v1.NamespaceService.Delete:input_type -> engram.v1.NamespaceServiceDeleteRequest
+	13, // 28: engram.v1.NamespaceService.Create:output_type -> engram.v1.NamespaceServiceCreateResponse
+	15, // 29: engram.v1.NamespaceService.Get:output_type -> engram.v1.NamespaceServiceGetResponse
+	17, // 30: engram.v1.NamespaceService.List:output_type -> engram.v1.NamespaceServiceListResponse
+	19, // 31: engram.v1.NamespaceService.Update:output_type -> engram.v1.NamespaceServiceUpdateResponse
+	21, // 32: engram.v1.NamespaceService.Delete:output_type -> engram.v1.NamespaceServiceDeleteResponse
+	28, // [28:33] is the sub-list for method output_type
+	23, // [23:28] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_engram_v1_namespace_service_proto_init() }
@@ -1729,14 +1833,14 @@ func file_engram_v1_namespace_service_proto_init() {
 		return
 	}
 	file_engram_v1_namespace_service_proto_msgTypes[1].OneofWrappers = []any{}
-	file_engram_v1_namespace_service_proto_msgTypes[8].OneofWrappers = []any{}
+	file_engram_v1_namespace_service_proto_msgTypes[9].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_engram_v1_namespace_service_proto_rawDesc), len(file_engram_v1_namespace_service_proto_rawDesc)),
 			NumEnums:      7,
-			NumMessages:   14,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

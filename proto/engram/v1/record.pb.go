@@ -209,7 +209,13 @@ type Record struct {
 	Rehearsals uint32 `protobuf:"varint,18,opt,name=rehearsals,proto3" json:"rehearsals,omitempty"`
 	// When the record was rehearsed last, by the server's clock. Unset if it never was. Output
 	// only: ignored on writes.
-	RehearseTime  *timestamppb.Timestamp `protobuf:"bytes,19,opt,name=rehearse_time,json=rehearseTime,proto3" json:"rehearse_time,omitempty"`
+	RehearseTime *timestamppb.Timestamp `protobuf:"bytes,19,opt,name=rehearse_time,json=rehearseTime,proto3" json:"rehearse_time,omitempty"`
+	// What the record was made of, if MemoryService.Consolidate or the background
+	// (Namespace.consolidation) merged others into it: those that were stored, in the order of
+	// the conversation, at most 256. Where a merged record was merged again, its sources stand in
+	// its place. They stay when the record is updated, and go when it is stored anew. Output
+	// only: ignored on writes.
+	Sources       []*Source `protobuf:"bytes,20,rep,name=sources,proto3" json:"sources,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -377,6 +383,68 @@ func (x *Record) GetRehearseTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Record) GetSources() []*Source {
+	if x != nil {
+		return x.Sources
+	}
+	return nil
+}
+
+// A record that was merged into another one, and is there no more.
+type Source struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Its time.
+	Time          *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Source) Reset() {
+	*x = Source{}
+	mi := &file_engram_v1_record_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Source) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Source) ProtoMessage() {}
+
+func (x *Source) ProtoReflect() protoreflect.Message {
+	mi := &file_engram_v1_record_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Source.ProtoReflect.Descriptor instead.
+func (*Source) Descriptor() ([]byte, []int) {
+	return file_engram_v1_record_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Source) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Source) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
 // Which parts of a record a reply carries. Id, session, speaker, times,
 // importance, position, version, rehearsals, expire_time and pinned always come.
 type Include struct {
@@ -391,14 +459,16 @@ type Include struct {
 	Value bool `protobuf:"varint,4,opt,name=value,proto3" json:"value,omitempty"`
 	// The form of every vector in the reply, an Attend context included. Default
 	// VECTOR_FORM_VALUES.
-	VectorForm    VectorForm `protobuf:"varint,5,opt,name=vector_form,json=vectorForm,proto3,enum=engram.v1.VectorForm" json:"vector_form,omitempty"`
+	VectorForm VectorForm `protobuf:"varint,5,opt,name=vector_form,json=vectorForm,proto3,enum=engram.v1.VectorForm" json:"vector_form,omitempty"`
+	// The sources of a merged record. Default true.
+	Sources       *bool `protobuf:"varint,6,opt,name=sources,proto3,oneof" json:"sources,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Include) Reset() {
 	*x = Include{}
-	mi := &file_engram_v1_record_proto_msgTypes[2]
+	mi := &file_engram_v1_record_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -410,7 +480,7 @@ func (x *Include) String() string {
 func (*Include) ProtoMessage() {}
 
 func (x *Include) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_record_proto_msgTypes[2]
+	mi := &file_engram_v1_record_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -423,7 +493,7 @@ func (x *Include) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Include.ProtoReflect.Descriptor instead.
 func (*Include) Descriptor() ([]byte, []int) {
-	return file_engram_v1_record_proto_rawDescGZIP(), []int{2}
+	return file_engram_v1_record_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Include) GetText() bool {
@@ -461,6 +531,13 @@ func (x *Include) GetVectorForm() VectorForm {
 	return VectorForm_VECTOR_FORM_UNSPECIFIED
 }
 
+func (x *Include) GetSources() bool {
+	if x != nil && x.Sources != nil {
+		return *x.Sources
+	}
+	return false
+}
+
 // How far a view of a namespace reaches.
 type NamespaceLSN struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -476,7 +553,7 @@ type NamespaceLSN struct {
 
 func (x *NamespaceLSN) Reset() {
 	*x = NamespaceLSN{}
-	mi := &file_engram_v1_record_proto_msgTypes[3]
+	mi := &file_engram_v1_record_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -488,7 +565,7 @@ func (x *NamespaceLSN) String() string {
 func (*NamespaceLSN) ProtoMessage() {}
 
 func (x *NamespaceLSN) ProtoReflect() protoreflect.Message {
-	mi := &file_engram_v1_record_proto_msgTypes[3]
+	mi := &file_engram_v1_record_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -501,7 +578,7 @@ func (x *NamespaceLSN) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespaceLSN.ProtoReflect.Descriptor instead.
 func (*NamespaceLSN) Descriptor() ([]byte, []int) {
-	return file_engram_v1_record_proto_rawDescGZIP(), []int{3}
+	return file_engram_v1_record_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *NamespaceLSN) GetNamespace() string {
@@ -525,7 +602,7 @@ const file_engram_v1_record_proto_rawDesc = "" +
 	"\x16engram/v1/record.proto\x12\tengram.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"2\n" +
 	"\x06Vector\x12\x16\n" +
 	"\x06values\x18\x01 \x03(\x02R\x06values\x12\x10\n" +
-	"\x03f32\x18\x02 \x01(\fR\x03f32\"\xc1\x06\n" +
+	"\x03f32\x18\x02 \x01(\fR\x03f32\"\xee\x06\n" +
 	"\x06Record\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12#\n" +
 	"\x03key\x18\x02 \x01(\v2\x11.engram.v1.VectorR\x03key\x12'\n" +
@@ -554,23 +631,30 @@ const file_engram_v1_record_proto_rawDesc = "" +
 	"\n" +
 	"rehearsals\x18\x12 \x01(\rR\n" +
 	"rehearsals\x12?\n" +
-	"\rrehearse_time\x18\x13 \x01(\v2\x1a.google.protobuf.TimestampR\frehearseTimeB\n" +
+	"\rrehearse_time\x18\x13 \x01(\v2\x1a.google.protobuf.TimestampR\frehearseTime\x12+\n" +
+	"\asources\x18\x14 \x03(\v2\x11.engram.v1.SourceR\asourcesB\n" +
 	"\n" +
 	"\b_sessionB\n" +
 	"\n" +
 	"\b_speakerB\r\n" +
 	"\v_importanceB\r\n" +
 	"\v_if_versionB\v\n" +
-	"\t_position\"\xb9\x01\n" +
+	"\t_position\"H\n" +
+	"\x06Source\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12.\n" +
+	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xe4\x01\n" +
 	"\aInclude\x12\x17\n" +
 	"\x04text\x18\x01 \x01(\bH\x00R\x04text\x88\x01\x01\x12\x1f\n" +
 	"\bmetadata\x18\x02 \x01(\bH\x01R\bmetadata\x88\x01\x01\x12\x10\n" +
 	"\x03key\x18\x03 \x01(\bR\x03key\x12\x14\n" +
 	"\x05value\x18\x04 \x01(\bR\x05value\x126\n" +
 	"\vvector_form\x18\x05 \x01(\x0e2\x15.engram.v1.VectorFormR\n" +
-	"vectorFormB\a\n" +
+	"vectorForm\x12\x1d\n" +
+	"\asources\x18\x06 \x01(\bH\x02R\asources\x88\x01\x01B\a\n" +
 	"\x05_textB\v\n" +
-	"\t_metadata\">\n" +
+	"\t_metadataB\n" +
+	"\n" +
+	"\b_sources\">\n" +
 	"\fNamespaceLSN\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x10\n" +
 	"\x03lsn\x18\x02 \x01(\x04R\x03lsn*V\n" +
@@ -593,33 +677,36 @@ func file_engram_v1_record_proto_rawDescGZIP() []byte {
 }
 
 var file_engram_v1_record_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_engram_v1_record_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_engram_v1_record_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_engram_v1_record_proto_goTypes = []any{
 	(VectorForm)(0),               // 0: engram.v1.VectorForm
 	(*Vector)(nil),                // 1: engram.v1.Vector
 	(*Record)(nil),                // 2: engram.v1.Record
-	(*Include)(nil),               // 3: engram.v1.Include
-	(*NamespaceLSN)(nil),          // 4: engram.v1.NamespaceLSN
-	(*structpb.Struct)(nil),       // 5: google.protobuf.Struct
-	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 7: google.protobuf.Duration
+	(*Source)(nil),                // 3: engram.v1.Source
+	(*Include)(nil),               // 4: engram.v1.Include
+	(*NamespaceLSN)(nil),          // 5: engram.v1.NamespaceLSN
+	(*structpb.Struct)(nil),       // 6: google.protobuf.Struct
+	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 8: google.protobuf.Duration
 }
 var file_engram_v1_record_proto_depIdxs = []int32{
 	1,  // 0: engram.v1.Record.key:type_name -> engram.v1.Vector
 	1,  // 1: engram.v1.Record.value:type_name -> engram.v1.Vector
-	5,  // 2: engram.v1.Record.metadata:type_name -> google.protobuf.Struct
-	6,  // 3: engram.v1.Record.time:type_name -> google.protobuf.Timestamp
-	6,  // 4: engram.v1.Record.create_time:type_name -> google.protobuf.Timestamp
-	6,  // 5: engram.v1.Record.update_time:type_name -> google.protobuf.Timestamp
-	6,  // 6: engram.v1.Record.expire_time:type_name -> google.protobuf.Timestamp
-	7,  // 7: engram.v1.Record.ttl:type_name -> google.protobuf.Duration
-	6,  // 8: engram.v1.Record.rehearse_time:type_name -> google.protobuf.Timestamp
-	0,  // 9: engram.v1.Include.vector_form:type_name -> engram.v1.VectorForm
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	6,  // 2: engram.v1.Record.metadata:type_name -> google.protobuf.Struct
+	7,  // 3: engram.v1.Record.time:type_name -> google.protobuf.Timestamp
+	7,  // 4: engram.v1.Record.create_time:type_name -> google.protobuf.Timestamp
+	7,  // 5: engram.v1.Record.update_time:type_name -> google.protobuf.Timestamp
+	7,  // 6: engram.v1.Record.expire_time:type_name -> google.protobuf.Timestamp
+	8,  // 7: engram.v1.Record.ttl:type_name -> google.protobuf.Duration
+	7,  // 8: engram.v1.Record.rehearse_time:type_name -> google.protobuf.Timestamp
+	3,  // 9: engram.v1.Record.sources:type_name -> engram.v1.Source
+	7,  // 10: engram.v1.Source.time:type_name -> google.protobuf.Timestamp
+	0,  // 11: engram.v1.Include.vector_form:type_name -> engram.v1.VectorForm
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_engram_v1_record_proto_init() }
@@ -628,14 +715,14 @@ func file_engram_v1_record_proto_init() {
 		return
 	}
 	file_engram_v1_record_proto_msgTypes[1].OneofWrappers = []any{}
-	file_engram_v1_record_proto_msgTypes[2].OneofWrappers = []any{}
+	file_engram_v1_record_proto_msgTypes[3].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_engram_v1_record_proto_rawDesc), len(file_engram_v1_record_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   4,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
