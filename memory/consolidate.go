@@ -329,19 +329,7 @@ func (q *consolidating) next(now int64) *Namespace {
 // consolidates merges what is to be merged, once a second, until the DB is closed.
 func (db *DB) consolidates() {
 	defer close(db.consolidating.ended)
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for {
-		select {
-		case <-db.maintenance.ctx.Done():
-			return
-		case <-tick.C:
-		}
-		if db.restoring.Load() || db.ReadOnly() != nil {
-			continue
-		}
-		_ = db.ConsolidateDue(db.maintenance.ctx) // which tells of what fails
-	}
+	db.eachSecond(func() { _ = db.ConsolidateDue(db.maintenance.ctx) }) // which tells of what fails
 }
 
 // ConsolidateDue makes a pass over each namespace that has a consolidation, and for which it is

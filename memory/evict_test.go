@@ -1,12 +1,9 @@
 package memory
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"math"
-	"slices"
 	"testing"
 	"time"
 
@@ -32,26 +29,7 @@ func TestEvictionAgainstDefinition(t *testing.T) {
 			t.Fatal(err)
 		}
 		all := map[string]Record{}
-		// first orders the records by when they go at a time.
-		first := func(now int64) []Record {
-			worth := func(r *Record) float64 {
-				switch c.Eviction {
-				case EvictRetention:
-					return math.Log2(c.Retention.Of(r.CreateTime, r.Rehearsed, now)) + math.Log2(float64(r.Importance))
-				case EvictLeastRecentlyUsed:
-					return float64(max(r.CreateTime, r.Rehearsed.Last))
-				}
-				return 0
-			}
-			var list []Record
-			for _, r := range all {
-				list = append(list, r)
-			}
-			slices.SortFunc(list, func(a, b Record) int {
-				return cmp.Or(cmp.Compare(worth(&a), worth(&b)), cmp.Compare(a.Created, b.Created), cmp.Compare(a.Place, b.Place))
-			})
-			return list
-		}
+		first := func(now int64) []Record { return inTurn(&c, all, now) }
 		look := func() (now map[string]Record) {
 			v, err := db.View("n")
 			if err != nil {

@@ -259,6 +259,15 @@ func (a *agenda) next(now int64) (ns *Namespace, forgets bool) {
 
 // tidy removes what is to be removed, once a second, until the DB is closed.
 func (db *DB) tidy() {
+	db.eachSecond(func() {
+		if err := db.Tidy(db.maintenance.ctx); err != nil && db.maintenance.ctx.Err() == nil && db.ReadOnly() == nil {
+			db.log.Error("records that are to go were not removed", "error", err.Error())
+		}
+	})
+}
+
+// eachSecond does something each second that the DB can be written to, until it is closed.
+func (db *DB) eachSecond(do func()) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
@@ -267,11 +276,8 @@ func (db *DB) tidy() {
 			return
 		case <-tick.C:
 		}
-		if db.restoring.Load() || db.ReadOnly() != nil {
-			continue
-		}
-		if err := db.Tidy(db.maintenance.ctx); err != nil && db.maintenance.ctx.Err() == nil && db.ReadOnly() == nil {
-			db.log.Error("records that are to go were not removed", "error", err.Error())
+		if !db.restoring.Load() && db.ReadOnly() == nil {
+			do()
 		}
 	}
 }
