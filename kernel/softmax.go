@@ -35,7 +35,7 @@ func Max(s []float32) float32 {
 // relative error below 2⁻²⁸ before it is rounded to float32. The sums are of what
 // was there before that rounding. An exponential below 2⁻¹²⁶, float32's least normal
 // number, counts as zero, in p and in both sums (shifts below −87.34, those of
-// s[i] = −Inf among them, whatever m is): the weighted sums of such weights would take
+// s[i] = −Inf among them, whatever m is): weighted sums by such weights would take up to
 // a hundred times as long. Shifts above 88 overflow to +Inf in p.
 //
 // There are as many p as s, and they may be the same slice.

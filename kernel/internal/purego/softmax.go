@@ -29,9 +29,9 @@ func Exp(p, s []float32, scale, m float64) (sum, sumShift float64) {
 // |r| ≤ ln2/2, it is 2ⁿ·eʳ, eʳ by the polynomial Poly. All in float64, where t
 // needs no tail; rounding to float32 is the last step.
 const (
-	// Least is −126·ln2, the logarithm of float32's least normal number, up to which the
-	// exponential counts as zero: weights below it make a weighted sum, or the products in
-	// it, take the processor a hundred times as long.
+	// Least is −126·ln2, the logarithm of float32's least normal number. Up to it the
+	// exponential counts as zero, for a processor multiplies by numbers below the normal
+	// ones up to a hundred times as slowly as by others.
 	Least = -87.336544750553108986
 	// Most is above where it rounds to an infinite float32.
 	Most = 100
