@@ -69,7 +69,7 @@ func words(b *bench) error {
 func (b *bench) together(t *talked, n int) error {
 	const similarity, lexical = "similarity alone", "words alone"
 	both := memory.Ranking{Similarity: 1, Lexical: 1}
-	all := memory.Ranking{Similarity: 0.2, Lexical: 1, Association: 1, Mention: 1}
+	all := memory.Ranking{Similarity: 0.2, Lexical: 1, Association: 1, Mention: 2, Kin: 0.6}
 	const everything = "all parts"
 	times, err := race(b.ctx, b.rounds, []contender{
 		t.asking(engram, both), t.asking(similarity, memory.Ranking{}), t.asking(lexical, memory.Ranking{Lexical: 1}), t.asking(everything, all),

@@ -87,16 +87,16 @@ const (
 // A Ranking weighs the parts of a record's score: see engram.v1.Ranking. The zero Ranking
 // is similarity alone.
 type Ranking struct {
-	Similarity, Lexical, Association, Mention, Retention, Importance float64
-	Fusion                                                           Fusion
+	Similarity, Lexical, Association, Mention, Retention, Importance, Kin float64
+	Fusion                                                                Fusion
 }
 
 func (r Ranking) proto() *pb.Ranking {
-	return &pb.Ranking{Similarity: r.Similarity, Lexical: r.Lexical, Association: r.Association, Mention: r.Mention, Retention: r.Retention, Importance: r.Importance, Fusion: r.Fusion}
+	return &pb.Ranking{Similarity: r.Similarity, Lexical: r.Lexical, Association: r.Association, Mention: r.Mention, Retention: r.Retention, Importance: r.Importance, Kin: r.Kin, Fusion: r.Fusion}
 }
 
 func rankingOf(p *pb.Ranking) Ranking {
-	return Ranking{p.GetSimilarity(), p.GetLexical(), p.GetAssociation(), p.GetMention(), p.GetRetention(), p.GetImportance(), p.GetFusion()}
+	return Ranking{p.GetSimilarity(), p.GetLexical(), p.GetAssociation(), p.GetMention(), p.GetRetention(), p.GetImportance(), p.GetKin(), p.GetFusion()}
 }
 
 // A Retention says how fast records fade and what keeps them: see engram.v1.Retention. Fields

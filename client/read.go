@@ -119,10 +119,10 @@ type Hit struct {
 
 // Parts are what the parts of a ranking gave a record beside Similarity, before they were
 // weighed: see engram.v1.ScoreParts. Zero where the ranking is similarity alone.
-type Parts struct{ Lexical, Association, Mention, Retention, Importance float32 }
+type Parts struct{ Lexical, Association, Mention, Retention, Importance, Kin float32 }
 
 func partsOf(p *pb.ScoreParts) Parts {
-	return Parts{p.GetLexical(), p.GetAssociation(), p.GetMention(), p.GetRetention(), p.GetImportance()}
+	return Parts{p.GetLexical(), p.GetAssociation(), p.GetMention(), p.GetRetention(), p.GetImportance(), p.GetKin()}
 }
 
 // Retrieve returns the records nearest to the query, best first. Options: TopK,

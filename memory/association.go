@@ -15,25 +15,34 @@ const (
 	shareOfSecond   = 0.2 // of those two away, each
 	shareOfQuestion = 0.5 // more of the previous one where that asks
 	handedOn        = 0.4 // what a record that asks loses of its own score
-	shareOfSession  = 1.0 // of the lexical score of its session as one text
+	shareOfSession  = 1.0 // of lexical and kin of its session as one text
 )
 
-// sessionScores gives by session what it has of lexical search as one text, weighed and in
-// units of the lexical part; the last is of rows without one. nil: none has anything.
+// unit is what lexical scores are divided by, and kin: what a text would have that has all
+// the words of the query or, where no text has any, all their kin. 0: no text has those.
+func (k *ranker) unit() float64 { return cmp.Or(k.scorer.Weight, k.scorer.KinWeight) }
+
+// sessionScores gives by session what it has of lexical search and of kin as one text,
+// weighed and in units of the lexical part; the last is of rows without one. nil: none has
+// anything.
 func (k *ranker) sessionScores() []float32 {
-	lex := k.ranking.Lexical
-	if lex == 0 || k.scorer.Weight == 0 {
+	lex, akin, unit := k.ranking.Lexical, k.ranking.Kin, k.unit()
+	if lex == 0 && akin == 0 || unit == 0 {
 		return nil
 	}
 	out := make([]float32, k.sessions+1)
-	for i, x := range k.scorer.Sessions(k.session, k.sessions) {
-		out[i] = float32(lex * shareOfSession * x / k.scorer.Weight)
+	scores, kin := k.scorer.Sessions(k.session, k.sessions)
+	for i, x := range scores {
+		if kin != nil {
+			out[i] = float32(akin * shareOfSession * kin[i] / unit)
+		}
+		out[i] += float32(lex * shareOfSession * x / unit)
 	}
 	return out
 }
 
-// associate fills in association: of what similarity (where above zero) and lexical search
-// give each record, weighed as the ranking does, the shares that spread to its neighbours,
+// associate fills in association: of what similarity (where above zero), lexical search and
+// kin give each record, weighed as the ranking does, the shares that spread to its neighbours,
 // and what its session has.
 func (k *ranker) associate(sessions []float32) {
 	k.weigh()
@@ -63,7 +72,7 @@ func (v *View) Rows() (n int) {
 	return n
 }
 
-// weigh fills in own, what similarity and lexical search give each row. None is below zero:
+// weigh fills in own, what similarity, lexical search and kin give each row. None is below zero:
 // the sign says that the row asks.
 func (k *ranker) weigh() {
 	k.own = zeroed(k.own, k.rows)
@@ -76,6 +85,11 @@ func (k *ranker) weigh() {
 	if lex > 0 {
 		for i, x := range k.lexical {
 			k.own[i] += float32(lex * x)
+		}
+	}
+	if akin := float32(k.ranking.Kin); akin > 0 {
+		for i, x := range k.kin {
+			k.own[i] += float32(akin * x)
 		}
 	}
 	for p := range k.parts {

@@ -226,10 +226,7 @@ func (c *committer) merge(w *merging, list []*cluster) error {
 				m.Request.Generated = append(m.Request.Generated, out.Records[i].ID)
 			}
 		}
-		if err := c.room(m); err != nil {
-			return err
-		}
-		if err := d.reserveFor(m); err != nil {
+		if err := c.admit(m, d, 0); err != nil {
 			return err
 		}
 		out.LSN = m.LSN

@@ -900,3 +900,29 @@ func TestConsolidateMany(t *testing.T) {
 		t.Errorf("a retry: %d of %d", again.Made, again.Merged)
 	}
 }
+
+// A namespace that is at its max_bytes has room for what its records are merged into, since
+// they go by the same mutation; at most a few others do.
+func TestConsolidateAtCapacity(t *testing.T) {
+	db, clock := remembering(t, Config{Dimension: 2, MaxBytes: 4 << 20, Eviction: EvictOldest}, testSizes)
+	defer func() { _ = db.Close() }()
+	// Pairs, apart from each other, until the first were evicted.
+	const pairs = 3000
+	for i := range pairs {
+		a := float64(i) * math.Pi / pairs
+		p, q := old(fmt.Sprint(2*i), int64(i), float32(math.Cos(a)), float32(math.Sin(a))), old(fmt.Sprint(2*i+1), int64(i), float32(math.Cos(a)), float32(math.Sin(a)))
+		p.Text, q.Text = strings.Repeat("p", 1000), strings.Repeat("q", 1000)
+		mustStore(t, db, "n", p, q)
+	}
+	clock.move(day)
+	before := all(db)
+	if len(before) >= 2*pairs {
+		t.Fatal("nothing was evicted")
+	}
+	got := ask(t, db, (&Consolidation{Similarity: 1 - 1e-8}).request())
+	after := all(db)
+	evicted := len(before) - got.Merged + got.Made - len(after)
+	if got.Made < len(before)/3 || evicted < 0 || evicted > len(before)/16 {
+		t.Errorf("of %d records %d were merged into %d, and %d evicted", len(before), got.Merged, got.Made, evicted)
+	}
+}

@@ -12,11 +12,11 @@ import (
 )
 
 // Parts are what the parts of a ranking give a record, before they are weighed.
-type Parts struct{ Similarity, Lexical, Association, Mention, Retention, Importance float32 }
+type Parts struct{ Similarity, Lexical, Association, Mention, Retention, Importance, Kin float32 }
 
 // RankBytes is about what a ranking that isn't plain takes for each row of its views
 // (View.Rows) while it is made.
-const RankBytes = 56
+const RankBytes = 60
 
 // A ranker scores all eligible rows of a read by every part of a ranking. Its slices have
 // an element for each row of each part of the reading, one after the other.
@@ -39,8 +39,8 @@ type ranker struct {
 	speaker  []uint32
 	speakers []lexical.Query // by number, the words of their names
 
-	similarity, lexical, association, mention, own, score []float32
-	retention, importance                                 []float32 // the same for all queries
+	similarity, lexical, kin, association, mention, own, score []float32
+	retention, importance                                      []float32 // the same for all queries
 }
 
 var rankers = sync.Pool{New: func() any { return new(ranker) }}
@@ -146,7 +146,7 @@ func (k *ranker) rank(ctx context.Context, q *Query, opt *RetrieveOptions, choos
 	shape := k.views[0].settings.Value().shape()
 	floor := !math.IsInf(float64(opt.MinScore), -1)
 	similar := w.Similarity > 0 || floor
-	k.similarity, k.lexical, k.mention, k.association = k.similarity[:0], k.lexical[:0], k.mention[:0], k.association[:0]
+	k.similarity, k.lexical, k.kin, k.mention, k.association = k.similarity[:0], k.lexical[:0], k.kin[:0], k.mention[:0], k.association[:0]
 	// Vectors are read from memory, words are reckoned with: one core does the latter while
 	// others wait for the former.
 	var scored error
@@ -163,10 +163,14 @@ func (k *ranker) rank(ctx context.Context, q *Query, opt *RetrieveOptions, choos
 		}
 	}
 	words := k.analysis.Query(q.Text)
-	k.scorer.Begin(words, k.parts, k.base, k.counts)
+	k.scorer.Begin(words, k.parts, k.base, k.counts, w.Kin > 0)
 	if w.Lexical > 0 {
 		k.lexical = zeroed(k.lexical, k.rows)
 		k.scorer.Rows(k.lexical, k.scorer.Weight)
+	}
+	if w.Kin > 0 {
+		k.kin = zeroed(k.kin, k.rows)
+		k.scorer.Kin(k.kin, k.unit())
 	}
 	if w.Mention > 0 {
 		k.mention = zeroed(k.mention, k.rows)
@@ -202,7 +206,7 @@ func (k *ranker) rank(ctx context.Context, q *Query, opt *RetrieveOptions, choos
 	for i, h := range found {
 		at := k.base[h.Part] + int(h.Row)
 		out[i].Score = h.Score
-		out[i].Parts = Parts{partAt(k.similarity, at), partAt(k.lexical, at), partAt(k.association, at), partAt(k.mention, at), partAt(k.retention, at), partAt(k.importance, at)}
+		out[i].Parts = Parts{partAt(k.similarity, at), partAt(k.lexical, at), partAt(k.association, at), partAt(k.mention, at), partAt(k.retention, at), partAt(k.importance, at), partAt(k.kin, at)}
 		out[i].View, out[i].Ref = k.r.ref(h.Part, h.Row)
 		if notes != nil {
 			out[i].Group, out[i].Diversity = notes[i].group, notes[i].diversity
@@ -269,6 +273,7 @@ func (k *ranker) fuse() {
 	}{
 		{weight: k.ranking.Similarity, of: k.similarity, signed: true},
 		{weight: k.ranking.Lexical, of: k.lexical},
+		{weight: k.ranking.Kin, of: k.kin},
 		{weight: k.ranking.Association, of: k.association},
 		{weight: k.ranking.Mention, of: k.mention},
 		{weight: k.ranking.Retention, of: k.retention, unasked: true},

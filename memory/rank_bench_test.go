@@ -27,11 +27,17 @@ func turns(n int) (texts, questions []string) {
 	z := rand.NewZipf(r, 1.07, 8, benchVocabulary-1)
 	words := func(n int) string {
 		var b strings.Builder
+		var beginning []byte
 		for i := range n {
 			if i > 0 {
 				b.WriteByte(' ')
 			}
-			fmt.Fprintf(&b, "w%dx", z.Uint64())
+			n := z.Uint64() // five words begin alike
+			for d := n / 5; len(beginning) < 4; d /= 26 {
+				beginning = append(beginning, byte('a'+d%26))
+			}
+			b.Write(append(beginning, "aeiou"[n%5]))
+			beginning = beginning[:0]
 		}
 		return b.String()
 	}
@@ -91,9 +97,11 @@ func BenchmarkRanked(b *testing.B) {
 	}{
 		{"similarity", Ranking{}},
 		{"lexical", Ranking{Lexical: 1}},
+		{"lexical+kin", Ranking{Lexical: 1, Kin: 1}},
 		{"similarity+lexical", Ranking{Similarity: 1, Lexical: 1}},
 		{"lexical+association", Ranking{Lexical: 1, Association: 1}},
-		{"all", Ranking{Similarity: 0.2, Lexical: 1, Association: 1, Mention: 1}},
+		{"similarity+lexical+kin", Ranking{Similarity: 1, Lexical: 1, Kin: 1}},
+		{"all", Ranking{Similarity: 0.2, Lexical: 1, Association: 1, Mention: 2, Kin: 0.6}},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			opt := RetrieveOptions{K: 10, MinScore: float32(math.Inf(-1)), Ranking: c.Ranking}

@@ -73,6 +73,10 @@ func naiveParts(records []Record, keep func(*Record) bool, all []Record, q *Quer
 		return out
 	}
 	lex, weight := bm25(query, texts(records), texts(all))
+	kin, kinWeight := naiveKin(query, texts(records), texts(all), false)
+	if weight == 0 && w.Kin > 0 {
+		weight = kinWeight
+	}
 	n := len(records)
 	parts := make([]Parts, n)
 	own := make([]float64, n)
@@ -85,11 +89,14 @@ func naiveParts(records []Record, keep func(*Record) bool, all []Record, q *Quer
 		if weight > 0 && w.Lexical > 0 {
 			parts[i].Lexical = float32(lex[i] / weight)
 		}
+		if weight > 0 && w.Kin > 0 {
+			parts[i].Kin = float32(kin[i] / weight)
+		}
 		parts[i].Similarity = float32(dot)
 		if w.Similarity > 0 {
 			own[i] = w.Similarity * max(0, dot)
 		}
-		own[i] += w.Lexical * float64(parts[i].Lexical)
+		own[i] += w.Lexical*float64(parts[i].Lexical) + w.Kin*float64(parts[i].Kin)
 		if r.Session != "" {
 			session[r.Session] = append(session[r.Session], terms(r.Text)...)
 		}
@@ -100,6 +107,7 @@ func naiveParts(records []Record, keep func(*Record) bool, all []Record, q *Quer
 		names, whole = append(names, name), append(whole, text)
 	}
 	ofSession, _ := bm25(query, whole, whole)
+	kinOfSession, _ := naiveKin(query, whole, whole, true)
 	at := func(i int) float64 {
 		if i < 0 || i >= n {
 			return 0
@@ -139,7 +147,7 @@ func naiveParts(records []Record, keep func(*Record) bool, all []Record, q *Quer
 			if weight > 0 {
 				for k, name := range names {
 					if name == r.Session {
-						a += w.Lexical * ofSession[k] / weight
+						a += (w.Lexical*ofSession[k] + w.Kin*kinOfSession[k]) / weight
 					}
 				}
 			}
@@ -169,7 +177,7 @@ func near(a, b float32) bool { return math.Abs(float64(a-b)) < 1e-4*(1+math.Abs(
 // better was left out.
 func checkRanked(t *rapid.T, v *View, hits []Hit, want map[string]Parts, w Ranking, k int) {
 	found := func(p Parts) float64 {
-		return w.Similarity*float64(p.Similarity) + w.Lexical*float64(p.Lexical) + w.Association*float64(p.Association) + w.Mention*float64(p.Mention)
+		return w.Similarity*float64(p.Similarity) + w.Lexical*float64(p.Lexical) + w.Association*float64(p.Association) + w.Mention*float64(p.Mention) + w.Kin*float64(p.Kin)
 	}
 	score := func(p Parts) float64 {
 		return found(p) + w.Retention*float64(p.Retention) + w.Importance*float64(p.Importance)
@@ -190,7 +198,7 @@ func checkRanked(t *rapid.T, v *View, hits []Hit, want map[string]Parts, w Ranki
 		if !ok {
 			t.Fatalf("%q is a hit", r.ID)
 		}
-		if g := h.Parts; !near(g.Similarity, p.Similarity) || !near(g.Lexical, p.Lexical) || !near(g.Association, p.Association) || !near(g.Mention, p.Mention) || !near(g.Retention, p.Retention) || g.Importance != p.Importance {
+		if g := h.Parts; !near(g.Similarity, p.Similarity) || !near(g.Lexical, p.Lexical) || !near(g.Kin, p.Kin) || !near(g.Association, p.Association) || !near(g.Mention, p.Mention) || !near(g.Retention, p.Retention) || g.Importance != p.Importance {
 			t.Fatalf("%q has parts %+v, want %+v", r.ID, g, p)
 		}
 		if !near(h.Score, float32(score(p))) || !near(h.Score, float32(scores[i])) {
@@ -216,7 +224,7 @@ func TestRankedAgainstDefinition(t *testing.T) {
 			t.Fatal(err)
 		}
 		text := rapid.Custom(func(t *rapid.T) string {
-			s := strings.Join(rapid.SliceOfN(rapid.SampledFrom(strings.Fields("a b c d e f g h")), 0, 8).Draw(t, "words"), " ")
+			s := strings.Join(rapid.SliceOfN(rapid.SampledFrom(strings.Fields("a b c d dance dancer danced lake lakes")), 0, 8).Draw(t, "words"), " ")
 			if rapid.Bool().Draw(t, "asks") {
 				s += "?"
 			}
@@ -272,7 +280,7 @@ func TestRankedAgainstDefinition(t *testing.T) {
 		weights := rapid.SampledFrom([]float64{0, 0, 0.5, 1})
 		w := Ranking{
 			weights.Draw(t, "similarity"), weights.Draw(t, "lexical"), weights.Draw(t, "association"), weights.Draw(t, "mention"),
-			weights.Draw(t, "retention"), weights.Draw(t, "importance"), Weighted,
+			weights.Draw(t, "retention"), weights.Draw(t, "importance"), weights.Draw(t, "kin"), Weighted,
 		}
 		if w.Plain() {
 			w.Lexical = 1
@@ -401,7 +409,7 @@ func TestRankedAfterRestore(t *testing.T) {
 		t.Fatalf("%+v counted before, %+v after", v.words, w.words)
 	}
 	q := []Query{{Text: "what did Ann paint by the river", Vector: []float32{0.1, 1}}}
-	opt := RetrieveOptions{K: 50, MinScore: float32(math.Inf(-1)), Ranking: Ranking{Similarity: 0.2, Lexical: 1, Association: 1, Mention: 1}}
+	opt := RetrieveOptions{K: 50, MinScore: float32(math.Inf(-1)), Ranking: Ranking{Similarity: 0.2, Lexical: 1, Association: 1, Mention: 1, Kin: 0.6}}
 	a, _, errA := db.Retrieve(t.Context(), []*View{v}, q, opt)
 	b, _, errB := again.Retrieve(t.Context(), []*View{w}, q, opt)
 	if errA != nil || errB != nil || len(a[0]) != 50 || len(b[0]) != 50 {

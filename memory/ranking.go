@@ -20,6 +20,8 @@ const (
 //   - Similarity of its key to the query's vector, as the metric gives it.
 //   - Lexical: how well its text has the query's words, BM25 divided by what a text would
 //     have that has them all (lexical.Scorer), from 0 to 1.
+//   - Kin: how well it has other words that begin as the query's do (lexical.Scorer.Kin),
+//     in units of Lexical.
 //   - Association: what it gets of the scores of what was said around it.
 //   - Mention: whether the query names who said it, or when.
 //   - Retention: how much is left of it (Retention.Of).
@@ -29,8 +31,8 @@ const (
 // similarity they order what those found, and find nothing. The zero Ranking is similarity
 // alone.
 type Ranking struct {
-	Similarity, Lexical, Association, Mention, Retention, Importance float64
-	Fusion                                                           Fusion
+	Similarity, Lexical, Association, Mention, Retention, Importance, Kin float64
+	Fusion                                                                Fusion
 }
 
 // maxWeight bounds weights, so that sums stay finite.
@@ -41,7 +43,7 @@ func (r Ranking) Check() string {
 	for _, w := range []struct {
 		name string
 		of   float64
-	}{{"similarity", r.Similarity}, {"lexical", r.Lexical}, {"association", r.Association}, {"mention", r.Mention}, {"retention", r.Retention}, {"importance", r.Importance}} {
+	}{{"similarity", r.Similarity}, {"lexical", r.Lexical}, {"association", r.Association}, {"mention", r.Mention}, {"retention", r.Retention}, {"importance", r.Importance}, {"kin", r.Kin}} {
 		if !(w.of >= 0 && w.of <= maxWeight) {
 			return fmt.Sprintf("has a weight of %s of %v; weights are from 0 to %g", w.name, w.of, float64(maxWeight))
 		}
@@ -58,7 +60,9 @@ func (r Ranking) Plain() bool {
 }
 
 // Words is true of rankings for which a query's text is looked at.
-func (r Ranking) Words() bool { return r.Lexical > 0 || r.Association > 0 || r.Mention > 0 }
+func (r Ranking) Words() bool {
+	return r.Lexical > 0 || r.Kin > 0 || r.Association > 0 || r.Mention > 0
+}
 
 // fits refuses a ranking by words where they aren't indexed, or not alike.
 func (r Ranking) fits(views []*View) error {
@@ -68,8 +72,8 @@ func (r Ranking) fits(views []*View) error {
 	first := views[0].settings.Value().lexical
 	for _, v := range views {
 		switch a := v.settings.Value().lexical; {
-		case a == lexical.None && r.Lexical > 0:
-			return precondition("namespace %q has no lexical search: give a ranking whose weight of lexical is 0", v.ns.name)
+		case a == lexical.None && (r.Lexical > 0 || r.Kin > 0):
+			return precondition("namespace %q has no lexical search: give a ranking whose weights of lexical and kin are 0", v.ns.name)
 		case a != first:
 			return precondition("namespaces %q and %q take texts apart differently: ask them one by one, or by similarity alone", views[0].ns.name, v.ns.name)
 		}
@@ -85,7 +89,7 @@ func DefaultsFor(e EmbedderID) (lexical.Analysis, Ranking) {
 	case "":
 		return lexical.None, Ranking{}
 	case "lexical": // whose vectors are of words too, and add little to them
-		return lexical.English, Ranking{Similarity: 0.2, Lexical: 1, Association: 1, Mention: 2}
+		return lexical.English, Ranking{Similarity: 0.2, Lexical: 1, Association: 1, Mention: 2, Kin: 0.6}
 	}
-	return lexical.English, Ranking{Similarity: 0.6, Lexical: 1, Association: 0.6, Mention: 2}
+	return lexical.English, Ranking{Similarity: 0.5, Lexical: 1, Association: 0.6, Mention: 2, Kin: 0.4}
 }

@@ -33,7 +33,7 @@ func ranking(v *violations, field string, p *engramv1.Ranking) memory.Ranking {
 	if p == nil {
 		return memory.Ranking{}
 	}
-	r := memory.Ranking{Similarity: p.Similarity, Lexical: p.Lexical, Association: p.Association, Mention: p.Mention, Retention: p.Retention, Importance: p.Importance}
+	r := memory.Ranking{Similarity: p.Similarity, Lexical: p.Lexical, Association: p.Association, Mention: p.Mention, Retention: p.Retention, Importance: p.Importance, Kin: p.Kin}
 	switch p.Fusion {
 	case engramv1.Fusion_FUSION_UNSPECIFIED, engramv1.Fusion_FUSION_WEIGHTED:
 	case engramv1.Fusion_FUSION_RECIPROCAL_RANK:
@@ -60,14 +60,14 @@ func rankingProto(r memory.Ranking) *engramv1.Ranking {
 	}
 	return &engramv1.Ranking{
 		Similarity: r.Similarity, Lexical: r.Lexical, Association: r.Association, Mention: r.Mention,
-		Retention: r.Retention, Importance: r.Importance, Fusion: fusion,
+		Retention: r.Retention, Importance: r.Importance, Kin: r.Kin, Fusion: fusion,
 	}
 }
 
 // setParts writes what the parts of a ranking gave a record.
 func setParts(to *engramv1.ScoreParts, p *memory.Parts) {
 	to.Similarity, to.Lexical, to.Association, to.Mention = p.Similarity, p.Lexical, p.Association, p.Mention
-	to.Retention, to.Importance = p.Retention, p.Importance
+	to.Retention, to.Importance, to.Kin = p.Retention, p.Importance, p.Kin
 }
 
 // rankingFor is a read's ranking: the request's, else where a query has text that which all

@@ -173,7 +173,7 @@ func drawRanking(t *rapid.T) memory.Ranking {
 	}
 	return memory.Ranking{
 		Similarity: rapid.Float64Range(0, 2).Draw(t, "similarity"), Association: rapid.Float64Range(0, 2).Draw(t, "association"),
-		Mention: 0.5, Fusion: memory.Fusion(rapid.IntRange(0, 1).Draw(t, "fusion")),
+		Mention: 0.5, Kin: rapid.Float64Range(0, 2).Draw(t, "kin"), Fusion: memory.Fusion(rapid.IntRange(0, 1).Draw(t, "fusion")),
 	}
 }
 

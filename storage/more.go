@@ -46,6 +46,7 @@ const (
 	rankingMention
 	rankingRetention
 	rankingImportance
+	rankingKin
 )
 
 // appendBlock appends what fields appends, behind its length.
@@ -341,7 +342,8 @@ func appendRanking(b []byte, r *memory.Ranking) []byte {
 		b = appendFloat(b, rankingAssociation, r.Association)
 		b = appendFloat(b, rankingMention, r.Mention)
 		b = appendFloat(b, rankingRetention, r.Retention)
-		return appendFloat(b, rankingImportance, r.Importance)
+		b = appendFloat(b, rankingImportance, r.Importance)
+		return appendFloat(b, rankingKin, r.Kin)
 	})
 }
 
@@ -362,6 +364,8 @@ func (c *cursor) ranking(f field) (r memory.Ranking) {
 			r.Retention = c.float(f)
 		case rankingImportance:
 			r.Importance = c.float(f)
+		case rankingKin:
+			r.Kin = c.float(f)
 		default:
 			return false
 		}

@@ -34,7 +34,7 @@ func TestMoreComesBack(t *testing.T) {
 		weight := rapid.OneOf(rapid.Just(0.0), rapid.Float64Range(0, 1e6))
 		r := memory.Ranking{
 			Similarity: weight.Draw(t, "similarity"), Lexical: weight.Draw(t, "lexical"),
-			Association: weight.Draw(t, "association"), Mention: weight.Draw(t, "mention"),
+			Association: weight.Draw(t, "association"), Mention: weight.Draw(t, "mention"), Kin: weight.Draw(t, "kin"),
 			Retention: weight.Draw(t, "retention"), Importance: weight.Draw(t, "importance"),
 			Fusion: memory.Fusion(rapid.IntRange(0, 1).Draw(t, "fusion")),
 		}

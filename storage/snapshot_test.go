@@ -122,8 +122,8 @@ func dump(db *memory.DB) string {
 // unsaid leaves out what was unknown when the oldest golden dumps were written, where it is
 // as it was then.
 var unsaid = strings.NewReplacer(" KVHeads:1", "", " Position:0 HasPosition:false", "",
-	" Lexical:0 Ranking:{Similarity:0 Lexical:0 Association:0 Mention:0 Retention:0 Importance:0 Fusion:0}", "",
-	" Retention:0 Importance:0 Fusion:", " Fusion:", " Retention:{HalfLife:168h0m0s Growth:2 MinInterval:24h0m0s MaxHalfLife:8736h0m0s}", "",
+	" Lexical:0 Ranking:{Similarity:0 Lexical:0 Association:0 Mention:0 Retention:0 Importance:0 Kin:0 Fusion:0}", "",
+	" Retention:0 Importance:0 Kin:0 Fusion:", " Fusion:", " Kin:0 Fusion:", " Fusion:", " Retention:{HalfLife:168h0m0s Growth:2 MinInterval:24h0m0s MaxHalfLife:8736h0m0s}", "",
 	" Rehearsed:{Last:0 Grown:0 Count:0 Growths:0}", "", " Expire:0 Pinned:false", "", " Repeats:0 MaxRecords:0 Eviction:0 Forget:0 ", " ",
 	"Consolidation:{Similarity:0 MinAge:0s} ", "", " Sources:[] Spread:0", "")
 

@@ -85,8 +85,65 @@ func TestEvalLocomo(t *testing.T) {
 	}
 }
 
+// Each dialogue is scored by what the other chose, however much better another ranking is there.
+func TestBestWithout(t *testing.T) {
+	of := func(questions int, recall float64) tally {
+		return tally{questions: questions, recall: [len(evalDepths)]float64{recall}}
+	}
+	found := [][]tally{
+		{of(3, 3), of(2, 0), of(9, 1)}, // best of the first alone
+		{of(3, 0), of(2, 2), of(9, 5)},
+		{of(3, 0), of(2, 2), of(9, 5)}, // equal, but later
+	}
+	for out, want := range []int{1, 1, 0} {
+		if got := bestWithout(found, out); got != want {
+			t.Errorf("without dialogue %d ranking %d is chosen, want %d", out, got, want)
+		}
+	}
+}
+
+func TestLeaveOneOut(t *testing.T) {
+	talk := func(name, place string) map[string]any {
+		return map[string]any{
+			"sample_id": name,
+			"conversation": map[string]any{
+				"session_1_date_time": "1:56 pm on 8 May, 2023",
+				"session_1": []map[string]any{
+					{"speaker": "Ann", "dia_id": "D1:1", "text": "Good morning to all of you."},
+					{"speaker": "Bob", "dia_id": "D1:2", "text": "We camped beside the " + place + "."},
+				},
+			},
+			"qa": []map[string]any{{"question": "When was Bob at the " + place + "?", "evidence": []string{"D1:2"}, "category": 2}},
+		}
+	}
+	file, err := json.Marshal([]map[string]any{talk("one", "river"), talk("two", "lake")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "talks.json")
+	if err := os.WriteFile(path, file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// By importance alone both turns are alike, and the older is first.
+	args := []string{"eval", "locomo", path, "--leave-one-out", "--ranking", "importance", "--ranking", "lexical"}
+	code, out, errOut := engram("", append(args, "--json")...)
+	want := `{"dialogue":"one","mrr":1,"questions":1,"ranking":"lexical","recall@1":1,"recall@10":1,"recall@25":1,"recall@5":1}
+{"dialogue":"two","mrr":1,"questions":1,"ranking":"lexical","recall@1":1,"recall@10":1,"recall@25":1,"recall@5":1}
+{"dialogue":"all","mrr":1,"questions":2,"ranking":"","recall@1":1,"recall@10":1,"recall@25":1,"recall@5":1}
+`
+	if code != exitOK || out != want {
+		t.Errorf("%d, %s%s", code, out, errOut)
+	}
+	if code, out, errOut = engram("", args...); code != exitOK || !strings.Contains(out, "chosen by the others") || strings.Count(out, "lexical") != 2 {
+		t.Errorf("%d, %s%s", code, out, errOut)
+	}
+	if code, _, errOut = engram("", "eval", "locomo", path, "--leave-one-out"); code != exitUsage || !strings.Contains(errOut, "2 dialogues and 1 ranking") {
+		t.Errorf("of one ranking: %d, %s", code, errOut)
+	}
+}
+
 func TestRankingText(t *testing.T) {
-	for _, s := range []string{"similarity", "lexical=0.5,rrf", "similarity=0.2,lexical,association=2,mention", "lexical,retention=0.5,importance=0.1"} {
+	for _, s := range []string{"similarity", "lexical=0.5,rrf", "similarity=0.2,lexical,association=2,mention", "lexical,retention=0.5,importance=0.1", "lexical,kin=0.6"} {
 		r, err := parseRanking(s)
 		if err != nil || rankingText(&r) != s {
 			t.Errorf("%q is read as %+v and written %q, %v", s, r, rankingText(&r), err)

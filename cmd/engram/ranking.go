@@ -10,7 +10,7 @@ import (
 )
 
 // rankingHelp says what --ranking takes.
-const rankingHelp = "weights of similarity, lexical, association, mention, retention and importance as NAME=WEIGHT with commas between, and rrf for reciprocal rank fusion in the place of a sum; \"similarity\" stands for similarity alone"
+const rankingHelp = "weights of similarity, lexical, kin, association, mention, retention and importance as NAME=WEIGHT with commas between, and rrf for reciprocal rank fusion in the place of a sum; \"similarity\" stands for similarity alone"
 
 // parseRanking reads a ranking: "similarity=0.2,lexical=1,rrf". A name by itself weighs 1.
 func parseRanking(s string) (r client.Ranking, err error) {
@@ -27,6 +27,8 @@ func parseRanking(s string) (r client.Ranking, err error) {
 			r.Similarity = weight
 		case "lexical":
 			r.Lexical = weight
+		case "kin":
+			r.Kin = weight
 		case "association":
 			r.Association = weight
 		case "mention":
@@ -53,7 +55,7 @@ func rankingText(r *client.Ranking) string {
 	for _, p := range []struct {
 		name   string
 		weight float64
-	}{{"similarity", r.Similarity}, {"lexical", r.Lexical}, {"association", r.Association}, {"mention", r.Mention}, {"retention", r.Retention}, {"importance", r.Importance}} {
+	}{{"similarity", r.Similarity}, {"lexical", r.Lexical}, {"kin", r.Kin}, {"association", r.Association}, {"mention", r.Mention}, {"retention", r.Retention}, {"importance", r.Importance}} {
 		switch p.weight {
 		case 0:
 		case 1:

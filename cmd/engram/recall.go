@@ -125,7 +125,7 @@ func promptObject(p *client.Prompt) map[string]any {
 		o["namespace"], o["reason"], o["tokens"] = r.Namespace, lowerName(r.Reason, "RECALL_REASON_"), r.Tokens
 		if r.IsHit {
 			o["score"], o["similarity"] = r.Score, r.Similarity
-			o["lexical"], o["association"], o["mention"] = r.Parts.Lexical, r.Parts.Association, r.Parts.Mention
+			o["lexical"], o["kin"], o["association"], o["mention"] = r.Parts.Lexical, r.Parts.Kin, r.Parts.Association, r.Parts.Mention
 		}
 		records[i] = o
 	}

@@ -170,7 +170,7 @@ func (c *retrieveCmd) Run(ctx context.Context, cli *cli, t *terminal) error {
 			for _, h := range hits {
 				o := recordObject(&h.Record)
 				o["namespace"], o["score"], o["similarity"] = h.Namespace, h.Score, h.Similarity
-				o["lexical"], o["association"], o["mention"] = h.Parts.Lexical, h.Parts.Association, h.Parts.Mention
+				o["lexical"], o["kin"], o["association"], o["mention"] = h.Parts.Lexical, h.Parts.Kin, h.Parts.Association, h.Parts.Mention
 				o["retention"] = h.Parts.Retention
 				c.Choice.object(o, &h)
 				if err := t.object(o); err != nil {

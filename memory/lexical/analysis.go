@@ -24,15 +24,15 @@ const (
 func (a Analysis) Valid() bool { return a <= English }
 
 const (
-	entryBytes = 5 // of a term: its hash and how often it occurs
+	entryBytes = 6 // of a term: its hash and how often it occurs
 	maxCount   = 255
 	maxLen     = 1<<15 - 1
 )
 
 // Terms is a text as it is searched: a header of two bytes, the number of its words
 // (counted to 32,767) and, as the highest bit, whether it asks; then of each distinct term
-// the hash, ascending, and how often it occurs (counted to 255). A text without words has
-// no bytes at all.
+// the hash of 40 bits (termHash), ascending, and how often it occurs (counted to 255). A
+// text without words has no bytes at all.
 type Terms []byte
 
 func (t Terms) header() uint16 {
@@ -49,19 +49,19 @@ func (t Terms) Len() int { return int(t.header() & maxLen) }
 func (t Terms) Asks() bool { return t.header() > maxLen }
 
 // each yields the terms by ascending hash.
-func (t Terms) each(yield func(hash uint32, count uint8)) {
+func (t Terms) each(yield func(hash uint64, count uint8)) {
 	if len(t) == 0 {
 		return
 	}
 	for t = t[2:]; len(t) >= entryBytes; t = t[entryBytes:] {
-		yield(binary.LittleEndian.Uint32(t), t[4])
+		yield(uint64(binary.LittleEndian.Uint32(t))|uint64(t[4])<<32, t[5])
 	}
 }
 
 // scratch is what analysing one text needs.
 type scratch struct {
 	folded  []byte
-	hashes  []uint32
+	hashes  []uint64
 	english english
 }
 
@@ -89,10 +89,10 @@ func (s *scratch) hash(a Analysis, text string) {
 		})
 		return
 	}
-	words.Each(s.folded, func(w []byte) { s.hashes = append(s.hashes, hashOf(w)) })
+	words.Each(s.folded, func(w []byte) { s.hashes = append(s.hashes, termHash(w)) })
 }
 
-// Append appends the Terms of a text. Two words of one hash, of 32 bits, are one term.
+// Append appends the Terms of a text. Two words of one hash are one term.
 func (a Analysis) Append(dst []byte, text string) []byte {
 	if a == None || text == "" {
 		return dst
@@ -121,8 +121,8 @@ func (a Analysis) Append(dst []byte, text string) []byte {
 		for j < len(s.hashes) && s.hashes[j] == s.hashes[i] {
 			j++
 		}
-		dst = binary.LittleEndian.AppendUint32(dst, s.hashes[i])
-		dst = append(dst, uint8(min(j-i, maxCount)))
+		dst = binary.LittleEndian.AppendUint32(dst, uint32(s.hashes[i]))
+		dst = append(dst, uint8(s.hashes[i]>>32), uint8(min(j-i, maxCount)))
 		i = j
 	}
 	return dst
@@ -146,7 +146,7 @@ func asks(text string) bool {
 }
 
 // A Query is the distinct terms that are looked for, by ascending hash.
-type Query struct{ hashes []uint32 }
+type Query struct{ hashes []uint64 }
 
 // Query analyses what is looked for.
 func (a Analysis) Query(text string) Query {

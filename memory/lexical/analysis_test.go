@@ -7,9 +7,9 @@ import (
 )
 
 // of gives the terms of a text as a map.
-func of(t Terms) map[uint32]int {
-	m := map[uint32]int{}
-	t.each(func(hash uint32, count uint8) { m[hash] = int(count) })
+func of(t Terms) map[uint64]int {
+	m := map[uint64]int{}
+	t.each(func(hash uint64, count uint8) { m[hash] = int(count) })
 	return m
 }
 
@@ -86,9 +86,9 @@ func FuzzAnalysis(f *testing.F) {
 			if len(terms) == 0 {
 				continue
 			}
-			var hashes []uint32
+			var hashes []uint64
 			sum, capped := 0, false
-			terms.each(func(hash uint32, count uint8) {
+			terms.each(func(hash uint64, count uint8) {
 				hashes = append(hashes, hash)
 				sum += int(count)
 				capped = capped || count == maxCount

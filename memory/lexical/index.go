@@ -16,7 +16,7 @@ type Source interface {
 
 // An Index is the inverted file of a segment's first rows, in one block of slab memory:
 //
-//	hash uint32, start uint32   a term: where its postings begin; the last is a sentinel
+//	hash uint64, start uint32   a term: where its postings begin; the last is a sentinel
 //	row  uint16                 of each posting, ascending within a term
 //	tf   uint8                  of each posting, and beside it
 //	len  uint8                  the length of its row, 255 standing for more, too
@@ -30,7 +30,7 @@ type Index struct {
 	pool   *slab.Pool
 	data   []byte
 	rows   int
-	hashes []uint32
+	hashes []uint64
 	starts []uint32
 	row    []uint16
 	tf     []tfLen
@@ -54,7 +54,7 @@ func (x *Index) Bytes() int64 { return int64(cap(x.data)) }
 func (x *Index) Free() { x.pool.Free(x.data) }
 
 // postings gives the rows that have a term, and how often.
-func (x *Index) postings(hash uint32) ([]uint16, []tfLen) {
+func (x *Index) postings(hash uint64) ([]uint16, []tfLen) {
 	i, found := slices.BinarySearch(x.hashes, hash)
 	if !found {
 		return nil, nil
@@ -81,10 +81,10 @@ func (l *labels[K]) add(name K, row int) {
 }
 
 // A posting is a term of a row while an index is made: from the highest bits on, the hash,
-// the row, how often the term occurs, and the row's length.
+// the row, and how often the term occurs.
 type posting uint64
 
-func (p posting) hash() uint32 { return uint32(p >> 32) }
+func (p posting) hash() uint64 { return uint64(p >> 24) }
 
 // A building is an index while it is made.
 type building struct {
@@ -148,18 +148,18 @@ func (b *building) add(r int) {
 		return
 	}
 	b.header[r] = terms.header()
-	row := posting(r)<<16 | posting(min(terms.Len(), 255))
-	terms.each(func(hash uint32, count uint8) {
-		b.fresh = append(b.fresh, posting(hash)<<32|posting(count)<<8|row)
+	row := posting(r) << 8
+	terms.each(func(hash uint64, count uint8) {
+		b.fresh = append(b.fresh, posting(hash)<<24|row|posting(count))
 	})
 }
 
 // byHash sorts by hashes, and leaves those of one hash in their order: a radix sort, digit
 // by digit from the lowest.
 func byHash(p []posting) []posting {
-	const bits = 11
+	const bits = 10
 	into := make([]posting, len(p))
-	for shift := 32; shift < 64; shift += bits {
+	for shift := 24; shift < 64; shift += bits {
 		var ends [1 << bits]uint32 // of each digit, first its number, then where the next goes
 		for _, x := range p {
 			ends[x>>shift%(1<<bits)]++
@@ -200,14 +200,14 @@ func (b *building) terms() int {
 func (b *building) lay(pool *slab.Pool) (*Index, error) {
 	old, fresh := b.old, b.fresh
 	n, postings := b.terms(), len(old.row)+len(fresh)
-	data, err := pool.Alloc(8*len(b.names) + 8*n + 4 + 4*postings + 6*b.rows + 2*len(b.speakers.first))
+	data, err := pool.Alloc(8*len(b.names) + 12*n + 4 + 4*postings + 6*b.rows + 2*len(b.speakers.first))
 	if err != nil {
 		return nil, err
 	}
 	x := &Index{pool: pool, data: data, rows: b.rows}
 	rest := data
 	x.sessions = carve[uint64](&rest, len(b.names))
-	x.hashes, x.starts = carve[uint32](&rest, n), carve[uint32](&rest, n+1)
+	x.hashes, x.starts = carve[uint64](&rest, n), carve[uint32](&rest, n+1)
 	x.row = carve[uint16](&rest, postings)
 	x.header, x.session, x.speaker = carve[uint16](&rest, b.rows), carve[uint16](&rest, b.rows), carve[uint16](&rest, b.rows)
 	x.speakers = carve[uint16](&rest, len(b.speakers.first))
@@ -236,7 +236,8 @@ func (b *building) lay(pool *slab.Pool) (*Index, error) {
 		}
 		for len(fresh) > 0 && fresh[0].hash() == x.hashes[t] {
 			p := fresh[0]
-			x.row[at], x.tf[at] = uint16(p>>16), tfLen{tf: uint8(p >> 8), length: uint8(p)}
+			row := uint16(p >> 8)
+			x.row[at], x.tf[at] = row, tfLen{tf: uint8(p), length: uint8(min(b.header[row]&maxLen, 255))}
 			at, fresh = at+1, fresh[1:]
 		}
 	}

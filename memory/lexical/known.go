@@ -3,8 +3,6 @@ package lexical
 import (
 	"encoding/binary"
 
-	"github.com/cespare/xxhash/v2"
-
 	"engram/internal/words"
 )
 
@@ -20,12 +18,12 @@ const knownBits = 12
 // A knownWord is a packed word, and its term.
 type knownWord struct {
 	word [2]uint64
-	hash uint32
+	hash uint64
 	none bool // it is a function word, which is no term
 }
 
 // term gives the hash of a word's term; false: it has none.
-func (e *english) term(w []byte) (hash uint32, ok bool) {
+func (e *english) term(w []byte) (hash uint64, ok bool) {
 	if len(w) > longestKnown {
 		return e.analyse(w)
 	}
@@ -55,7 +53,7 @@ func pack(w []byte) [2]uint64 {
 }
 
 // analyse is term of a word that isn't known.
-func (e *english) analyse(w []byte) (hash uint32, ok bool) {
+func (e *english) analyse(w []byte) (hash uint64, ok bool) {
 	if len(w) <= longestForm {
 		if form, ok := forms[string(w)]; ok {
 			if w = form; w == nil {
@@ -64,8 +62,5 @@ func (e *english) analyse(w []byte) (hash uint32, ok bool) {
 		}
 	}
 	e.stem = words.AppendStem(e.stem[:0], w)
-	return hashOf(e.stem), true
+	return termHash(e.stem), true
 }
-
-// hashOf stands for a term.
-func hashOf(term []byte) uint32 { return uint32(xxhash.Sum64(term) >> 32) }

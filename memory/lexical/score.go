@@ -2,7 +2,6 @@ package lexical
 
 import (
 	"math"
-	"math/bits"
 	"slices"
 )
 
@@ -56,12 +55,49 @@ func IDF(n, df int) float64 {
 	return math.Log1p((float64(n-df) + 0.5) / (float64(df) + 0.5))
 }
 
-// A found is a term of the query in a row that no index covers.
+// A found is a term in a row that no index covers.
 type found struct {
 	row    uint32 // of all parts, one after the other
-	term   uint32
+	of     uint32 // the number of the query's term, or family
 	length uint16
 	tf     uint8
+}
+
+// finds are those of the query's terms, or families.
+type finds struct {
+	all, sorted []found
+	ends        []int
+}
+
+// sort puts them in the order of n terms, of one term in the order in which they were found.
+func (f *finds) sort(n int) {
+	f.ends = zeroed(f.ends, n+1)
+	for i := range f.all {
+		f.ends[f.all[i].of+1]++
+	}
+	for i := 1; i <= n; i++ {
+		f.ends[i] += f.ends[i-1]
+	}
+	f.sorted = slices.Grow(f.sorted[:0], len(f.all))[:len(f.all)]
+	for _, x := range f.all {
+		f.sorted[f.ends[x.of]] = x
+		f.ends[x.of]++
+	}
+}
+
+// of gives those of one term.
+func (f *finds) of(i int) []found {
+	if i == 0 {
+		return f.sorted[:f.ends[0]]
+	}
+	return f.sorted[f.ends[i-1]:f.ends[i]]
+}
+
+// zeroed gives v with n elements, all zero.
+func zeroed(v []int, n int) []int {
+	v = slices.Grow(v[:0], n)[:n]
+	clear(v)
+	return v
 }
 
 // A Scorer scores the rows of a read. It is kept from read to read for its scratch, and
@@ -72,31 +108,42 @@ type Scorer struct {
 	query   Query
 	counts  Counts
 	df      []int
-	found   []found // by term, then by row
-	sorted  []found
+	found   finds
 	norms   [256]float32 // K1·(1 − B + B·len/avg), by length
 	gains   [512]float32 // of a frequent term, by tf−1 and length: a division each else
 	tabled  int          // the highest tf there
 	average float64
 
+	kin      bool // is asked for
+	families []family
+	familyOf []uint32 // of each term of the query
+	akin     finds    // kin, by family
+
 	// Weight is what a text would have at most that has every term of the query which
 	// any text has: Σ idf·(K1+1). 0: none of them occurs.
 	Weight float64
+	// KinWeight is the same of families. 0 where kin isn't asked for, too.
+	KinWeight float64
 }
 
 // Begin looks the query up in the parts, of which base says where the rows of each begin
-// in a slice of all.
-func (s *Scorer) Begin(q Query, parts []Part, base []int, counts Counts) {
-	s.query, s.parts, s.base, s.counts = q, parts, base, counts
-	s.df = append(s.df[:0], make([]int, len(q.hashes))...)
-	s.found, s.Weight = s.found[:0], 0
+// in a slice of all. kin says that Kin will be asked for, too.
+func (s *Scorer) Begin(q Query, parts []Part, base []int, counts Counts, kin bool) {
+	s.query, s.parts, s.base, s.counts, s.kin = q, parts, base, counts, kin
+	s.df = zeroed(s.df, len(q.hashes))
+	s.found.all, s.akin.all = s.found.all[:0], s.akin.all[:0]
+	s.Weight, s.KinWeight = 0, 0
+	s.group()
+	if counts.Texts > 0 {
+		for i := range parts {
+			s.look(i)
+		}
+	}
+	s.found.sort(len(q.hashes))
+	s.akin.sort(len(s.families))
 	if len(q.hashes) == 0 || counts.Texts == 0 {
 		return
 	}
-	for i := range parts {
-		s.look(i)
-	}
-	s.sortFound()
 	for i, h := range q.hashes {
 		for j := range parts {
 			p := &parts[j]
@@ -105,13 +152,7 @@ func (s *Scorer) Begin(q Query, parts []Part, base []int, counts Counts) {
 			}
 			rows, _ := p.Index.postings(h)
 			rows = rows[:len(rows)-beyond(rows, p.Rows)]
-			if p.Live == nil {
-				s.df[i] += len(rows)
-				continue
-			}
-			for _, r := range rows {
-				s.df[i] += int(p.Live[r/64] >> (r % 64) & 1)
-			}
+			s.df[i] += p.live(rows)
 		}
 		if s.df[i] > 0 {
 			s.Weight += IDF(counts.Texts, s.df[i]) * (K1 + 1)
@@ -121,6 +162,20 @@ func (s *Scorer) Begin(q Query, parts []Part, base []int, counts Counts) {
 	for n := range s.norms {
 		s.norms[n] = s.normOf(n)
 	}
+	if kin {
+		s.countKin()
+	}
+}
+
+// live counts the live ones of rows.
+func (p *Part) live(rows []uint16) (n int) {
+	if p.Live == nil {
+		return len(rows)
+	}
+	for _, r := range rows {
+		n += int(p.Live[r/64] >> (r % 64) & 1)
+	}
+	return n
 }
 
 // End lets go of what Begin was given.
@@ -144,7 +199,7 @@ func (s *Scorer) look(part int) {
 	p, hashes := &s.parts[part], s.query.hashes
 	var tops uint64 // a bit for the highest six of each hash: few terms share any
 	for _, h := range hashes {
-		tops |= 1 << (h >> 26)
+		tops |= 1 << (h >> 34)
 	}
 	for r := p.indexed(); r < p.Rows; r++ {
 		row := uint32(r)
@@ -157,55 +212,31 @@ func (s *Scorer) look(part int) {
 		}
 		scored := has(p.Mask, row)
 		at := 0
-		t.each(func(hash uint32, tf uint8) {
-			if tops>>(hash>>26)&1 == 0 {
+		t.each(func(hash uint64, tf uint8) {
+			if tops>>(hash>>34)&1 == 0 {
 				return
 			}
 			for at < len(hashes) && hashes[at] < hash {
 				at++
 			}
-			if at == len(hashes) || hashes[at] != hash {
+			x := found{uint32(s.base[part]) + row, uint32(at), t.header() & maxLen, tf}
+			if at < len(hashes) && hashes[at] == hash {
+				s.df[at]++
+				if scored {
+					s.found.all = append(s.found.all, x)
+				}
 				return
 			}
-			s.df[at]++
-			if scored {
-				s.found = append(s.found, found{uint32(s.base[part]) + row, uint32(at), t.header() & maxLen, tf})
+			if !s.kin {
+				return
+			}
+			if f, ok := s.kinOf(hash, at); ok {
+				s.families[f].df++
+				if x.of = f; scored {
+					s.akin.all = append(s.akin.all, x)
+				}
 			}
 		})
-	}
-}
-
-// sortFound puts what was found in the order of terms, of one term by row.
-func (s *Scorer) sortFound() {
-	ends := make([]int, len(s.query.hashes)+1)
-	for i := range s.found {
-		ends[s.found[i].term+1]++
-	}
-	for i := 1; i < len(ends); i++ {
-		ends[i] += ends[i-1]
-	}
-	s.sorted = slices.Grow(s.sorted[:0], len(s.found))[:len(s.found)]
-	for _, f := range s.found {
-		s.sorted[ends[f.term]] = f
-		ends[f.term]++
-	}
-}
-
-// eachTerm calls f with the terms that occur.
-func (s *Scorer) eachTerm(f func(term int, sorted []found)) {
-	rest := s.sorted
-	if s.Weight == 0 {
-		return
-	}
-	for i := range s.query.hashes {
-		n := 0
-		for n < len(rest) && int(rest[n].term) == i {
-			n++
-		}
-		if s.df[i] > 0 {
-			f(i, rest[:n])
-		}
-		rest = rest[n:]
 	}
 }
 
@@ -213,15 +244,12 @@ func (s *Scorer) eachTerm(f func(term int, sorted []found)) {
 // rows that are scored, divided by unit. The same bits come of any segmentation: what a term adds to a row
 // depends on the counts alone, and terms are added in the order of their hashes.
 func (s *Scorer) Rows(scores []float32, unit float64) {
-	s.eachTerm(func(i int, sorted []found) {
-		weight := float32(IDF(s.counts.Texts, s.df[i]) * (K1 + 1) / unit)
-		s.tabled = 0
-		if s.df[i] >= 4*len(s.gains) {
-			s.tabled = len(s.gains) / 256
-			for k := range s.gains {
-				s.gains[k] = s.gain(weight, uint8(k/256+1), uint16(k%256))
-			}
+	for i := range s.query.hashes {
+		if s.df[i] == 0 {
+			continue
 		}
+		weight := float32(IDF(s.counts.Texts, s.df[i]) * (K1 + 1) / unit)
+		s.tabulate(weight, s.df[i])
 		for j := range s.parts {
 			p := &s.parts[j]
 			if p.Index == nil {
@@ -230,10 +258,21 @@ func (s *Scorer) Rows(scores []float32, unit float64) {
 			rows, tfs := p.Index.postings(s.query.hashes[i])
 			s.add(scores[s.base[j]:s.base[j]+p.Rows], p, rows, tfs, weight)
 		}
-		for _, f := range sorted {
+		for _, f := range s.found.of(i) {
 			scores[f.row] += s.gain(weight, f.tf, f.length)
 		}
-	})
+	}
+}
+
+// tabulate fills in the gains of what so many texts have, if they are many.
+func (s *Scorer) tabulate(weight float32, df int) {
+	s.tabled = 0
+	if df >= 4*len(s.gains) {
+		s.tabled = len(s.gains) / 256
+		for k := range s.gains {
+			s.gains[k] = s.gain(weight, uint8(k/256+1), uint16(k%256))
+		}
+	}
 }
 
 func (s *Scorer) gain(weight float32, tf uint8, length uint16) float32 {
@@ -264,112 +303,6 @@ func (s *Scorer) add(scores []float32, p *Part, rows []uint16, tfs []tfLen, weig
 			scores[r] += s.gains[int(x.tf-1)*256+int(x.length)]
 		default:
 			scores[r] += s.gain(weight, x.tf, uint16(x.length))
-		}
-	}
-}
-
-// Sessions gives the BM25 of whole sessions, each taken as one text made of its rows that
-// are scored. session numbers the session of each row below n, n standing for none; what
-// comes back has n scores. N, df and the average length are of these sessions.
-func (s *Scorer) Sessions(session []uint32, n int) []float64 {
-	scores := make([]float64, n)
-	if s.Weight == 0 || n == 0 {
-		return scores
-	}
-	lengths, words := make([]float64, n+1), 0.0
-	s.lengths(lengths, session)
-	texts := 0
-	for _, l := range lengths[:n] {
-		words += l
-		if l > 0 {
-			texts++
-		}
-	}
-	tf, touched := make([]float64, n+1), []uint32{}
-	s.eachTerm(func(i int, sorted []found) {
-		touch := func(row uint32, count uint8) { // of a row that is scored
-			in := session[row]
-			if int(in) == n {
-				return
-			}
-			if tf[in] == 0 {
-				touched = append(touched, in)
-			}
-			tf[in] += float64(count)
-		}
-		for j := range s.parts {
-			p := &s.parts[j]
-			if p.Index == nil {
-				continue
-			}
-			rows, tfs := p.Index.postings(s.query.hashes[i])
-			rows = rows[:len(rows)-beyond(rows, p.Rows)]
-			for k, r := range rows {
-				if has(p.Live, uint32(r)) && has(p.Mask, uint32(r)) {
-					touch(uint32(s.base[j])+uint32(r), tfs[k].tf)
-				}
-			}
-		}
-		for _, f := range sorted {
-			touch(f.row, f.tf)
-		}
-		idf := IDF(texts, len(touched))
-		for _, in := range touched {
-			f := tf[in]
-			norm := K1 * (1 - B + B*lengths[in]*float64(texts)/words)
-			scores[in] += float64(idf*f*(K1+1)) / (f + norm)
-			tf[in] = 0
-		}
-		touched = touched[:0]
-	})
-	return scores
-}
-
-// lengths adds up the words of the rows that are scored, by session.
-func (s *Scorer) lengths(sum []float64, session []uint32) {
-	for j := range s.parts {
-		p := &s.parts[j]
-		in := session[s.base[j] : s.base[j]+p.Rows]
-		mask := p.Mask
-		if mask == nil {
-			mask = p.Live
-		}
-		if mask == nil {
-			for r, n := range in[:p.indexed()] {
-				sum[n] += float64(p.Index.header[r] & maxLen)
-			}
-			for r := p.indexed(); r < p.Rows; r++ {
-				t, _, _ := p.Words(uint32(r))
-				sum[in[r]] += float64(t.Len())
-			}
-			continue
-		}
-		eachRow(mask, p.Rows, func(r int) {
-			sum[in[r]] += float64(p.length(r))
-		})
-	}
-}
-
-// length is a row's number of words.
-func (p *Part) length(row int) int {
-	if row < p.indexed() {
-		return int(p.Index.header[row] & maxLen)
-	}
-	t, _, _ := p.Words(uint32(row))
-	return t.Len()
-}
-
-// eachRow yields the rows of a mask, nil standing for all n.
-func eachRow(mask []uint64, n int, yield func(row int)) {
-	if mask == nil {
-		for r := range n {
-			yield(r)
-		}
-		return
-	}
-	for i, w := range mask {
-		for ; w != 0; w &= w - 1 {
-			yield(i*64 + bits.TrailingZeros64(w))
 		}
 	}
 }

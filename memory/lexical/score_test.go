@@ -25,8 +25,11 @@ func (s testSource) Words(r uint32) (Terms, string, string) {
 	return Words.Append(nil, strings.Join(s[r].words, " ")), s[r].session, s[r].speaker
 }
 
+// testWords are some that begin alike; no text has the first.
+var testWords = strings.Fields("dancewear a b c d dance danced dancer danc lake lakes écolier école 2020 20201")
+
 func drawRows(t *rapid.T) []testRow {
-	word := rapid.SampledFrom(strings.Fields("a b c d e f g h i j k"))
+	word := rapid.SampledFrom(testWords[1:])
 	return rapid.SliceOfN(rapid.Custom(func(t *rapid.T) testRow {
 		return testRow{
 			words:   rapid.SliceOfN(word, 0, 12).Draw(t, "words"),
@@ -127,7 +130,7 @@ func TestScores(t *testing.T) {
 	pool := slab.NewPool(1 << 30)
 	rapid.Check(t, func(t *rapid.T) {
 		rows := drawRows(t)
-		query := rapid.SliceOfNDistinct(rapid.SampledFrom(strings.Fields("a b c d e f g h i j k l")), 0, 5, rapid.ID).Draw(t, "query")
+		query := rapid.SliceOfNDistinct(rapid.SampledFrom(testWords), 0, 5, rapid.ID).Draw(t, "query")
 		var all, scored [][]string
 		at := []int{}
 		for i, r := range rows {
@@ -153,41 +156,54 @@ func TestScores(t *testing.T) {
 		for name, text := range texts {
 			names, whole = append(names, name), append(whole, text)
 		}
-		wantSessions := map[string]float64{}
+		wantSessions, wantSessionsKin := map[string]float64{}, map[string]float64{}
 		for i, x := range naive(query, whole, whole) {
 			wantSessions[names[i]] = x
 		}
+		for i, x := range naiveKin(query, whole, whole, true) {
+			wantSessionsKin[names[i]] = x
+		}
+		wantKin := make([]float64, len(rows))
+		for i, x := range naiveKin(query, scored, all, false) {
+			wantKin[at[i]] = x
+		}
 
-		var first []float32
+		var first, firstKin []float32
 		var s Scorer
 		for range 3 {
 			parts, base, counts, free := layout(t, pool, rows)
-			s.Begin(Words.Query(strings.Join(query, " ")), parts, base, counts)
-			got := make([]float32, len(rows))
+			s.Begin(Words.Query(strings.Join(query, " ")), parts, base, counts, true)
+			got, kin := make([]float32, len(rows)), make([]float32, len(rows))
 			s.Rows(got, 1)
+			s.Kin(kin, 1)
 			for i := range got {
 				if math.Abs(float64(got[i])-want[i]) > 1e-5*(1+want[i]) {
 					t.Fatalf("row %d scores %v, want %v", i, got[i], want[i])
+				}
+				if math.Abs(float64(kin[i])-wantKin[i]) > 1e-5*(1+wantKin[i]) {
+					t.Fatalf("row %d has kin %v, want %v", i, kin[i], wantKin[i])
 				}
 				if s.Weight > 0 && float64(got[i]) >= s.Weight {
 					t.Fatalf("row %d scores %v, over the weight of the query, %v", i, got[i], s.Weight)
 				}
 			}
 			if first == nil {
-				first = got
+				first, firstKin = got, kin
 			}
-			if !slices.Equal(first, got) {
+			if !slices.Equal(first, got) || !slices.Equal(firstKin, kin) {
 				t.Fatal("another segmentation gave other bits")
 			}
 			session := make([]uint32, len(rows))
 			n := Sessions(session, parts, base, make([]int, len(parts)))
-			scores := s.Sessions(session, n)
+			scores, kinOf := s.Sessions(session, n)
 			for i, r := range rows {
 				switch in := int(session[i]); {
 				case (r.session == "") != (in == n):
 					t.Fatalf("row %d of session %q is in number %d of %d", i, r.session, in, n)
 				case in < n && !r.dead && !r.masked && math.Abs(scores[in]-wantSessions[r.session]) > 1e-9:
 					t.Fatalf("session %q scores %v, want %v", r.session, scores[in], wantSessions[r.session])
+				case in < n && !r.dead && !r.masked && math.Abs(kinOf[in]-wantSessionsKin[r.session]) > 1e-9:
+					t.Fatalf("session %q has kin %v, want %v", r.session, kinOf[in], wantSessionsKin[r.session])
 				}
 			}
 			speaker := make([]uint32, len(rows))
@@ -247,7 +263,7 @@ func TestFullSegment(t *testing.T) {
 		t.Errorf("the last speaker is %q", names[labels[1<<16-1]])
 	}
 	var s Scorer
-	s.Begin(Words.Query("65535"), parts, []int{0}, Counts{len(rows), int64(len(rows))})
+	s.Begin(Words.Query("65535"), parts, []int{0}, Counts{len(rows), int64(len(rows))}, false)
 	scores := make([]float32, len(rows))
 	s.Rows(scores, 1)
 	if scores[1<<16-1] <= 0 || scores[0] != 0 {

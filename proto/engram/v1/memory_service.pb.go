@@ -1538,10 +1538,10 @@ type ScoreParts struct {
 	// b 0.75), divided by what a text would have that has all of them over and over; of
 	// words that no text has none is expected. From 0 to below 1.
 	Lexical float32 `protobuf:"fixed32,2,opt,name=lexical,proto3" json:"lexical,omitempty"`
-	// What what was said around it has of similarity (where above 0) and lexical, weighed as
+	// What what was said around it has of similarity (where above 0), lexical and kin, weighed as
 	// the ranking does: 0.4 of the record before it in the order of the conversation, and
 	// 0.5 more if that ends with a question mark; 0.3 of the one after; 0.2 of each of those
-	// two away; and all that its session has of lexical, taken as one text. A record that
+	// two away; and all that its session has of lexical and kin, taken as one text. A record that
 	// ends with a question mark loses 0.4 of its own. Only records that match the filter are
 	// there.
 	Association float32 `protobuf:"fixed32,3,opt,name=association,proto3" json:"association,omitempty"`
@@ -1554,7 +1554,14 @@ type ScoreParts struct {
 	// Namespace.retention. 0 where the ranking has no retention.
 	Retention float32 `protobuf:"fixed32,5,opt,name=retention,proto3" json:"retention,omitempty"`
 	// Record.importance. 0 where the ranking has no importance.
-	Importance    float32 `protobuf:"fixed32,6,opt,name=importance,proto3" json:"importance,omitempty"`
+	Importance float32 `protobuf:"fixed32,6,opt,name=importance,proto3" json:"importance,omitempty"`
+	// How well the text has kin of the query's words: words that begin with the same four
+	// letters and aren't the query's ("dancer" for "dance"). With F for the words of one
+	// beginning it is the sum over those of the query of idf(F) times what BM25 gives the
+	// text for each such word, in units of lexical; where no text has any word of the query,
+	// in those of a text that had all their kin. The document frequency in idf(F) is the sum
+	// of those of all words of F, the query's too. 0 where the ranking has no kin.
+	Kin           float32 `protobuf:"fixed32,7,opt,name=kin,proto3" json:"kin,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1627,6 +1634,13 @@ func (x *ScoreParts) GetRetention() float32 {
 func (x *ScoreParts) GetImportance() float32 {
 	if x != nil {
 		return x.Importance
+	}
+	return 0
+}
+
+func (x *ScoreParts) GetKin() float32 {
+	if x != nil {
+		return x.Kin
 	}
 	return 0
 }
@@ -4618,7 +4632,7 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\x05group\x18\t \x01(\rH\x01R\x05group\x88\x01\x01B\f\n" +
 	"\n" +
 	"_diversityB\b\n" +
-	"\x06_group\"\xc0\x01\n" +
+	"\x06_group\"\xd2\x01\n" +
 	"\n" +
 	"ScoreParts\x12\x1e\n" +
 	"\n" +
@@ -4630,7 +4644,8 @@ const file_engram_v1_memory_service_proto_rawDesc = "" +
 	"\tretention\x18\x05 \x01(\x02R\tretention\x12\x1e\n" +
 	"\n" +
 	"importance\x18\x06 \x01(\x02R\n" +
-	"importance\"1\n" +
+	"importance\x12\x10\n" +
+	"\x03kin\x18\a \x01(\x02R\x03kin\"1\n" +
 	"\vQueryResult\x12\"\n" +
 	"\x04hits\x18\x01 \x03(\v2\x0e.engram.v1.HitR\x04hits\"\xa6\x01\n" +
 	"\vSearchStats\x12!\n" +

@@ -484,11 +484,13 @@ type Ranking struct {
 	// Default FUSION_WEIGHTED.
 	Fusion Fusion `protobuf:"varint,5,opt,name=fusion,proto3,enum=engram.v1.Fusion" json:"fusion,omitempty"`
 	// The weight of ScoreParts.retention. It and importance know no query. Beside weights of
-	// lexical, association or mention, and none of similarity, they order the records that
+	// lexical, kin, association or mention, and none of similarity, they order the records that
 	// those found, and find none by themselves; alone they order all.
 	Retention float64 `protobuf:"fixed64,6,opt,name=retention,proto3" json:"retention,omitempty"`
 	// The weight of ScoreParts.importance.
-	Importance    float64 `protobuf:"fixed64,7,opt,name=importance,proto3" json:"importance,omitempty"`
+	Importance float64 `protobuf:"fixed64,7,opt,name=importance,proto3" json:"importance,omitempty"`
+	// The weight of ScoreParts.kin.
+	Kin           float64 `protobuf:"fixed64,8,opt,name=kin,proto3" json:"kin,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -568,6 +570,13 @@ func (x *Ranking) GetRetention() float64 {
 func (x *Ranking) GetImportance() float64 {
 	if x != nil {
 		return x.Importance
+	}
+	return 0
+}
+
+func (x *Ranking) GetKin() float64 {
+	if x != nil {
+		return x.Kin
 	}
 	return 0
 }
@@ -1602,7 +1611,7 @@ var File_engram_v1_namespace_service_proto protoreflect.FileDescriptor
 
 const file_engram_v1_namespace_service_proto_rawDesc = "" +
 	"\n" +
-	"!engram/v1/namespace_service.proto\x12\tengram.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe8\x01\n" +
+	"!engram/v1/namespace_service.proto\x12\tengram.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfa\x01\n" +
 	"\aRanking\x12\x1e\n" +
 	"\n" +
 	"similarity\x18\x01 \x01(\x01R\n" +
@@ -1614,7 +1623,8 @@ const file_engram_v1_namespace_service_proto_rawDesc = "" +
 	"\tretention\x18\x06 \x01(\x01R\tretention\x12\x1e\n" +
 	"\n" +
 	"importance\x18\a \x01(\x01R\n" +
-	"importance\"\xe8\x01\n" +
+	"importance\x12\x10\n" +
+	"\x03kin\x18\b \x01(\x01R\x03kin\"\xe8\x01\n" +
 	"\tRetention\x126\n" +
 	"\thalf_life\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\bhalfLife\x12\x1b\n" +
 	"\x06growth\x18\x02 \x01(\x01H\x00R\x06growth\x88\x01\x01\x12<\n" +
