@@ -66,7 +66,8 @@ type Attention struct {
 // merge by their log-sum-exps. A query has QueryHeads × HeadDim components.
 //
 // Given the float32 scores, ‖context − exact‖ ≤ 4e-6·Σ wᵢ‖vᵢ‖ and the log-sum-exp
-// is within 1e-6. The scores of a single query that walks by itself are canonical, and so
+// is within 1e-6, besides what the end of float32's range costs: the context 2⁻¹²⁵·‖vᵢ‖ a
+// row, for one that weighs about half of that or less may count as nothing. The scores of a single query that walks by itself are canonical, and so
 // are those of TopK; those of several, of one call or of several that share a pass, may be
 // panels' (kernel.PanelDot, kernel.PanelL2), within their bounds.
 func Attend(ctx context.Context, shape Shape, parts []Part, queries [][]float32, opt AttendOptions) ([]Attention, Stats, error) {

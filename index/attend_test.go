@@ -11,12 +11,13 @@ import (
 	"pgregory.net/rapid"
 )
 
-// An expected is Attend's answer in float64 from given scores, and the weighted
-// norms of the values, which its error is measured by.
+// An expected is Attend's answer in float64 from given scores, and the norms of the
+// values, which its error is measured by.
 type expected struct {
 	context      []float64
 	lse, entropy float64
 	norms        float64 // Σ wᵢ‖vᵢ‖
+	longest      float64 // the greatest ‖vᵢ‖
 	attended     uint64
 }
 
@@ -54,6 +55,7 @@ func (f *fixture) attendTo(scale float64, score func(p *Part, row int) float64) 
 	context := make([]accurate, f.shape.ValueDim)
 	var entropy, norms accurate
 	for i, s := range shifts {
+		e.longest = max(e.longest, Norm(values[i]))
 		w := math.Exp(s) / sum.value()
 		if w == 0 {
 			continue
@@ -86,6 +88,13 @@ func (a *accurate) add(x float64) {
 
 func (a *accurate) value() float64 { return a.sum + a.lost }
 
+// lost bounds what a context loses to the end of float32's range: each row that weighs less
+// than its normal numbers counts as nothing, and components below those numbers are rounded
+// to their spacing.
+func (e expected) lost() float64 {
+	return float64(e.attended)*0x1.0002p-126*e.longest + 1e-44*math.Sqrt(float64(len(e.context)))
+}
+
 // check holds an answer to the published bounds, widened by delta, what the scaled
 // scores may differ by from those the reference took (0 where they are the same).
 func (e expected) check(t failer, got Attention, delta float64) {
@@ -104,8 +113,7 @@ func (e expected) check(t failer, got Attention, delta float64) {
 		d := float64(x) - e.context[k]
 		dist += d * d
 	}
-	// A context below float32's normal numbers is rounded to their spacing.
-	if bound := (4e-6+2*delta)*e.norms + 1e-44*math.Sqrt(float64(len(e.context))); !(math.Sqrt(dist) <= bound) {
+	if bound := (4e-6+2*delta)*e.norms + e.lost(); !(math.Sqrt(dist) <= bound) {
 		t.Fatalf("the context is off by %g, more than %g = 4e-6 of Σw‖v‖ (δ %g)", math.Sqrt(dist), bound, delta)
 	}
 	if d := math.Abs(got.LogSumExp - e.lse); !(d <= 1e-6+delta) {

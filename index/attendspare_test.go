@@ -121,9 +121,9 @@ func (f *fixture) checkSpared(t failer, queries [][]float32, opt AttendOptions, 
 				off += (float64(x) - e.context[k]) * (float64(x) - e.context[k])
 			}
 			// What was read has its own rounding, of at most the greatest norm.
-			rounding := (4e-6+2*delta)*min(longest, e.norms/(1-a.ErrorBound/2)) + 1e-44*math.Sqrt(float64(dv))
+			rounding := (4e-6+2*delta)*min(longest, e.norms/(1-a.ErrorBound/2)) + e.lost()
 			if a.ErrorBound == 0 {
-				rounding = (4e-6+2*delta)*e.norms + 1e-44*math.Sqrt(float64(dv))
+				rounding = (4e-6+2*delta)*e.norms + e.lost()
 			}
 			if off = math.Sqrt(off); !(off <= a.ErrorBound*longest+rounding) {
 				t.Fatalf("%+v: the context is off by %g, of max‖v‖ = %g more than the bound %g (MaxError %g; attended %d of %d)",

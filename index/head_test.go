@@ -98,6 +98,7 @@ func (f *fixture) attendHead(query []float32, number, head int, opt *AttendOptio
 			e.entropy -= w * (l.logit - e.lse)
 		}
 		e.norms += w * Norm(value)
+		e.longest = max(e.longest, Norm(value))
 	}
 	return all, e
 }

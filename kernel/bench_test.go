@@ -125,7 +125,7 @@ func BenchmarkScores(b *testing.B) {
 	r := source(1)
 	scores, p, hits := make([]float32, n*w), make([]float32, n*w), make([]uint32, n*w)
 	high, m, sum, shift := make([]float32, w), make([]float64, w), make([]float64, w), make([]float64, w)
-	far := slices.Repeat([]float64{90}, w) // the exponentials are below float32's normal numbers
+	far := slices.Repeat([]float64{90}, w) // the exponentials count as zero
 	for i := range scores {
 		scores[i] = -r.Float32() * 10
 	}

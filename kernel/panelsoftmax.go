@@ -32,8 +32,9 @@ func PanelMax(max, scores []float32, n int) {
 // sumShift[j]. m[j] is at least the lane's greatest scale·score − 64.
 //
 // The shift is as exact as Exp's. p is within 5u of its exponential e, the sums are within
-// γ_12·Σe and γ_14·Σe·(1+|shift|), where exponentials below 2⁻¹²³ may be left out. The
-// exponential is zero as Exp's is: of scores of −Inf whatever m is.
+// γ_12·Σe and γ_14·Σe·(1+|shift|). As for Exp, exponentials below 2⁻¹²⁶ count as zero in
+// all three, those of scores of −Inf among them whatever m is; here those that are less
+// than 2⁻¹⁵ of itself above it may, too.
 //
 // p and scores may be the same slice.
 func PanelExp(p, scores []float32, n int, scale float64, m, sum, sumShift []float64) {

@@ -33,9 +33,10 @@ func Max(s []float32) float32 {
 // The shift is a float64, within 2⁻⁵²·(|scale·s[i]| + |m|) of exact, so scores of
 // ±1e4 lose nothing that float32 could show; the exponential of that shift has a
 // relative error below 2⁻²⁸ before it is rounded to float32. The sums are of what
-// was there before that rounding. Where float32 can't tell the exponential from
-// zero (shifts below −103.98, those of s[i] = −Inf among them, whatever m is), it
-// counts as zero in both sums. Shifts above 88 overflow to +Inf in p.
+// was there before that rounding. An exponential below 2⁻¹²⁶, float32's least normal
+// number, counts as zero, in p and in both sums (shifts below −87.34, those of
+// s[i] = −Inf among them, whatever m is): weighted sums by such weights would take up to
+// a hundred times as long. Shifts above 88 overflow to +Inf in p.
 //
 // There are as many p as s, and they may be the same slice.
 func Exp(p, s []float32, scale, m float64) (sum, sumShift float64) {

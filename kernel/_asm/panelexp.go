@@ -22,10 +22,12 @@ import (
 const (
 	farther = 0x1p15   // the |m| beyond which m/scale is taken off
 	nearest = 0x1.8p23 // adding it leaves the nearest integer in the low bits
-	thin    = -125     // k − N up to which the exponential may be below float32's normal numbers
-	faint   = -155     // and is surely zero
-	raised  = 32       // binary places by which such are normal
+	raised  = 32       // binary places by which AVX2 keeps 2^(k−N)·2^f a normal number
 	chained = 8        // rows that are added up in float32
+
+	// thin is the power of two up to which an exponential counts as zero: that of float32's
+	// least normal number, and more than the shift and thin + L lose to float32, 2⁻¹⁸ each.
+	thin = -126 + 0x1p-16
 )
 
 // pow2 are the coefficients, constant term first, of the polynomial of degree 6 that begins
@@ -53,8 +55,8 @@ func single(x float32) Mem {
 // A powers is where panelExp keeps what all rows of a vector of lanes share.
 type powers struct {
 	set
-	thin          VecPhysical // and round: the constants thin and nearest
-	round         VecPhysical
+	thin          VecPhysical // thin + L
+	round         VecPhysical // the constant nearest
 	head, rest    VecPhysical // A
 	minus         VecPhysical // −m/scale, or 0
 	whole         VecPhysical // N
@@ -62,7 +64,7 @@ type powers struct {
 	shift         VecPhysical // AVX2: raised − N, as integers
 	sum, sumShift VecPhysical // of a few rows: the latter of shift + L, in powers of two
 	left          Mem         // L, as float64s
-	halves        [3]Mem      // where vectors of float32s meet those of float64s
+	halves        [4]Mem      // where vectors of float32s meet those of float64s
 }
 
 // panelExp takes as many lanes as a vector has float32s, down all rows.
@@ -76,7 +78,7 @@ func (s set) panelExp() {
 	w := powers{
 		set: s, thin: s.v(5), head: s.v(6), rest: s.v(7), minus: s.v(8), whole: s.v(9), factor: s.v(10),
 		shift: s.v(11), round: s.v(12), sum: s.v(13), sumShift: s.v(14), left: AllocLocal(2 * s.bytes()),
-		halves: [3]Mem{AllocLocal(s.bytes()), AllocLocal(s.bytes()), AllocLocal(s.bytes())},
+		halves: [4]Mem{AllocLocal(s.bytes()), AllocLocal(s.bytes()), AllocLocal(s.bytes()), AllocLocal(s.bytes())},
 	}
 	VMOVSD(NewParamAddr("scale", 56), X0)
 	VMULSD(double(log2e), X0, X0)
@@ -88,7 +90,6 @@ func (s set) panelExp() {
 	VCVTSD2SS(X0, X0, X0)
 	VBROADCASTSS(X0, w.rest)
 	s.broadcast(nearest, w.round)
-	s.broadcast(thin, w.thin)
 	MOVQ(U32(2), groups)
 
 	Label("lanes")
@@ -171,6 +172,7 @@ func (w powers) lanes(m Register) {
 		VMOVUPD(double(-1), w.v(3))
 		VMAXPD(w.v(3), w.v(0), w.v(0))
 		VMOVUPD(w.v(0), w.left.Offset(v*w.bytes()))
+		VADDPD(double(thin), w.v(0), w.v(2))
 		VMULPD(double(-ln2), w.v(0), w.v(0))
 		VMOVUPD(double(poly[len(poly)-1]), w.v(3))
 		for c := len(poly) - 2; c >= 0; c-- {
@@ -181,11 +183,13 @@ func (w powers) lanes(m Register) {
 		}
 		w.narrow(1, w.halves[1].Offset(half))
 		w.narrow(3, w.halves[2].Offset(half))
+		w.narrow(2, w.halves[3].Offset(half))
 	}
 	w.zero(w.minus)
 	VSUBPS(w.halves[0], w.minus, w.minus)
 	VMOVUPS(w.halves[1], w.whole)
 	VMOVUPS(w.halves[2], w.factor)
+	VMOVUPS(w.halves[3], w.thin)
 	if w.wide {
 		for i, c := range pow2 {
 			VMULPS(single(c), w.factor, w.v(16+i))
@@ -211,54 +215,25 @@ func (w powers) row(in, out Register) {
 	for c := len(pow2) - 2; c >= 0; c-- {
 		VFMADD213PS(w.coefficient(c), f, e)
 	}
-	// A score of −Inf gives NaNs, which compare as not greater.
+	VADDPS(n, f, f)
+	// A score of −Inf gives a NaN, which compares as not greater.
 	if w.wide {
-		VCMPPS(Imm(greater), w.thin, n, K1)
+		VCMPPS(Imm(greater), w.thin, f, K1)
 		VSCALEFPS_Z(n, e, K1, p)
 		VADDPS(p, w.sum, w.sum)
-		VADDPS(n, f, f)
 		VFMADD231PS(f, p, K1, w.sumShift)
-		KORTESTW(K1, K1)
-		JCS(LabelRef("normal"))
-		VCMPPS(Imm(greater), single(faint), n, K1)
-		VADDPS(single(raised), n, n)
-		VSCALEFPS_Z(n, e, K1, e)
 	} else {
-		VCMPPS(Imm(greater), w.thin, n, x)
+		VCMPPS(Imm(greater), w.thin, f, x)
 		VPADDD(w.shift, z, z)
 		VPSLLD(Imm(23), z, z)
 		VPADDD(z, e, e)
 		VANDPS(x, e, p)
 		VMULPS(w.factor, p, p)
 		VADDPS(p, w.sum, w.sum)
-		VADDPS(n, f, f)
 		VANDPS(x, f, f)
 		VFMADD231PS(f, p, w.sumShift)
-		lanes := GP32()
-		VMOVMSKPS(x, lanes)
-		CMPL(lanes, Imm(0xff))
-		JEQ(LabelRef("normal"))
-		VCMPPS(Imm(greater), single(faint), n, x)
-		VANDPS(x, e, e)
 	}
-	// To reach numbers below the normal ones takes the processor a hundred times as long as
-	// others by any operation but the rounding of float64s.
-	VMOVUPS(e, w.halves[0])
-	for v := range 2 {
-		half := v * w.bytes() / 2
-		VCVTPS2PD(w.halves[0].Offset(half), w.v(0))
-		if w.wide {
-			VMULPD(double(1.0/(1<<raised)), w.v(0), w.v(0))
-		} else {
-			VCVTPS2PD(w.halves[2].Offset(half), w.v(1))
-			VMULPD(w.v(1), w.v(0), w.v(0))
-		}
-		w.narrow(0, at(out, half))
-	}
-	JMP(LabelRef("next"))
-	Label("normal")
 	VMOVUPS(p, at(out, 0))
-	Label("next")
 }
 
 // narrow stores the float64s of register i as float32s.

@@ -12,7 +12,7 @@ import (
 
 // The constants of the exponential, as in package purego.
 const (
-	least = -103.97207708399179641258
+	least = -87.336544750553108986
 	most  = 100
 	magic = 0x1.8p52
 	log2e = math.Log2E

@@ -29,8 +29,10 @@ func Exp(p, s []float32, scale, m float64) (sum, sumShift float64) {
 // |r| ≤ ln2/2, it is 2ⁿ·eʳ, eʳ by the polynomial Poly. All in float64, where t
 // needs no tail; rounding to float32 is the last step.
 const (
-	// Least is −150·ln2, below which the exponential rounds to a float32 zero.
-	Least = -103.97207708399179641258
+	// Least is −126·ln2, the logarithm of float32's least normal number. Up to it the
+	// exponential counts as zero, for a processor multiplies by numbers below the normal
+	// ones up to a hundred times as slowly as by others.
+	Least = -87.336544750553108986
 	// Most is above where it rounds to an infinite float32.
 	Most = 100
 	// Log2E is log₂e and Ln2 is ln 2.
@@ -48,8 +50,8 @@ var Poly = [...]float64{
 	0x1.5558f11fe442ep-5, 0x1.1239d38475584p-7, 0x1.6a244cd6f48dfp-10,
 }
 
-// exp returns the shift scale·s − m and its exponential. Where that is a zero
-// of float32 (s = −Inf among them, whatever m is), both are 0.
+// exp returns the shift scale·s − m and its exponential. Where that counts as zero
+// (that of s = −Inf does, whatever m is), both are 0.
 func exp(s float32, scale, m float64) (shift, e float64) {
 	shift = scale*float64(s) - m
 	if !(shift > Least) {

@@ -2373,7 +2373,7 @@ type Attention struct {
 	Output *Vector `protobuf:"bytes,1,opt,name=output,proto3" json:"output,omitempty"`
 	// The weighted sums of values of all query heads, one after the other: query_heads ×
 	// value_dimension / kv_heads components. Given the scores, each head's is within 4e-6·Σ
-	// wᵢ‖vᵢ‖ of the same sum in float64.
+	// wᵢ‖vᵢ‖ of the same sum in float64, and 2⁻¹²⁵·‖vᵢ‖ for a row that weighs less than that.
 	Context *Vector `protobuf:"bytes,2,opt,name=context,proto3" json:"context,omitempty"`
 	// One for each query head, in order.
 	Heads         []*HeadResult `protobuf:"bytes,3,rep,name=heads,proto3" json:"heads,omitempty"`
