@@ -83,7 +83,7 @@ func testRecall(t *testing.T, encoding index.Encoding) {
 	delivered := func(when string) {
 		t.Helper()
 		found, lists, promised := 0, int64(0), 0.0
-		const queries = 300
+		const queries = 1000
 		for range queries {
 			q := clustered(r, centers)
 			want, stats := retrieve(q, Nearness{Exact: true})
