@@ -67,9 +67,10 @@ type Attention struct {
 //
 // Given the float32 scores, ‖context − exact‖ ≤ 4e-6·Σ wᵢ‖vᵢ‖ and the log-sum-exp
 // is within 1e-6, besides what the end of float32's range costs: the context 2⁻¹²⁵·‖vᵢ‖ a
-// row, for one that weighs about half of that or less may count as nothing. The scores of a single query that walks by itself are canonical, and so
-// are those of TopK; those of several, of one call or of several that share a pass, may be
-// panels' (kernel.PanelDot, kernel.PanelL2), within their bounds.
+// row, for one that weighs about half of that or less may count as nothing. The scores of a
+// single query that walks by itself are canonical, and so are those of TopK; those of
+// several, of one call or of several that share a pass, may be panels' (kernel.PanelDot,
+// kernel.PanelL2), within their bounds.
 func Attend(ctx context.Context, shape Shape, parts []Part, queries [][]float32, opt AttendOptions) ([]Attention, Stats, error) {
 	stride := pad(shape.Dim) + pad(shape.ValueDim)
 	lanes := lanesOf(shape, queries, &opt)
@@ -255,27 +256,27 @@ func (a *attend) block(worker int, b block) {
 		}
 		return
 	}
-	if a.panels == nil && a.shape.Heads > 1 && a.sparing == nil {
+	if a.panels != nil {
+		a.allPanels(p, b)
+		return
+	}
+	if a.shape.Heads > 1 && a.sparing == nil {
 		a.allHeads(p, b)
 		return
 	}
-	if a.panels == nil {
-		var keys, values []float32
-		read := false
-		for lane := range a.lanes {
-			if a.sparing != nil && a.nominate(p, lane, b, n) {
-				a.gather(p, lane, b)
-				continue
-			}
-			if !read {
-				keys, values = part.Segment.reading(&p.keys, &p.values, b.from, b.to, len(a.lanes))
-				read = true
-			}
-			a.single(p, lane, b, keys, values)
+	var keys, values []float32
+	read := false
+	for lane := range a.lanes {
+		if a.sparing != nil && a.nominate(p, lane, b, n) {
+			a.gather(p, lane, b)
+			continue
 		}
-		return
+		if !read {
+			keys, values = part.Segment.reading(&p.keys, &p.values, b.from, b.to, len(a.lanes))
+			read = true
+		}
+		a.single(p, lane, b, keys, values)
 	}
-	a.allPanels(p, b)
 }
 
 // allHeads attends to a whole block for the lanes of several heads. All heads of a few rows are

@@ -93,7 +93,6 @@ func (a *attend) panel(p *pass, i int, b block, keys, values []float32, valueStr
 			}
 		}
 	}
-	scale, peaks := a.opt.Scale, p.max[first:first+w]
 	d := a.shape.HeadValueDim()
 	if a.opt.Bias != nil {
 		a.biasPanel(p, first, n)
@@ -104,21 +103,30 @@ func (a *attend) panel(p *pass, i int, b block, keys, values []float32, valueStr
 	if a.opt.Bias != nil {
 		a.biasedPanelSoftmax(p, first, n)
 	} else {
-		p.peak = sized(p.peak, w)
-		for j := range p.peak {
-			p.peak[j] = float32(math.Inf(-1))
-		}
-		kernel.PanelMax(p.peak, scores, n)
-		for j, peak := range p.peak {
-			p.raise(first+j, scale*float64(peak), d)
-		}
-		kernel.PanelExp(scores, scores, n, scale, peaks, p.sum[first:first+w], p.shift[first:first+w])
+		p.panelSoftmax(first, n, scores, a.opt.Scale, d)
 	}
 	next := 0
 	if len(p.ahead[0]) == 0 {
 		next = 1
 	}
 	p.ahead[next] = kernel.PanelWeightedSum(p.context[first*d:(first+w)*d], scores, values, valueStride, n, d, p.ahead[next])
+}
+
+// panelSoftmax turns the scores of n rows for a panel of lanes into exponentials, which it
+// adds up.
+func (p *pass) panelSoftmax(first, n int, scores []float32, scale float64, valueDim int) {
+	w := kernel.PanelWidth()
+	p.peak = sized(p.peak, w)
+	for j := range p.peak {
+		p.peak[j] = float32(math.Inf(-1))
+	}
+	kernel.PanelMax(p.peak, scores, n)
+	for j, peak := range p.peak {
+		if !math.IsInf(float64(peak), -1) { // 0·−Inf would be no number
+			p.raise(first+j, scale*float64(peak), valueDim)
+		}
+	}
+	kernel.PanelExp(scores, scores, n, scale, p.max[first:first+w], p.sum[first:first+w], p.shift[first:first+w])
 }
 
 // panelTop offers the panel's scores to the heaviest rows so far.

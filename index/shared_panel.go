@@ -190,7 +190,6 @@ type panelScratch struct {
 	limits []float32
 	live   []bool // per panel: it has an active lane
 	rows   [][]uint32
-	peak   []float32
 	sums   []*pass // per panel
 }
 
@@ -311,17 +310,7 @@ func (w *worker) attend(pk *packed) {
 			w.keepEligible(pk, i, from, n, scores)
 			w.offerTop(pk, i, from, n, scores)
 			sums := s.sums[i]
-			s.peak = sized(s.peak, width)
-			for j := range s.peak {
-				s.peak[j] = float32(math.Inf(-1))
-			}
-			kernel.PanelMax(s.peak, scores, n)
-			for j, peak := range s.peak {
-				if !math.IsInf(float64(peak), -1) { // 0·−Inf would be no number
-					sums.raise(j, pk.group.scale*float64(peak), d)
-				}
-			}
-			kernel.PanelExp(scores, scores, n, pk.group.scale, sums.max, sums.sum, sums.shift)
+			sums.panelSoftmax(0, n, scores, pk.group.scale, d)
 			kernel.PanelWeightedSum(sums.context, scores, values, stride, n, d, nil)
 		}
 	}
