@@ -101,9 +101,7 @@ func (s *Scorer) eachKin(p *Part, f *family, yield func(rows []uint16, tfs []tfL
 		if slices.Contains(own, x.hashes[i]) {
 			continue
 		}
-		rows, tfs := x.row[x.starts[i]:x.starts[i+1]], x.tf[x.starts[i]:x.starts[i+1]]
-		rows = rows[:len(rows)-beyond(rows, p.Rows)]
-		yield(rows, tfs[:len(rows)])
+		yield(p.shown(x.row[x.starts[i]:x.starts[i+1]], x.tf[x.starts[i]:x.starts[i+1]]))
 	}
 }
 

@@ -146,13 +146,8 @@ func (s *Scorer) Begin(q Query, parts []Part, base []int, counts Counts, kin boo
 	}
 	for i, h := range q.hashes {
 		for j := range parts {
-			p := &parts[j]
-			if p.Index == nil {
-				continue
-			}
-			rows, _ := p.Index.postings(h)
-			rows = rows[:len(rows)-beyond(rows, p.Rows)]
-			s.df[i] += p.live(rows)
+			rows, _ := parts[j].postings(h)
+			s.df[i] += parts[j].live(rows)
 		}
 		if s.df[i] > 0 {
 			s.Weight += IDF(counts.Texts, s.df[i]) * (K1 + 1)
@@ -165,6 +160,21 @@ func (s *Scorer) Begin(q Query, parts []Part, base []int, counts Counts, kin boo
 	if kin {
 		s.countKin()
 	}
+}
+
+// postings are those of a word by the part's index, if it has one, of the rows that the part
+// shows.
+func (p *Part) postings(hash uint64) (rows []uint16, tfs []tfLen) {
+	if p.Index == nil {
+		return nil, nil
+	}
+	return p.shown(p.Index.postings(hash))
+}
+
+// shown leaves of postings those of the rows that the part shows.
+func (p *Part) shown(rows []uint16, tfs []tfLen) ([]uint16, []tfLen) {
+	n := len(rows) - beyond(rows, p.Rows)
+	return rows[:n], tfs[:n]
 }
 
 // live counts the live ones of rows.
@@ -252,10 +262,7 @@ func (s *Scorer) Rows(scores []float32, unit float64) {
 		s.tabulate(weight, s.df[i])
 		for j := range s.parts {
 			p := &s.parts[j]
-			if p.Index == nil {
-				continue
-			}
-			rows, tfs := p.Index.postings(s.query.hashes[i])
+			rows, tfs := p.postings(s.query.hashes[i])
 			s.add(scores[s.base[j]:s.base[j]+p.Rows], p, rows, tfs, weight)
 		}
 		for _, f := range s.found.of(i) {
@@ -285,8 +292,6 @@ func (s *Scorer) gain(weight float32, tf uint8, length uint16) float32 {
 }
 
 func (s *Scorer) add(scores []float32, p *Part, rows []uint16, tfs []tfLen, weight float32) {
-	rows = rows[:len(rows)-beyond(rows, p.Rows)]
-	tfs = tfs[:len(rows)]
 	mask := p.Mask
 	if mask == nil {
 		mask = p.Live

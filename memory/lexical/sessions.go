@@ -27,11 +27,8 @@ func (s *Scorer) Sessions(session []uint32, n int) (scores, kin []float64) {
 			}
 			for j := range s.parts {
 				p := &s.parts[j]
-				if p.Index != nil {
-					rows, tfs := p.Index.postings(s.query.hashes[term])
-					rows = rows[:len(rows)-beyond(rows, p.Rows)]
-					c.count(p, s.base[j], rows, tfs)
-				}
+				rows, tfs := p.postings(s.query.hashes[term])
+				c.count(p, s.base[j], rows, tfs)
 			}
 			c.add(scores, s.found.of(term), false)
 		}
