@@ -494,8 +494,10 @@ func (db *DB) UpdateNamespace(ctx context.Context, u *UpdateNamespace) error {
 		if err := d.canBecome(u); err != nil {
 			return err
 		}
-		if u.Ranking != nil && u.Ranking.Lexical > 0 && d.settings.Value().lexical == lexical.None {
-			return precondition("namespace %q has no lexical search, which a ranking with a weight of lexical needs", u.Name)
+		if u.Ranking != nil && d.settings.Value().lexical == lexical.None {
+			if part, _ := u.Ranking.indexed(); part != "" {
+				return precondition("namespace %q has no lexical search, which a ranking with a weight of %s needs", u.Name, part)
+			}
 		}
 		if u.Repeats != nil && *u.Repeats > 0 && d.settings.Value().metric != index.Cosine {
 			return precondition("namespace %q has metric %v; a repeat_similarity is a cosine", u.Name, d.settings.Value().metric)

@@ -458,12 +458,14 @@ func TestRankingsThatDontFit(t *testing.T) {
 	if _, err := db.CreateNamespace(t.Context(), &CreateNamespace{cfg}); err != nil {
 		t.Fatal(err)
 	}
-	cfg = Config{Name: "bad", Metric: index.Dot, Dimension: 2, ValueDimension: 2, Ranking: Ranking{Lexical: 1}}
-	if _, err := db.CreateNamespace(t.Context(), &CreateNamespace{cfg}); !isInvalid(err) {
-		t.Errorf("a weight of lexical without lexical search: %v", err)
-	}
-	if err := db.UpdateNamespace(t.Context(), &UpdateNamespace{Name: "plain", Ranking: &Ranking{Lexical: 1}}); !isPrecond(err) {
-		t.Errorf("the same by an update: %v", err)
+	for _, r := range []Ranking{{Lexical: 1}, {Kin: 1}} {
+		cfg = Config{Name: "bad", Metric: index.Dot, Dimension: 2, ValueDimension: 2, Ranking: r}
+		if _, err := db.CreateNamespace(t.Context(), &CreateNamespace{cfg}); !isInvalid(err) {
+			t.Errorf("%+v without lexical search: %v", r, err)
+		}
+		if err := db.UpdateNamespace(t.Context(), &UpdateNamespace{Name: "plain", Ranking: &r}); !isPrecond(err) {
+			t.Errorf("%+v by an update: %v", r, err)
+		}
 	}
 	for _, r := range []Ranking{{Lexical: -1}, {Similarity: math.NaN()}, {Mention: math.Inf(1)}, {Fusion: 2}} {
 		if err := db.UpdateNamespace(t.Context(), &UpdateNamespace{Name: "words", Ranking: &r}); !isInvalid(err) {

@@ -64,15 +64,28 @@ func (r Ranking) Words() bool {
 	return r.Lexical > 0 || r.Kin > 0 || r.Association > 0 || r.Mention > 0
 }
 
+// indexed names the first part of a ranking that needs lexical search, and its weight; ""
+// where none does.
+func (r Ranking) indexed() (part string, weight float64) {
+	switch {
+	case r.Lexical > 0:
+		return "lexical", r.Lexical
+	case r.Kin > 0:
+		return "kin", r.Kin
+	}
+	return "", 0
+}
+
 // fits refuses a ranking by words where they aren't indexed, or not alike.
 func (r Ranking) fits(views []*View) error {
 	if !r.Words() {
 		return nil
 	}
 	first := views[0].settings.Value().lexical
+	part, _ := r.indexed()
 	for _, v := range views {
 		switch a := v.settings.Value().lexical; {
-		case a == lexical.None && (r.Lexical > 0 || r.Kin > 0):
+		case a == lexical.None && part != "":
 			return precondition("namespace %q has no lexical search: give a ranking whose weights of lexical and kin are 0", v.ns.name)
 		case a != first:
 			return precondition("namespaces %q and %q take texts apart differently: ask them one by one, or by similarity alone", views[0].ns.name, v.ns.name)

@@ -400,8 +400,8 @@ func (db *DB) checkConfig(cfg *Config) error {
 	} else if cfg.Consolidation != (Consolidation{}) && cfg.Metric != index.Cosine {
 		c.add(of("namespace.consolidation.similarity"), "is %v, a cosine, for another metric", cfg.Consolidation.Similarity)
 	}
-	if cfg.Ranking.Lexical > 0 && cfg.Lexical == lexical.None {
-		c.add(of("namespace.ranking.lexical"), "is %v, in a namespace without lexical search", cfg.Ranking.Lexical)
+	if part, weight := cfg.Ranking.indexed(); part != "" && cfg.Lexical == lexical.None {
+		c.add(of("namespace.ranking."+part), "is %v, in a namespace without lexical search", weight)
 	}
 	return c.err()
 }

@@ -899,7 +899,7 @@ type RetrieveRequest struct {
 	Search *Search `protobuf:"bytes,9,opt,name=search,proto3" json:"search,omitempty"`
 	// What hits are ordered by. Default: where a query has text, the ranking that all the
 	// namespaces have; similarity alone if they differ in it, or in lexical search, and where
-	// no query has text. A weight of lexical is
+	// no query has text. A weight of lexical or kin is
 	// FailedPrecondition for a namespace without lexical search.
 	Ranking *Ranking `protobuf:"bytes,10,opt,name=ranking,proto3" json:"ranking,omitempty"`
 	// True rehearses the records that are returned: each once, however many queries found it,

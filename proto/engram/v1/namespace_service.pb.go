@@ -796,10 +796,10 @@ type Namespace struct {
 	Lexical Lexical `protobuf:"varint,15,opt,name=lexical,proto3,enum=engram.v1.Lexical" json:"lexical,omitempty"`
 	// The ranking of a Retrieve by text that brings none. Can be changed. Default on
 	// creation: for a namespace with the lexical embedder and lexical search {similarity: 0.2,
-	// lexical: 1, association: 1, mention: 2}, with another embedder {similarity: 0.6,
-	// lexical: 1, association: 0.6, mention: 2}; else similarity alone, which is also what
-	// namespaces have that were made before there were rankings. A weight of lexical in a
-	// namespace without lexical search is InvalidArgument, on a change FailedPrecondition.
+	// lexical: 1, kin: 0.6, association: 1, mention: 2}, with another embedder {similarity: 0.5,
+	// lexical: 1, kin: 0.4, association: 0.6, mention: 2}; else similarity alone, which is also
+	// what namespaces have that were made before there were rankings. A weight of lexical or kin
+	// in a namespace without lexical search is InvalidArgument, on a change FailedPrecondition.
 	Ranking *Ranking `protobuf:"bytes,16,opt,name=ranking,proto3" json:"ranking,omitempty"`
 	// How its records fade: for Ranking.retention and Bias.retention, which are 0 by default.
 	// Can be changed, as a whole, and then holds for all records at once: of each it is known
