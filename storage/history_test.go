@@ -150,9 +150,10 @@ func (h *historyRun) expect(t *rapid.T, err error, want string) bool {
 }
 
 func (h *historyRun) create(t *rapid.T) {
+	terms := lexical.Analysis(rapid.IntRange(0, 2).Draw(t, "lexical"))
 	c := memory.Config{
 		Name: historyName(t), Metric: rapid.SampledFrom([]index.Metric{index.Dot, index.L2}).Draw(t, "metric"), Dimension: 2, ValueDimension: 2,
-		KVHeads: rapid.IntRange(1, 2).Draw(t, "heads"), Lexical: lexical.Analysis(rapid.IntRange(0, 2).Draw(t, "lexical")), Ranking: drawRanking(t), Retention: drawRetention(t), Durability: memory.Durability(rapid.IntRange(0, 2).Draw(t, "durability")),
+		KVHeads: rapid.IntRange(1, 2).Draw(t, "heads"), Lexical: terms, Ranking: drawRanking(t, terms), Retention: drawRetention(t), Durability: memory.Durability(rapid.IntRange(0, 2).Draw(t, "durability")),
 	}
 	want := historyFine
 	if h.now()[c.Name] != nil {
@@ -166,15 +167,19 @@ func (h *historyRun) create(t *rapid.T) {
 	}
 }
 
-// drawRanking gives one that any namespace may have.
-func drawRanking(t *rapid.T) memory.Ranking {
+// drawRanking gives one that a namespace with this lexical analysis may have.
+func drawRanking(t *rapid.T, terms lexical.Analysis) memory.Ranking {
 	if rapid.Bool().Draw(t, "plain") {
 		return memory.Ranking{}
 	}
-	return memory.Ranking{
+	r := memory.Ranking{
 		Similarity: rapid.Float64Range(0, 2).Draw(t, "similarity"), Association: rapid.Float64Range(0, 2).Draw(t, "association"),
-		Mention: 0.5, Kin: rapid.Float64Range(0, 2).Draw(t, "kin"), Fusion: memory.Fusion(rapid.IntRange(0, 1).Draw(t, "fusion")),
+		Mention: 0.5, Fusion: memory.Fusion(rapid.IntRange(0, 1).Draw(t, "fusion")),
 	}
+	if terms != lexical.None {
+		r.Lexical, r.Kin = rapid.Float64Range(0, 2).Draw(t, "words"), rapid.Float64Range(0, 2).Draw(t, "kin")
+	}
+	return r
 }
 
 func drawRetention(t *rapid.T) memory.Retention {
@@ -236,6 +241,11 @@ func (h *historyRun) rehearse(t *rapid.T) {
 
 func (h *historyRun) settings(t *rapid.T) {
 	name := historyName(t)
+	n := h.now()[name]
+	var terms lexical.Analysis
+	if n != nil {
+		terms = n.config.Lexical
+	}
 	u := &memory.UpdateNamespace{Name: name}
 	if rapid.Bool().Draw(t, "durability too") {
 		d := memory.Durability(rapid.IntRange(0, 2).Draw(t, "durability"))
@@ -244,7 +254,7 @@ func (h *historyRun) settings(t *rapid.T) {
 	bytes := rapid.SampledFrom([]int64{0, 1 << 20}).Draw(t, "max bytes")
 	u.MaxBytes = &bytes
 	if rapid.Bool().Draw(t, "ranking too") {
-		r := drawRanking(t)
+		r := drawRanking(t, terms)
 		u.Ranking = &r
 	}
 	if rapid.Bool().Draw(t, "retention too") {
@@ -261,7 +271,6 @@ func (h *historyRun) settings(t *rapid.T) {
 		e := rapid.SampledFrom([]index.Encoding{index.F32, index.BF16}).Draw(t, "values")
 		u.ValueEncoding = &e
 	}
-	n := h.now()[name]
 	if n == nil {
 		h.expect(t, h.db.UpdateNamespace(context.Background(), u), historyMissing)
 		return
