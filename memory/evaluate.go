@@ -500,7 +500,7 @@ func (db *DB) UpdateNamespace(ctx context.Context, u *UpdateNamespace) error {
 			}
 		}
 		if u.Repeats != nil && *u.Repeats > 0 && d.settings.Value().metric != index.Cosine {
-			return precondition("namespace %q has metric %v; a repeat_similarity is a cosine", u.Name, d.settings.Value().metric)
+			return precondition("namespace %q is not of metric COSINE; a repeat_similarity is a cosine", u.Name)
 		}
 		if u.Consolidation != nil && *u.Consolidation != (Consolidation{}) && d.settings.Value().metric != index.Cosine {
 			return precondition("namespace %q is not of metric COSINE; the similarity of a consolidation is a cosine", u.Name)

@@ -393,7 +393,7 @@ func (db *DB) checkConfig(cfg *Config) error {
 	if reason := CheckRepeats(cfg.Repeats); reason != "" {
 		c.add(of("namespace.repeat_similarity"), "%s", reason)
 	} else if cfg.Repeats > 0 && cfg.Metric != index.Cosine {
-		c.add(of("namespace.repeat_similarity"), "is %v, a cosine, for metric %v", cfg.Repeats, cfg.Metric)
+		c.add(of("namespace.repeat_similarity"), "is %v, a cosine, for another metric", cfg.Repeats)
 	}
 	if field, reason := cfg.Consolidation.Check(); field != "" {
 		c.add(of("namespace.consolidation."+field), "%s", reason)

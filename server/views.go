@@ -69,7 +69,7 @@ func (vs views) sameShape(v *violations, values bool) {
 		field := at("namespaces", i+1)
 		switch {
 		case c.Metric != first.Metric:
-			v.add(field, "has metric %v; namespaces[0] has %v, and one read needs one metric", c.Metric, first.Metric)
+			v.add(field, "has %v; namespaces[0] has %v, and one read needs one metric", metricProto[c.Metric], metricProto[first.Metric])
 		case c.Dimension != first.Dimension:
 			v.add(field, "has dimension %d; namespaces[0] has %d, and one read needs one dimension", c.Dimension, first.Dimension)
 		case values && c.KVHeads != first.KVHeads:
