@@ -389,17 +389,39 @@ func (a *attend) gather(p *pass, lane int, b block) {
 		return
 	}
 	a.softmax(p, lane)
-	d := a.shape.HeadValueDim()
-	context := p.lane(lane, d)
 	light := a.light(p, lane)
-	for i, row := range p.at {
-		if p.scores[i] < light {
-			p.skipped[lane] += float64(p.scores[i])
+	p.hits = p.hits[:0]
+	for i, w := range p.scores {
+		if w < light {
+			p.skipped[lane] += float64(w)
 			p.light++
 			continue
 		}
-		value := part.Segment.valueAt(&p.value, b.from+int(row))
-		kernel.WeightedSum(context, p.scores[i:i+1], value[head*d:(head+1)*d], d)
+		p.scores[len(p.hits)] = w
+		p.hits = append(p.hits, p.at[i])
+	}
+	p.scores = p.scores[:len(p.hits)]
+	a.sumRows(p, lane, b, head)
+}
+
+// sumRows adds a head of the values of the block's rows p.hits by the weights p.scores. Values
+// that lie apart are put beside each other first: the kernel sums many at once.
+func (a *attend) sumRows(p *pass, lane int, b block, head int) {
+	seg, d := a.parts[b.part].Segment, a.shape.HeadValueDim()
+	rows, weights := p.hits, p.scores
+	for len(rows) > 0 {
+		n := min(len(rows), atOnce)
+		if seg.HasValues() {
+			for _, row := range rows[:n] {
+				seg.prefetchValue(b.from + int(row))
+			}
+		}
+		p.gathered = sized(p.gathered, n*d)
+		for i, row := range rows[:n] {
+			copy(p.gathered[i*d:(i+1)*d], seg.valueAt(&p.value, b.from+int(row))[head*d:])
+		}
+		kernel.WeightedSum(p.lane(lane, d), weights[:n], p.gathered, d)
+		rows, weights = rows[n:], weights[n:]
 	}
 }
 

@@ -1,7 +1,6 @@
 package index
 
 import (
-	"cmp"
 	"context"
 	"math"
 	"slices"
@@ -44,7 +43,6 @@ type listed struct {
 	rows    float64 // of indexes, the dead among them, and beyond
 	workers int
 	share   float64 // sparing.rows
-	scratch sync.Pool
 
 	pass, tailCost float64 // of an ordinary pass for all lanes together, of the tail for one
 }
@@ -103,7 +101,6 @@ func attendLists(ctx context.Context, shape Shape, parts []Part, lanes [][]float
 
 func newListed(shape Shape, parts []Part, lanes [][]float32, opt AttendOptions) *listed {
 	l := &listed{shape: shape, parts: parts, lanes: lanes, opt: opt, workers: workersOr(opt.Workers)}
-	l.scratch.New = func() any { return new(planScratch) }
 	_, l.share = shares(opt.MaxError)
 	covered := make([]int, len(parts))
 	for _, x := range opt.Indexes {
@@ -197,10 +194,15 @@ type listPlan struct {
 	cost  float64     // that is expected, of what is needed
 }
 
+// planScratch is what making a plan needs.
 type planScratch struct {
 	lists  []listBound
+	order  []uint64
+	sorted []listBound
 	scores []float32
 }
+
+var planScratches = sync.Pool{New: func() any { return new(planScratch) }}
 
 // cost is that of reading a list: of all its rows where their mean's logit is above least, below
 // which single rows may be left out, else at best of their codes.
@@ -259,8 +261,8 @@ func (l *listed) score(s *planScratch, unit []float32) float64 {
 // list's rows have at least the mean of that of their mean (Jensen), which the centroid is or
 // was.
 func (l *listed) plan(lane []float32) *listPlan {
-	s := l.scratch.Get().(*planScratch)
-	defer l.scratch.Put(s)
+	s := planScratches.Get().(*planScratch)
+	defer planScratches.Put(s)
 	s.lists = s.lists[:0]
 	q := newListQuery(l.shape, lane)
 	if l.score(s, q.unit) < -math.Log(l.opt.MaxError) && !l.opt.always {
@@ -302,23 +304,15 @@ func (l *listed) plan(lane []float32) *listPlan {
 	if cost > l.pass && !l.opt.always {
 		return &listPlan{cost: cost}
 	}
-	slices.SortFunc(s.lists, func(a, b listBound) int {
-		switch {
-		case a.most > b.most:
-			return -1
-		case a.most < b.most:
-			return 1
-		}
-		return cmp.Or(cmp.Compare(a.view, b.view), cmp.Compare(a.list, b.list))
-	})
+	s.sort()
 	cost = l.tailCost
-	for i := range s.lists {
-		b := &s.lists[i]
+	for i := range s.sorted {
+		b := &s.sorted[i]
 		b.before = cost
 		cost += l.cost(b, row)
 	}
-	for i := len(s.lists) - 2; i >= 0; i-- {
-		b, after := &s.lists[i], &s.lists[i+1]
+	for i := len(s.sorted) - 2; i >= 0; i-- {
+		b, after := &s.sorted[i], &s.sorted[i+1]
 		if f := math.Exp(after.most - b.most); !math.IsNaN(f) {
 			b.rest += after.rest * f
 		} else {
@@ -326,18 +320,36 @@ func (l *listed) plan(lane []float32) *listPlan {
 		}
 	}
 	p := &listPlan{cost: cost}
-	n := need(s.lists, true, peak, sum*l.share)
-	if n < len(s.lists) {
-		p.cost = s.lists[n].before
+	n := need(s.sorted, true, peak, sum*l.share)
+	if n < len(s.sorted) {
+		p.cost = s.sorted[n].before
 	}
 	if p.cost > l.pass && !l.opt.always {
 		return p
 	}
 	// A few more than are needed, for it is a guess; what is left costs too much.
-	keep := min(len(s.lists), 2*n+8)
+	keep := min(len(s.sorted), 2*n+8)
 	if l.opt.always {
-		keep = len(s.lists)
+		keep = len(s.sorted)
 	}
-	p.lists, p.whole = slices.Clone(s.lists[:keep]), keep == len(s.lists)
+	p.lists, p.whole = slices.Clone(s.sorted[:keep]), keep == len(s.sorted)
 	return p
+}
+
+// sort sets s.sorted to the lists, those first whose rows may weigh most. By how much they may
+// is rounded, for an order need not be exact: to a number that ascends as it descends.
+func (s *planScratch) sort() {
+	s.order = sized(s.order, len(s.lists))
+	for i := range s.lists {
+		bits := math.Float32bits(float32(s.lists[i].most))
+		if bits>>31 == 0 {
+			bits = ^bits &^ (1 << 31)
+		}
+		s.order[i] = uint64(bits)<<32 | uint64(i)
+	}
+	slices.Sort(s.order)
+	s.sorted = sized(s.sorted, len(s.lists))
+	for i, o := range s.order {
+		s.sorted[i] = s.lists[uint32(o)]
+	}
 }

@@ -29,7 +29,7 @@ type pass struct {
 	value    []float32 // likewise, of a row
 	head     []float32 // a head of a block's values
 	values   []float32 // likewise
-	gathered []float32 // of single rows
+	gathered []float32 // keys or values of single rows
 	biased             // where there is a bias
 	spared             // where there is a MaxError
 }

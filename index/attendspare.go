@@ -75,7 +75,8 @@ type spared struct {
 	byValues, byCodes []blind
 	sums              []int32
 
-	judged  int64    // rows of lists left out by their codes
+	chosen  int      // rows of lists of which codes were read
+	judged  int64    // those of them left out
 	light   int64    // single rows whose values weren't read
 	kept    []uint32 // the rest of a chunk
 	lookups []uint16
@@ -93,7 +94,7 @@ func (s *spared) reset(lanes int) {
 	clear(s.rows)
 	clear(s.byValues)
 	clear(s.byCodes)
-	s.rescored, s.judged, s.light = 0, 0, 0
+	s.rescored, s.chosen, s.judged, s.light = 0, 0, 0, 0
 }
 
 // sees says whether n rows are to be judged.
@@ -146,12 +147,11 @@ func (a *attend) sumHeavy(p *pass, lane int, b block, head int) bool {
 		return false
 	}
 	p.skipped[lane] += lost
-	d := a.shape.HeadValueDim()
-	context := p.lane(lane, d)
-	for _, i := range p.hits {
-		value := seg.valueAt(&p.value, b.from+int(i))
-		kernel.WeightedSum(context, p.scores[i:i+1], value[head*d:(head+1)*d], d)
+	for i, row := range p.hits {
+		p.scores[i] = p.scores[row]
 	}
+	p.scores = p.scores[:len(p.hits)]
+	a.sumRows(p, lane, b, head)
 	return true
 }
 

@@ -64,13 +64,20 @@ func newRowQuery(q *listQuery, c *coder) *rowQuery {
 	return r
 }
 
-// choose writes to hits which of a chunk's rows may have a canonical score above limit; the
-// list has the centroid's score given. It is false where codes can't tell. sums and hits have
-// room for the chunk's rows.
-func (q *rowQuery) choose(hits []uint32, sums []uint16, t *trained, k *chunk, list uint32, score float32, limit float64) (n int, ok bool) {
+// A chunkBounds is what the codes of a list's chunk say of its rows' canonical scores.
+type chunkBounds struct {
+	sums         []uint16 // of the query's table, of each row
+	mul, add     []float32
+	scale, shift float32
+	score, slack float64 // of the centroid, and what comes on top
+}
+
+// bounds reads a chunk's codes; the list has the centroid's score given. It is false where codes
+// can't tell. sums has room for the chunk's rows.
+func (q *rowQuery) bounds(sums []uint16, t *trained, k *chunk, list uint32, score float32) (chunkBounds, bool) {
 	s, r, c := float64(score), float64(k.radius), math.Sqrt(t.norms[list])
 	if !(r < farRows && c < farRows && math.Abs(s) < farRows*farRows) {
-		return 0, false
+		return chunkBounds{}, false
 	}
 	var apart, slack float64 // ‖q−c‖ at least, and what isn't multiplied
 	switch q.shape.Metric {
@@ -94,9 +101,19 @@ func (q *rowQuery) choose(hits []uint32, sums []uint16, t *trained, k *chunk, li
 	}
 	more := by + 0.52*float64(q.coder.groups)*float64(q.code.scale) +
 		4*unit*(d+100)*outer*math.Sqrt(d)*(q.apart+apart)
-	shift := float64(q.code.shift) + more*(1+8*unit)
-	least := limit - s - slack - 4*unit*(math.Abs(limit)+math.Abs(s)+slack)
-	rows := len(k.mul)
-	kernel.FastScan(sums, k.bits, q.code.table, q.coder.groups, rows/kernel.FastScanRows)
-	return kernel.FastSelect(hits, sums, mul, add, q.code.scale, up(shift), down(least), rows), true
+	kernel.FastScan(sums, k.bits, q.code.table, q.coder.groups, len(mul)/kernel.FastScanRows)
+	shift := up(float64(q.code.shift) + more*(1+8*unit))
+	return chunkBounds{sums: sums, mul: mul, add: add, scale: q.code.scale, shift: shift, score: s, slack: slack}, true
+}
+
+// above writes to hits which rows may have a score above limit; hits has room for all.
+func (b *chunkBounds) above(hits []uint32, limit float64) []uint32 {
+	least := limit - b.score - b.slack - 4*unit*(math.Abs(limit)+math.Abs(b.score)+b.slack)
+	return hits[:kernel.FastSelect(hits, b.sums, b.mul, b.add, b.scale, b.shift, down(least), len(b.mul))]
+}
+
+// most is a score that a row doesn't have more than.
+func (b *chunkBounds) most(row uint32) float64 {
+	most := float64(b.mul[row])*(float64(b.sums[row])*float64(b.scale)+float64(b.shift)) + float64(b.add[row])
+	return most + b.score + b.slack + 8*unit*(math.Abs(most)+math.Abs(b.score)+b.slack)
 }

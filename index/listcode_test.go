@@ -72,16 +72,19 @@ func TestRowQueryChooses(t *testing.T) {
 				if r.IntN(2) == 0 {
 					limit = float64(math.Nextafter32(float32(limit), float32(math.Inf(-1))))
 				}
-				n, ok := rq.choose(hits, sums, x.trained, k, uint32(list), scores[list], limit)
+				bounds, ok := rq.bounds(sums, x.trained, k, uint32(list), scores[list])
 				if !ok {
 					continue
 				}
 				chosen := map[uint32]bool{}
-				for _, h := range hits[:n] {
+				for _, h := range bounds.above(hits, limit) {
 					chosen[h] = true
 				}
 				judged += k.n
 				for i, ref := range k.refs[:k.n] {
+					if _, row, ok := v.find(ref); ok && float64(score[row]) > bounds.most(uint32(i)) {
+						rt.Fatalf("row %d has the score %v, above the most of its code, %v", row, score[row], bounds.most(uint32(i)))
+					}
 					if chosen[uint32(i)] {
 						continue
 					}

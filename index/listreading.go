@@ -205,10 +205,10 @@ func (r *listReading) read(ctx context.Context, at []int) {
 	r.lists += len(at)
 }
 
-// limitOf is the score up to which all rows together have at most half of what may be left out,
-// where a softmax has the greatest logit most and the sum of exponentials to that; NaN for none.
+// limitOf is the score up to which all rows together have at most a quarter of what may be left
+// out, where a softmax has the greatest logit most and the sum of exponentials to that; NaN for none.
 func (r *listReading) limitOf(most, sum float64) float64 {
-	limit := (most + math.Log(sum*r.share/2/r.rows)) / r.a.opt.Scale
+	limit := (most + math.Log(sum*r.share/4/r.rows)) / r.a.opt.Scale
 	if math.IsInf(limit, 0) {
 		return math.NaN()
 	}
@@ -248,7 +248,6 @@ func (r *listReading) readList(p *pass, l *listBound) {
 		}
 		p.at = append(p.at, row)
 		a.parts[part].Segment.prefetch(int(row))
-		a.parts[part].Segment.prefetchValue(int(row))
 		return true
 	}
 	for _, k := range v.lists[l.list] {
@@ -281,23 +280,41 @@ func (r *listReading) judge(p *pass, k *chunk, l *listBound) (hits []uint32, ok 
 	}
 	rows := len(k.mul)
 	p.kept, p.lookups = sized(p.kept, rows), sized(p.lookups, rows)
-	n, ok := q.choose(p.kept, p.lookups, r.views[l.view].trained, k, l.list, l.score, limit)
+	bounds, ok := q.bounds(p.lookups, r.views[l.view].trained, k, l.list, l.score)
 	if !ok {
 		return nil, false
 	}
-	if n < k.n {
-		p.raise(0, r.most, r.shape.ValueDim)
-		p.left[0] += float64(k.n-n) * math.Exp(r.a.opt.Scale*limit-p.max[0])
+	hits = bounds.above(p.kept, limit)
+	p.raise(0, r.most, r.shape.ValueDim)
+	scale := r.a.opt.Scale
+	each := math.Exp(scale*limit - p.max[0])
+	p.left[0] += float64(k.n-len(hits)) * each
+	p.chosen += k.n
+
+	// The other half of what codes may leave out is for rows of bounds above the limit, as it
+	// comes: each takes at most a part of what is there, so that it is the least that go.
+	const part = 32
+	spare := 2*float64(p.chosen)*each - p.left[0]
+	if most := (math.Log(spare/part) + p.max[0]) / scale; most > limit {
+		n := 0
+		for _, h := range hits {
+			if m := bounds.most(h); m <= most {
+				if x := math.Exp(scale*m - p.max[0]); x <= spare/part {
+					spare, p.left[0] = spare-x, p.left[0]+x
+					continue
+				}
+			}
+			hits[n] = h
+			n++
+		}
+		hits = hits[:n]
 	}
-	p.judged += int64(k.n - n)
-	return p.kept[:n], true
+	p.judged += int64(k.n - len(hits))
+	return hits, true
 }
 
-// prefetchValue asks for a row's value, if it isn't the key.
+// prefetchValue asks for a row's value, of a segment that has them.
 func (s *Segment) prefetchValue(row int) {
-	if !s.HasValues() {
-		return
-	}
 	stride := pad(s.shape.ValueDim)
 	if s.shape.Values.half() {
 		kernel.Prefetch(floats(s.values, row*stride/2, (row+1)*stride/2))
