@@ -29,6 +29,8 @@ const (
 	costByte     = 0.04  // of a pass, for each byte that it reads, whatever the queries are
 	costMultiply = 0.012 // and for each component and query
 	costFind     = 3.0   // to see whether a row of a list is eligible
+	costApart    = 40.0  // to read a key, or a value, by itself, besides its components
+	costBegin    = 700.0 // to begin a list
 )
 
 // A listed is one call of Attend by lists.
@@ -42,6 +44,7 @@ type listed struct {
 	beyond  int     // how many
 	rows    float64 // of indexes, the dead among them, and beyond
 	workers int
+	values  bool    // aren't the keys
 	share   float64 // sparing.rows
 
 	pass, tailCost float64 // of an ordinary pass for all lanes together, of the tail for one
@@ -118,6 +121,7 @@ func newListed(shape Shape, parts []Part, lanes [][]float32, opt AttendOptions) 
 		rows, eligible = rows+p.Rows, eligible+n
 		bytes += float64(p.Rows) * float64(p.Segment.rowBytes(true))
 		l.beyond += p.eligibleFrom(covered[i])
+		l.values = l.values || p.Segment.HasValues()
 	}
 	l.rows = float64(l.beyond)
 	for _, v := range l.views {
@@ -130,9 +134,16 @@ func newListed(shape Shape, parts []Part, lanes [][]float32, opt AttendOptions) 
 	return l
 }
 
-// perKey is what it costs to score a row by itself, perRow to read its value, too.
-func (l *listed) perKey() float64 { return costGather + costPer*float64(l.shape.Dim) }
-func (l *listed) perRow() float64 { return l.perKey() + costGather + costPer*float64(l.shape.ValueDim) }
+// perKey is what it costs to score a row by itself, perRow to add its value, too.
+func (l *listed) perKey() float64 { return costApart + costPer*float64(l.shape.Dim) }
+
+func (l *listed) perRow() float64 {
+	cost := l.perKey() + costPer*float64(l.shape.ValueDim)
+	if l.values {
+		cost += costApart
+	}
+	return cost
+}
 
 // some are the options and queries of some lanes alone, without indexes.
 func (l *listed) some(lanes []int) (AttendOptions, [][]float32) {
@@ -180,7 +191,7 @@ func (l *listed) choose(plans []*listPlan) (chosen []int) {
 type listBound struct {
 	view, list uint32
 	score      float32 // of its centroid
-	n          float64 // rows
+	n, log     float64 // rows, and the logarithm of how many
 	most       float64 // of its rows' logits
 	likely     float64 // the logarithm of what its exponentials probably sum to
 	rest       float64 // Σ exp(logit − most) at most, of its rows and of those of all lists after it
@@ -197,7 +208,6 @@ type listPlan struct {
 // planScratch is what making a plan needs.
 type planScratch struct {
 	lists  []listBound
-	order  []uint64
 	sorted []listBound
 	scores []float32
 }
@@ -209,10 +219,10 @@ var planScratches = sync.Pool{New: func() any { return new(planScratch) }}
 func (l *listed) cost(b *listBound, least float64) float64 {
 	v := l.views[b.view]
 	row := l.perCode(v)
-	if b.likely > least+math.Log(b.n) {
+	if b.likely > least+b.log {
 		row = costFind + v.share*l.perRow()
 	}
-	return costList + b.n*row
+	return costBegin + b.n*row
 }
 
 // perCode is what it costs to judge a row by its code.
@@ -283,7 +293,7 @@ func (l *listed) plan(lane []float32) *listPlan {
 			}
 			peak = max(peak, mean)
 			n := float64(e.n)
-			s.lists = append(s.lists, listBound{view: uint32(v), list: uint32(i), score: scores[i], n: n, most: most, likely: mean, rest: n})
+			s.lists = append(s.lists, listBound{view: uint32(v), list: uint32(i), score: scores[i], n: n, log: e.log, most: most, likely: mean, rest: n})
 		}
 		scores = scores[view.centroids.k:]
 	}
@@ -297,7 +307,7 @@ func (l *listed) plan(lane []float32) *listPlan {
 	cost, least := l.tailCost, peak+math.Log(sum*l.share)
 	row := least - math.Log(2*l.rows)
 	for i := range s.lists {
-		if b := &s.lists[i]; b.most+math.Log(b.n) > least {
+		if b := &s.lists[i]; b.most+b.log > least {
 			cost += l.cost(b, row)
 		}
 	}
@@ -336,20 +346,34 @@ func (l *listed) plan(lane []float32) *listPlan {
 	return p
 }
 
-// sort sets s.sorted to the lists, those first whose rows may weigh most. By how much they may
-// is rounded, for an order need not be exact: to a number that ascends as it descends.
+// sort sets s.sorted to the lists, those first whose rows may weigh most. That is a guess of what
+// is best read first, so they are told apart by as many steps as there are lists or so.
 func (s *planScratch) sort() {
-	s.order = sized(s.order, len(s.lists))
+	most, least := math.Inf(-1), math.Inf(1)
 	for i := range s.lists {
-		bits := math.Float32bits(float32(s.lists[i].most))
-		if bits>>31 == 0 {
-			bits = ^bits &^ (1 << 31)
+		if m := s.lists[i].most; !math.IsInf(m, 0) {
+			most, least = max(most, m), min(least, m)
 		}
-		s.order[i] = uint64(bits)<<32 | uint64(i)
 	}
-	slices.Sort(s.order)
+	const steps = 1 << 10
+	step := func(b *listBound) int {
+		if x := (most - b.most) / (most - least) * (steps - 1); x > 0 {
+			return int(min(x, steps-1))
+		}
+		return 0
+	}
+	var ends [steps]int // of each step, first how many lists it has, then where the next goes
+	for i := range s.lists {
+		ends[step(&s.lists[i])]++
+	}
+	at := 0
+	for i, n := range ends {
+		ends[i], at = at, at+n
+	}
 	s.sorted = sized(s.sorted, len(s.lists))
-	for i, o := range s.order {
-		s.sorted[i] = s.lists[uint32(o)]
+	for i := range s.lists {
+		to := &ends[step(&s.lists[i])]
+		s.sorted[*to] = s.lists[i]
+		*to++
 	}
 }

@@ -129,7 +129,7 @@ func (r *listReading) pays(ctx context.Context) bool {
 
 // spent is what was read up to now, as cost.
 func (r *listReading) spent() float64 {
-	cost := float64(r.lists) * costList
+	cost := float64(r.lists) * costBegin
 	for _, p := range r.a.passes {
 		cost += float64(p.attended)*(costFind+r.perRow()) - float64(p.light)*(r.perRow()-r.perKey())
 		cost += float64(p.judged+p.rescored) * r.perCode(r.views[0])
