@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"math"
 
 	. "github.com/mmcloughlin/avo/build"
@@ -35,21 +34,6 @@ const (
 // and those after it fitted anew: 2⁻²⁸.
 var pow2 = []float32{
 	1, 0x1.62e43p-1, 0x1.ebfbdcp-3, 0x1.c6af78p-5, 0x1.3b2ddep-7, 0x1.5f0b1ap-10, 0x1.4170ep-13,
-}
-
-var repeated = map[float32]Mem{}
-
-// single is a vector of 16 copies of x in memory, enough for either set.
-func single(x float32) Mem {
-	m, ok := repeated[x]
-	if !ok {
-		m = GLOBL(fmt.Sprintf("s%08x", math.Float32bits(x)), RODATA|NOPTR)
-		for i := range 16 {
-			DATA(i*4, U32(math.Float32bits(x)))
-		}
-		repeated[x] = m
-	}
-	return m
 }
 
 // A powers is where panelExp keeps what all rows of a vector of lanes share.
@@ -140,7 +124,7 @@ func (w powers) coefficient(i int) Op {
 	if w.wide {
 		return w.v(16 + i)
 	}
-	return single(pow2[i])
+	return float(pow2[i])
 }
 
 // lanes sets what rows share, from the m at a register.
@@ -192,10 +176,10 @@ func (w powers) lanes(m Register) {
 	VMOVUPS(w.halves[3], w.thin)
 	if w.wide {
 		for i, c := range pow2 {
-			VMULPS(single(c), w.factor, w.v(16+i))
+			VMULPS(float(c), w.factor, w.v(16+i))
 		}
 	} else {
-		VMOVUPS(single(raised), w.shift)
+		VMOVUPS(float(raised), w.shift)
 		VSUBPS(w.whole, w.shift, w.shift)
 		VCVTPS2DQ(w.shift, w.shift)
 	}
