@@ -389,26 +389,21 @@ func (a *attend) gather(p *pass, lane int, b block) {
 		return
 	}
 	a.softmax(p, lane)
-	light := a.light(p, lane)
-	p.hits = p.hits[:0]
-	for i, w := range p.scores {
-		if w < light {
-			p.skipped[lane] += float64(w)
-			p.light++
-			continue
-		}
-		p.scores[len(p.hits)] = w
-		p.hits = append(p.hits, p.at[i])
+	if lost := a.heavy(p, lane); lost > 0 {
+		p.skipped[lane] += lost
 	}
-	p.scores = p.scores[:len(p.hits)]
+	p.light += int64(len(p.at) - len(p.hits))
+	for i, at := range p.hits {
+		p.scores[i], p.hits[i] = p.scores[at], p.at[at]
+	}
 	a.sumRows(p, lane, b, head)
 }
 
-// sumRows adds a head of the values of the block's rows p.hits by the weights p.scores. Values
+// sumRows adds a head of the values of the block's rows p.hits by as many weights in p.scores. Values
 // that lie apart are put beside each other first: the kernel sums many at once.
 func (a *attend) sumRows(p *pass, lane int, b block, head int) {
 	seg, d := a.parts[b.part].Segment, a.shape.HeadValueDim()
-	rows, weights := p.hits, p.scores
+	rows, weights := p.hits, p.scores[:len(p.hits)]
 	for len(rows) > 0 {
 		n := min(len(rows), atOnce)
 		if seg.HasValues() {

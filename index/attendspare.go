@@ -117,22 +117,13 @@ func (b *blind) judged(n int, vain bool) {
 	b.rows = b.times * n
 }
 
-// light is the exponential below which a row's value isn't worth its reading.
-func (a *attend) light(p *pass, lane int) float32 {
-	if a.sparing == nil {
-		return 0
+// heavy sets p.hits to the places of the exponentials in p.scores that are worth reading a row's
+// value for, and gives the sum of the others.
+func (a *attend) heavy(p *pass, lane int) (lost float64) {
+	light := float32(0)
+	if a.sparing != nil {
+		light = float32(p.sum[lane] * a.sparing.values / a.sparing.n)
 	}
-	return float32(p.sum[lane] * a.sparing.values / a.sparing.n)
-}
-
-// sumHeavy adds a head of a block's values by the exponentials in p.scores, but for light
-// ones. It is false, with nothing done, where the whole block had better be read.
-func (a *attend) sumHeavy(p *pass, lane int, b block, head int) bool {
-	seg, n := a.parts[b.part].Segment, len(p.scores)
-	if !seg.HasValues() || !p.byValues[lane].sees(n) {
-		return false
-	}
-	light, lost := a.light(p, lane), 0.0
 	p.hits = p.hits[:0]
 	for i, w := range p.scores {
 		if w < light {
@@ -141,6 +132,17 @@ func (a *attend) sumHeavy(p *pass, lane int, b block, head int) bool {
 			p.hits = append(p.hits, uint32(i))
 		}
 	}
+	return lost
+}
+
+// sumHeavy adds a head of a block's values by the exponentials in p.scores, but for light
+// ones. It is false, with nothing done, where the whole block had better be read.
+func (a *attend) sumHeavy(p *pass, lane int, b block, head int) bool {
+	n := len(p.scores)
+	if !a.parts[b.part].Segment.HasValues() || !p.byValues[lane].sees(n) {
+		return false
+	}
+	lost := a.heavy(p, lane)
 	vain := len(p.hits) > n/lightShare
 	p.byValues[lane].judged(n, vain)
 	if vain {
@@ -150,7 +152,6 @@ func (a *attend) sumHeavy(p *pass, lane int, b block, head int) bool {
 	for i, row := range p.hits {
 		p.scores[i] = p.scores[row]
 	}
-	p.scores = p.scores[:len(p.hits)]
 	a.sumRows(p, lane, b, head)
 	return true
 }
