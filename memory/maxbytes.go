@@ -187,6 +187,21 @@ func (d *draft) evict(m *Mutation, over int64) bool {
 	return len(ids) > 0
 }
 
+// evictFor evicts by a mutation until the namespace may take so many bytes more; false if it can't.
+func (d *draft) evictFor(m *Mutation, more int64) bool {
+	limit := d.settings.Value().maxBytes
+	d.doom(m)
+	for {
+		over := d.counted(none) + more - limit
+		if over <= 0 {
+			return true
+		}
+		if !d.evict(m, over) {
+			return false
+		}
+	}
+}
+
 // rowCost is about what a row takes but for its payload.
 func (s *segView) rowCost() int64 {
 	return segmentCost(s.vectors.Shape(), 64, 0, s.vectors.HasValues()) / 64
@@ -208,10 +223,8 @@ func (c *committer) makeRoom(d *draft, more int64) (bool, error) {
 	}
 	defer d.decided()
 	m := c.begin(d.ns.name)
-	for d.doom(m); need > set.maxBytes; need = d.counted(none) + more {
-		if !d.evict(m, need-set.maxBytes) {
-			return false, nil
-		}
+	if !d.evictFor(m, more) {
+		return false, nil
 	}
 	if err := c.room(m); err != nil {
 		return false, err
@@ -236,10 +249,8 @@ func (d *draft) makeImported() (evicted int, err error) {
 	}
 	defer d.decided()
 	m := &Mutation{Time: d.db.clock.Now().UnixNano()}
-	for d.doom(m); d.counted(none) > set.maxBytes; {
-		if !d.evict(m, d.counted(none)-set.maxBytes) {
-			return 0, full
-		}
+	if !d.evictFor(m, 0) {
+		return 0, full
 	}
 	for _, id := range m.Deletes {
 		ref, _ := d.Find(id)
