@@ -249,13 +249,31 @@ func (q *evidenced) places(ctx context.Context, e *client.Client, namespace stri
 	return places, err
 }
 
-// tallies prints what a ranking found, of all questions last.
-func (t *terminal) tallies(ranking string, tallies []tally) error {
-	columns := []column{{title: "category"}, {title: "questions", right: true, sgr: dim}}
+// foundColumns are those of rows that tally.found gives.
+func foundColumns(kind string) []column {
+	columns := []column{{title: kind}, {title: "questions", right: true, sgr: dim}}
 	for _, depth := range evalDepths {
 		columns = append(columns, column{title: fmt.Sprint("recall@", depth), right: true})
 	}
-	columns = append(columns, column{title: "MRR", right: true})
+	return append(columns, column{title: "MRR", right: true})
+}
+
+// found gives the means of what was counted of something of a name, as the cells of a row, and
+// adds them to a JSON object.
+func (y *tally) found(kind, name string, o map[string]any) (row []string) {
+	n := float64(max(1, y.questions))
+	row = []string{name, fmt.Sprint(y.questions)}
+	o[kind], o["questions"], o["mrr"] = name, y.questions, y.mrr/n
+	for k, depth := range evalDepths {
+		row = append(row, fmt.Sprintf("%.3f", y.recall[k]/n))
+		o[fmt.Sprint("recall@", depth)] = y.recall[k] / n
+	}
+	return append(row, fmt.Sprintf("%.3f", y.mrr/n))
+}
+
+// tallies prints what a ranking found, of all questions last.
+func (t *terminal) tallies(ranking string, tallies []tally) error {
+	columns := foundColumns("category")
 	for _, budget := range evalBudgets {
 		columns = append(columns, column{title: fmt.Sprint("prompt@", budget), right: true})
 	}
@@ -268,14 +286,9 @@ func (t *terminal) tallies(ranking string, tallies []tally) error {
 		if y.questions == 0 {
 			continue
 		}
+		o := map[string]any{"ranking": ranking}
+		row := y.found("category", name, o)
 		n := float64(y.questions)
-		row := []string{name, fmt.Sprint(y.questions)}
-		o := map[string]any{"ranking": ranking, "category": name, "questions": y.questions, "mrr": y.mrr / n}
-		for k, depth := range evalDepths {
-			row = append(row, fmt.Sprintf("%.3f", y.recall[k]/n))
-			o[fmt.Sprint("recall@", depth)] = y.recall[k] / n
-		}
-		row = append(row, fmt.Sprintf("%.3f", y.mrr/n))
 		for k, budget := range evalBudgets {
 			row = append(row, fmt.Sprintf("%.3f", y.prompts[k]/n))
 			o[fmt.Sprint("prompt@", budget)] = y.prompts[k] / n

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 
 	"engram/client"
 )
@@ -30,11 +29,7 @@ func (c *evalLocomoCmd) leaveOneOut(ctx context.Context, e *client.Client, t *te
 		}
 	}
 	var all tally
-	columns := []column{{title: "dialogue"}, {title: "questions", right: true, sgr: dim}}
-	for _, depth := range evalDepths {
-		columns = append(columns, column{title: fmt.Sprint("recall@", depth), right: true})
-	}
-	columns = append(columns, column{title: "MRR", right: true}, column{title: "chosen by the others"})
+	columns := append(foundColumns("dialogue"), column{title: "chosen by the others"})
 	var rows [][]string
 	for k := range len(dialogues) + 1 {
 		y, name, ranking := &all, "all", ""
@@ -43,14 +38,8 @@ func (c *evalLocomoCmd) leaveOneOut(ctx context.Context, e *client.Client, t *te
 			y, name, ranking = &found[i][k], dialogues[k].name, names[i]
 			all.join(y)
 		}
-		n := float64(max(1, y.questions))
-		row := []string{name, fmt.Sprint(y.questions)}
-		o := map[string]any{"dialogue": name, "questions": y.questions, "mrr": y.mrr / n, "ranking": ranking}
-		for i, depth := range evalDepths {
-			row = append(row, fmt.Sprintf("%.3f", y.recall[i]/n))
-			o[fmt.Sprint("recall@", depth)] = y.recall[i] / n
-		}
-		rows = append(rows, append(row, fmt.Sprintf("%.3f", y.mrr/n), ranking))
+		o := map[string]any{"ranking": ranking}
+		rows = append(rows, append(y.found("dialogue", name, o), ranking))
 		if t.json {
 			if err := t.object(o); err != nil {
 				return err
